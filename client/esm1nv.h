@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * libesm1nv: protein embeddings from a local esm1nvd.
+ *
+ *     esm1nv_session *session;
+ *     struct esm1nv_options options = ESM1NV_OPTIONS_INIT;
+ *     if (esm1nv_connect(&session, &options) < 0) ...
+ *     esm1nv_submit(session, 1, "MKTAYIAKQR", 10);
+ *     struct esm1nv_result result;
+ *     while (esm1nv_next(session, &result, -1) == 0) {
+ *         use(result.rows, result.row_count);         row_count x info->hidden floats
+ *         esm1nv_release(session, &result);
+ *     }
+ *     esm1nv_close(session);
+ *
+ * Thread-compatible: a session is used by one thread at a time, several sessions by several.
+ * A sequence is the residue letters themselves: upper case, no blanks, no header. Results come in
+ * the order of submission. Functions return 0, a positive condition that the caller handles
+ * (ESM1NV_AGAIN, ESM1NV_END), or a negative error, after which only the esm1nv_error_* functions
+ * and esm1nv_close() may be called on the session.
+ */
+#ifndef ESM1NV_H
+#define ESM1NV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct esm1nv_session esm1nv_session;
+
+enum esm1nv_condition {
+    ESM1NV_OK = 0,
+    ESM1NV_AGAIN = 1, /* nothing now; esm1nv_fd() becomes readable when it is worth trying again */
+    ESM1NV_END = 2,   /* every submitted sequence has been answered */
+
+    ESM1NV_ERROR_ARGUMENT = -1, /* a value no daemon would take; the session stays usable */
+    ESM1NV_ERROR_LENGTH = -2,   /* empty, or longer than info->positions; stays usable */
+    ESM1NV_ERROR_LETTER = -3,   /* a byte outside info->alphabet; stays usable */
+    ESM1NV_ERROR_MEMORY = -4,
+    ESM1NV_ERROR_CONNECT = -5,   /* no daemon answers at the socket */
+    ESM1NV_ERROR_BUSY = -6,      /* the daemon refuses for now; try again later */
+    ESM1NV_ERROR_REFUSED = -7,   /* the daemon refuses for good */
+    ESM1NV_ERROR_MODEL = -8,     /* the daemon serves another model than expected */
+    ESM1NV_ERROR_LOST = -9,      /* the daemon went away; what was not answered may be sent again */
+    ESM1NV_ERROR_PROTOCOL = -10, /* the daemon sent what it should not */
+    ESM1NV_ERROR_SYSTEM = -11,   /* a system call failed */
+};
+
+enum esm1nv_pooling {
+    ESM1NV_POOL_NONE = 0, /* one row per residue */
+    ESM1NV_POOL_MEAN = 1, /* one row: mean of the residue rows */
+    ESM1NV_POOL_MAX = 2,  /* one row: largest value of each column */
+    ESM1NV_POOL_BOS = 3,  /* one row: that of the start token; fails where a record has none */
+};
+
+enum esm1nv_dtype { ESM1NV_F32 = 0, ESM1NV_F16 = 1 };
+
+struct esm1nv_options {
+    size_t size;        /* sizeof(struct esm1nv_options): lets the struct grow */
+    const char *socket; /* path; NULL: $ESM1NV_SOCKET, else the first that accepts of
+                           $XDG_RUNTIME_DIR/esm1nv/socket and /run/esm1nv/socket */
+    enum esm1nv_pooling pooling;
+    enum esm1nv_dtype dtype;
+    const char *expect_digest; /* prefix of the model digest to insist on, or NULL */
+    const char *program;       /* name for the daemon's log, or NULL */
+};
+#define ESM1NV_OPTIONS_INIT                                                                        \
+    { sizeof(struct esm1nv_options), NULL, ESM1NV_POOL_MEAN, ESM1NV_F32, NULL, NULL }
+
+/* What the daemon told when it welcomed the session. Owned by the session. */
+struct esm1nv_info {
+    const char *socket;    /* path that answered */
+    const char *digest;    /* model digest, 64 hex digits */
+    const char *model;     /* name of the model */
+    const char *backend;   /* cpu, cuda, null */
+    const char *precision; /* f32, bf16, f16 */
+    int synthetic;         /* 1: fabricated weights, the embeddings carry no biology */
+    uint32_t hidden;       /* values in a row (768 for ESM-1nv) */
+    uint32_t positions;    /* most residues in a sequence (512 for ESM-1nv) */
+    uint8_t alphabet[32];  /* byte b is a residue letter when bit b % 8 of alphabet[b / 8] is set */
+};
+
+enum esm1nv_status {
+    ESM1NV_RECORD_OK = 0,
+    ESM1NV_RECORD_NONFINITE = 1, /* a value is NaN or infinite */
+    ESM1NV_RECORD_OVERFLOW = 2,  /* a value does not fit float16 */
+    ESM1NV_RECORD_NO_BOS = 3,    /* pooling bos, but the sequence leaves no room for <s> */
+    ESM1NV_RECORD_ENGINE = 4,    /* the engine failed */
+};
+
+struct esm1nv_result {
+    uint64_t tag;              /* as submitted */
+    enum esm1nv_status status; /* rows are there only with ESM1NV_RECORD_OK */
+    uint32_t row_count;        /* residues for ESM1NV_POOL_NONE, else 1; 0 on failure */
+    const void *rows;          /* row_count x hidden values of the session's dtype, little endian,
+                                  64-byte aligned; a view that lives until released */
+    size_t bytes;
+    uint64_t internal;
+};
+
+/* Connects and agrees on pooling, dtype and model. Blocks until the daemon has answered, which is
+ * when its model is loaded. On error *session still is a session, for esm1nv_error_text() and
+ * esm1nv_close(), or NULL when memory ran out. */
+int esm1nv_connect(esm1nv_session **session, const struct esm1nv_options *options);
+
+/* The same on an already connected socket, which the session then owns (it closes it on error
+ * too). options->socket is only a name. */
+int esm1nv_connect_fd(esm1nv_session **session, int fd, const struct esm1nv_options *options);
+
+const struct esm1nv_info *esm1nv_info(const esm1nv_session *session);
+
+/* Queues one sequence. Byte 0 stands for a letter the model does not know and gets the <unk> token
+ * and a row of its own. The sequence is copied. ESM1NV_AGAIN: no room, nothing was queued; take
+ * results, or wait for esm1nv_fd(). */
+int esm1nv_submit(esm1nv_session *session, uint64_t tag, const void *sequence, size_t length);
+
+/* Takes the next result. timeout in milliseconds: 0 looks only, negative waits without end.
+ * ESM1NV_AGAIN: not there yet. ESM1NV_END: nothing is outstanding. Several results may be held
+ * before they are released; as long as they are, the daemon has less room to work ahead. */
+int esm1nv_next(esm1nv_session *session, struct esm1nv_result *result, int timeout);
+
+/* Gives back the memory of this result and of all taken before it. */
+void esm1nv_release(esm1nv_session *session, const struct esm1nv_result *result);
+
+/* Submitted and not yet taken. */
+uint64_t esm1nv_outstanding(const esm1nv_session *session);
+
+/* Becomes readable after ESM1NV_AGAIN when it is worth trying again: poll it, never read it. */
+int esm1nv_fd(const esm1nv_session *session);
+
+/* Safe on NULL. Outstanding results are given up. */
+void esm1nv_close(esm1nv_session *session);
+
+/* The last error of this session as one line for people. */
+const char *esm1nv_error_text(const esm1nv_session *session);
+
+/* A code or a record status in words. */
+const char *esm1nv_error_name(int code);
+const char *esm1nv_status_text(enum esm1nv_status status);
+
+/* Asks the daemon at the socket (as in esm1nv_options) about itself. Calls visit() for each fact in
+ * order: a name in snake_case, and a text, or a NULL text and a number. On error, *text (of 256
+ * bytes) gets a line for people. */
+int esm1nv_status(const char *socket,
+                  void (*visit)(void *context, const char *name, const char *text, uint64_t number),
+                  void *context, char text[256]);
+
+/* Asks it to finish what is in flight and leave; returns when it has. */
+int esm1nv_stop(const char *socket, char text[256]);
+
+/* X.Y.Z of the library. */
+const char *esm1nv_version(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

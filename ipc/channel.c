@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The SOCK_SEQPACKET socket between client and daemon: thin wrappers over the system calls that
+ * set close-on-exec, never raise SIGPIPE, retry EINTR and return -errno.
+ */
+#include "ipc/channel.h"
+#include "ipc/wire.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+static int address_set(struct sockaddr_un *address, const char *path) {
+    size_t length = strlen(path);
+    if (length == 0)
+        return -EINVAL;
+    if (length >= sizeof address->sun_path)
+        return -ENAMETOOLONG;
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    memcpy(address->sun_path, path, length + 1);
+    return 0;
+}
+
+/* Closes fd, which must not disturb errno, and returns the error. */
+static int close_with(int fd, int error) {
+    close(fd);
+    return error;
+}
+
+int channel_connect(const char *path) {
+    struct sockaddr_un address;
+    int ret = address_set(&address, path);
+    if (ret < 0)
+        return ret;
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    do
+        ret = connect(fd, (struct sockaddr *)&address, sizeof address);
+    while (ret < 0 && errno == EINTR);
+    return ret < 0 ? close_with(fd, -errno) : fd;
+}
+
+int channel_listen(const char *path, mode_t mode) {
+    struct sockaddr_un address;
+    int ret = address_set(&address, path);
+    if (ret < 0)
+        return ret;
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    /* A socket file takes the descriptor's mode, less the umask, so nobody can connect before the
+     * final mode is set. */
+    if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
+        return close_with(fd, -errno);
+    if (chmod(path, mode) < 0 || listen(fd, SOMAXCONN) < 0) {
+        ret = -errno;
+        unlink(path);
+        return close_with(fd, ret);
+    }
+    return fd;
+}
+
+int channel_send(int fd, const void *data, size_t size, int passed, bool nonblocking) {
+    struct iovec part = {.iov_base = (void *)data, .iov_len = size};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    ssize_t sent;
+
+    if (passed >= 0) {
+        header.msg_control = control.bytes;
+        header.msg_controllen = sizeof control.bytes;
+        struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
+        rights->cmsg_level = SOL_SOCKET;
+        rights->cmsg_type = SCM_RIGHTS;
+        rights->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(rights), &passed, sizeof passed);
+    }
+    do
+        sent = sendmsg(fd, &header, MSG_NOSIGNAL | (nonblocking ? MSG_DONTWAIT : 0));
+    while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -errno : 0;
+}
+
+int channel_ring_bell(int fd) {
+    const unsigned char bell = WIRE_BELL;
+    int ret = channel_send(fd, &bell, sizeof bell, -1, true);
+    return ret == -EAGAIN ? 0 : ret;
+}
+
+ssize_t channel_receive(int fd, void *buffer, size_t capacity, bool nonblocking) {
+    struct iovec part = {.iov_base = buffer, .iov_len = capacity};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+    ssize_t size;
+
+    /* Without room for control data the kernel closes what is passed and sets MSG_CTRUNC. */
+    do
+        size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC | (nonblocking ? MSG_DONTWAIT : 0));
+    while (size < 0 && errno == EINTR);
+    if (size < 0)
+        return -errno;
+    return header.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EBADMSG : size;
+}
+
+int channel_peer(int fd, pid_t *pid, uid_t *uid) {
+    struct ucred credentials;
+    socklen_t length = sizeof credentials;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &length) < 0)
+        return -errno;
+    *pid = credentials.pid;
+    *uid = credentials.uid;
+    return 0;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The SOCK_SEQPACKET socket between client and daemon: connect, send, receive, pass one
+ * descriptor. All descriptors are close-on-exec. Functions return -errno on failure.
+ */
+#ifndef ESM1NV_CHANNEL_H
+#define ESM1NV_CHANNEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+/* The kernel passes at most 253 descriptors in a message (SCM_MAX_FD). With room for all, none is
+ * ever discarded inside recvmsg(), where closing a hostile descriptor could block. */
+#define CHANNEL_FDS_MAX 253
+
+/* Returns a connected, blocking socket. -ENAMETOOLONG for a path that does not fit sockaddr_un. */
+int channel_connect(const char *path);
+
+/* Returns a bound, listening, non-blocking socket of the given mode; the path must not exist. */
+int channel_listen(const char *path, mode_t mode);
+
+/* Sends one message, with descriptor `passed` unless it is -1. Never raises SIGPIPE. With
+ * nonblocking, -EAGAIN when the peer's queue is full. Returns 0 or -errno. */
+int channel_send(int fd, const void *data, size_t size, int passed, bool nonblocking);
+
+/* Rings the peer, never blocking. A full queue holds something that wakes it already, so that
+ * counts as success. Returns 0 or -errno (peer gone). */
+int channel_ring_bell(int fd);
+
+/* Receives one message without descriptors, as a client does. Returns its size, 0 at end of file,
+ * -EAGAIN (nonblocking only), -EBADMSG for a truncated message or one that carries descriptors,
+ * else -errno. */
+ssize_t channel_receive(int fd, void *buffer, size_t capacity, bool nonblocking);
+
+/* The peer's credentials when it connected (SO_PEERCRED). */
+int channel_peer(int fd, pid_t *pid, uid_t *uid);
+
+#endif

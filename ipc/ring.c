@@ -1,0 +1,293 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The shared-memory rings. ring.h says how they work; the one rule here is that nothing which the
+ * peer can write is used before it was copied to private memory and checked there.
+ */
+#include "ipc/ring.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define RING_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+_Static_assert(sizeof(struct ring_header) <= RING_PAGE, "the header fits its page");
+_Static_assert(sizeof(struct ring_submission) == RING_SUBMISSION_ALIGN, "wire layout");
+_Static_assert(sizeof(struct ring_completion) == RING_COMPLETION_ALIGN, "wire layout");
+
+static bool size_valid(uint32_t size) {
+    return size >= RING_SIZE_MIN && size <= RING_SIZE_MAX && (size & (size - 1)) == 0;
+}
+
+size_t ring_bytes(uint32_t submission_size, uint32_t completion_size) {
+    return (size_t)RING_PAGE + submission_size + completion_size;
+}
+
+static int map_rings(struct ring_map *map, int fd, uint32_t submission_size,
+                     uint32_t completion_size) {
+    uint8_t *base = mmap(NULL, ring_bytes(submission_size, completion_size), PROT_READ | PROT_WRITE,
+                         MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED)
+        return -errno;
+    *map = (struct ring_map){
+        .header = (struct ring_header *)base,
+        .submission = base + RING_PAGE,
+        .completion = base + RING_PAGE + submission_size,
+        .submission_size = submission_size,
+        .completion_size = completion_size,
+    };
+    return 0;
+}
+
+int ring_create(struct ring_map *map, uint32_t submission_size, uint32_t completion_size) {
+    *map = (struct ring_map){0};
+    if (!size_valid(submission_size) || !size_valid(completion_size))
+        return -EINVAL;
+    int fd = memfd_create("esm1nv-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return -errno;
+    int ret = 0;
+    if (ftruncate(fd, (off_t)ring_bytes(submission_size, completion_size)) < 0 ||
+        fcntl(fd, F_ADD_SEALS, RING_SEALS) < 0)
+        ret = -errno;
+    else
+        ret = map_rings(map, fd, submission_size, completion_size);
+    if (ret < 0) {
+        close(fd);
+        return ret;
+    }
+    return fd;
+}
+
+int ring_attach(struct ring_map *map, int fd, uint32_t submission_size, uint32_t completion_size) {
+    struct statfs filesystem;
+    struct stat status;
+
+    *map = (struct ring_map){0};
+    if (!size_valid(submission_size) || !size_valid(completion_size))
+        return -EINVAL;
+    /* Only memfds have seals; everything else, a FUSE file included, is refused before any other
+     * call could reach whoever serves it. MFD_NOEXEC_SEAL adds F_SEAL_EXEC, which is harmless, but
+     * "exactly" keeps the rule short. */
+    if (fcntl(fd, F_GET_SEALS) != RING_SEALS)
+        return -EPROTO;
+    /* A hugetlb memfd can raise SIGBUS through a punched hole in spite of its seals. */
+    if (fstatfs(fd, &filesystem) < 0 || filesystem.f_type != TMPFS_MAGIC)
+        return -EPROTO;
+    if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) ||
+        status.st_size != (off_t)ring_bytes(submission_size, completion_size))
+        return -EPROTO;
+    return map_rings(map, fd, submission_size, completion_size);
+}
+
+void ring_detach(struct ring_map *map) {
+    if (map->header)
+        munmap(map->header, ring_bytes(map->submission_size, map->completion_size));
+    *map = (struct ring_map){0};
+}
+
+void ring_submission_producer(struct ring_producer *producer, const struct ring_map *map) {
+    *producer = (struct ring_producer){
+        .data = map->submission,
+        .indices = &map->header->submission,
+        .flags = &map->header->submission_flags,
+        .size = map->submission_size,
+        .align = RING_SUBMISSION_ALIGN,
+    };
+}
+
+void ring_completion_producer(struct ring_producer *producer, const struct ring_map *map) {
+    *producer = (struct ring_producer){
+        .data = map->completion,
+        .indices = &map->header->completion,
+        .flags = &map->header->completion_flags,
+        .size = map->completion_size,
+        .align = RING_COMPLETION_ALIGN,
+    };
+}
+
+void ring_submission_consumer(struct ring_consumer *consumer, const struct ring_map *map) {
+    *consumer = (struct ring_consumer){
+        .data = map->submission,
+        .indices = &map->header->submission,
+        .flags = &map->header->submission_flags,
+        .size = map->submission_size,
+        .align = RING_SUBMISSION_ALIGN,
+    };
+}
+
+void ring_completion_consumer(struct ring_consumer *consumer, const struct ring_map *map) {
+    *consumer = (struct ring_consumer){
+        .data = map->completion,
+        .indices = &map->header->completion,
+        .flags = &map->header->completion_flags,
+        .size = map->completion_size,
+        .align = RING_COMPLETION_ALIGN,
+    };
+}
+
+/* Reads the consumer's head again. It may only move forward, in whole alignment units, and not
+ * past what was published. */
+static int producer_refresh(struct ring_producer *producer) {
+    uint64_t head = atomic_load_explicit(&producer->indices->head, memory_order_acquire);
+    if (head - producer->head > producer->published - producer->head || head % producer->align)
+        return -EPROTO;
+    producer->head = head;
+    return 0;
+}
+
+/* Writes a skip record over `room` bytes at the end of the ring. Both record types keep their
+ * length word at a fixed place, and a record is never smaller than its header. */
+static void write_skip(struct ring_producer *producer, uint8_t *at) {
+    if (producer->align == RING_SUBMISSION_ALIGN)
+        memcpy(at, &(struct ring_submission){.length = RING_SKIP}, sizeof(struct ring_submission));
+    else
+        memcpy(at, &(struct ring_completion){.bytes = RING_SKIP}, sizeof(struct ring_completion));
+}
+
+int ring_reserve(struct ring_producer *producer, size_t header, size_t body, void **record,
+                 uint64_t *end) {
+    if (body > producer->size / 2 || header + body > producer->size / 2)
+        return -EMSGSIZE;
+    uint64_t need = (header + body + producer->align - 1) & ~(uint64_t)(producer->align - 1);
+    uint64_t offset = producer->reserved & (producer->size - 1);
+    uint64_t skip = offset + need > producer->size ? producer->size - offset : 0;
+    if (producer->reserved + skip + need - producer->head > producer->size) {
+        int ret = producer_refresh(producer);
+        if (ret < 0)
+            return ret;
+        if (producer->reserved + skip + need - producer->head > producer->size)
+            return -EAGAIN;
+    }
+    if (skip) {
+        write_skip(producer, producer->data + offset);
+        offset = 0;
+    }
+    producer->reserved += skip + need;
+    *record = producer->data + offset;
+    *end = producer->reserved;
+    return 0;
+}
+
+/* Whether the other side has declared that it sleeps; at most one caller gets true for each
+ * declaration. The fence orders the index just stored before the load of the flag, and pairs with
+ * the one in the sleeper. */
+static bool take_flag(_Atomic uint32_t *flag) {
+    atomic_thread_fence(memory_order_seq_cst);
+    return atomic_load_explicit(flag, memory_order_relaxed) &&
+           atomic_exchange_explicit(flag, 0, memory_order_relaxed);
+}
+
+static void raise_flag(_Atomic uint32_t *flag) {
+    atomic_store_explicit(flag, 1, memory_order_relaxed);
+    atomic_thread_fence(memory_order_seq_cst);
+}
+
+bool ring_publish(struct ring_producer *producer, uint64_t end) {
+    producer->published = end;
+    atomic_store_explicit(&producer->indices->tail, end, memory_order_release);
+    return take_flag(&producer->flags->wants_data);
+}
+
+static int consumer_refresh(struct ring_consumer *consumer) {
+    uint64_t tail = atomic_load_explicit(&consumer->indices->tail, memory_order_acquire);
+    if (tail - consumer->released > consumer->size || tail % consumer->align ||
+        tail - consumer->released < consumer->tail - consumer->released)
+        return -EPROTO;
+    consumer->tail = tail;
+    return 0;
+}
+
+/* Points at the next record, of which at least a header's worth is there: offsets and indices are
+ * multiples of the alignment, which is the header's size. */
+static int consumer_peek(struct ring_consumer *consumer, const uint8_t **record) {
+    if (consumer->read == consumer->tail) {
+        int ret = consumer_refresh(consumer);
+        if (ret < 0)
+            return ret;
+        if (consumer->read == consumer->tail)
+            return -EAGAIN;
+    }
+    *record = consumer->data + (consumer->read & (consumer->size - 1));
+    return 0;
+}
+
+/* Steps over a record of header + length bytes, or to the start of the ring for a skip. */
+static int consumer_advance(struct ring_consumer *consumer, size_t header, uint32_t length) {
+    uint64_t to_wrap = consumer->size - (consumer->read & (consumer->size - 1));
+    uint64_t there = consumer->tail - consumer->read;
+    uint64_t step = to_wrap;
+    if (length != RING_SKIP) {
+        step = (header + (uint64_t)length + consumer->align - 1) & ~(uint64_t)(consumer->align - 1);
+        if (step > to_wrap)
+            return -EPROTO;
+    }
+    if (step > there)
+        return -EPROTO;
+    consumer->read += step;
+    return 0;
+}
+
+/* The copy that is checked must be the copy that is used: without volatile a compiler may read
+ * shared memory twice. */
+static void copy_once(void *to, const uint8_t *from, size_t size) {
+    const volatile uint64_t *source = (const volatile uint64_t *)(const void *)from;
+    uint64_t *target = to;
+    for (size_t i = 0; i < size / sizeof *target; i++)
+        target[i] = source[i];
+}
+
+int ring_take_submission(struct ring_consumer *consumer, struct ring_submission *header,
+                         const uint8_t **body, uint64_t *end) {
+    const uint8_t *record;
+    int ret;
+
+    do {
+        if ((ret = consumer_peek(consumer, &record)) < 0)
+            return ret;
+        copy_once(header, record, sizeof *header);
+        if ((ret = consumer_advance(consumer, sizeof *header, header->length)) < 0)
+            return ret;
+    } while (header->length == RING_SKIP);
+    *body = record + sizeof *header;
+    *end = consumer->read;
+    return 0;
+}
+
+int ring_take_completion(struct ring_consumer *consumer, struct ring_completion *header,
+                         const uint8_t **body, uint64_t *end) {
+    const uint8_t *record;
+    int ret;
+
+    do {
+        if ((ret = consumer_peek(consumer, &record)) < 0)
+            return ret;
+        copy_once(header, record, sizeof *header);
+        if ((ret = consumer_advance(consumer, sizeof *header, header->bytes)) < 0)
+            return ret;
+    } while (header->bytes == RING_SKIP);
+    *body = record + sizeof *header;
+    *end = consumer->read;
+    return 0;
+}
+
+bool ring_release(struct ring_consumer *consumer, uint64_t end) {
+    consumer->released = end;
+    atomic_store_explicit(&consumer->indices->head, end, memory_order_release);
+    return take_flag(&consumer->flags->wants_space);
+}
+
+bool ring_consumer_sleeps(struct ring_consumer *consumer) {
+    raise_flag(&consumer->flags->wants_data);
+    return atomic_load_explicit(&consumer->indices->tail, memory_order_relaxed) != consumer->read;
+}
+
+bool ring_producer_sleeps(struct ring_producer *producer) {
+    raise_flag(&producer->flags->wants_space);
+    return atomic_load_explicit(&producer->indices->head, memory_order_relaxed) != producer->head;
+}

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The whole language between esm1nv and esm1nvd, protocol version 1.
+ *
+ * Transport: AF_UNIX SOCK_SEQPACKET. A message is one msgpack map, its keys small integers
+ * (enum wire_key), its values unsigned integers, text or bytes; never nested, at most
+ * WIRE_MESSAGE_MAX bytes. The one exception is a doorbell, the single byte WIRE_BELL, which is
+ * never valid msgpack. Bulk data goes through the shared-memory ring (ring.h).
+ *
+ *   client                                  daemon
+ *   HELLO                             ->
+ *                                     <-    WELCOME, or REFUSED and end of file
+ *   SUBMIT                            ->                     one-shot: pooled results only, at most
+ *                                     <-    RESULT           WIRE_ONE_SHOT_MAX unanswered
+ *   RING (+ one memfd)                ->                     at most once, from then on no SUBMIT
+ *   bell                              <->   bell             ring has data, or space, for a sleeper
+ *   STATUS_QUERY                      ->                     instead of HELLO
+ *                                     <-    STATUS
+ *   STOP                              ->                     instead of HELLO; own uid and root
+ *                                     <-    STOPPING
+ *
+ * Results of a session come in the order of its submissions, those by message first. A peer that
+ * breaks the rules (malformed, truncated, unknown, out of order) is dropped without a word.
+ */
+#ifndef ESM1NV_WIRE_H
+#define ESM1NV_WIRE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define WIRE_PROTOCOL 1u
+#define WIRE_MESSAGE_MAX 65536u
+#define WIRE_BELL 0xC1u
+#define WIRE_ONE_SHOT_MAX 8u
+#define WIRE_ALPHABET_BYTES 32u /* a set of 256 bytes: byte b is bit b % 8 of alphabet[b / 8] */
+#define WIRE_DIGEST_CHARS 64u   /* SHA-256 in lower-case hex, no NUL on the wire */
+#define WIRE_POSITIONS_MAX 4096u
+
+/* In a submitted sequence, a residue that the alphabet lacks; it gets the <unk> token. */
+#define WIRE_RESIDUE_UNKNOWN 0u
+
+enum wire_kind {
+    WIRE_HELLO = 1,        /* PROTOCOL PROGRAM POOLING DTYPE [EXPECT] */
+    WIRE_WELCOME = 2,      /* DIGEST PRECISION BACKEND MODEL SYNTHETIC HIDDEN POSITIONS ALPHABET
+                              RING_MAX ONE_SHOT_MAX */
+    WIRE_REFUSED = 3,      /* CODE TEXT RETRY */
+    WIRE_SUBMIT = 4,       /* TAG SEQUENCE */
+    WIRE_RESULT = 5,       /* TAG STATUS ROWS DATA */
+    WIRE_RING = 6,         /* SUBMISSION_SIZE COMPLETION_SIZE, and the memfd */
+    WIRE_STATUS_QUERY = 7, /* PROTOCOL */
+    WIRE_STATUS = 8,       /* see the keys from WIRE_VERSION on */
+    WIRE_STOP = 9,         /* PROTOCOL */
+    WIRE_STOPPING = 10,    /* nothing */
+};
+
+enum wire_key {
+    WIRE_KIND = 0,         /* uint, first in every message */
+    WIRE_PROTOCOL_VERSION, /* uint */
+    WIRE_PROGRAM,          /* text: name and version of the client */
+    WIRE_POOLING,          /* uint, enum pooling; fixed for the session */
+    WIRE_DTYPE,            /* uint, enum dtype; fixed for the session */
+    WIRE_EXPECT,           /* text: prefix of the model digest the client insists on */
+    WIRE_DIGEST,           /* text: model digest, WIRE_DIGEST_CHARS */
+    WIRE_PRECISION,        /* text: f32, bf16 or f16 */
+    WIRE_BACKEND,          /* text: cpu, cuda or null */
+    WIRE_MODEL,            /* text: the model's name, for people */
+    WIRE_SYNTHETIC,        /* uint: 1 when the weights carry no biology */
+    WIRE_HIDDEN,           /* uint: floats in a row */
+    WIRE_POSITIONS,        /* uint: most residues in a submission */
+    WIRE_ALPHABET,         /* bytes: WIRE_ALPHABET_BYTES */
+    WIRE_RING_MAX,         /* uint: largest memfd accepted, bytes */
+    WIRE_ONE_SHOT_LIMIT,   /* uint: SUBMITs that may be unanswered; 0 = ring only */
+    WIRE_TAG,              /* uint: chosen by the client, comes back with the result */
+    WIRE_SEQUENCE,         /* bytes: residues, 1 to POSITIONS */
+    WIRE_RECORD_STATUS,    /* uint, enum record_status */
+    WIRE_ROWS,             /* uint: rows in DATA; 0 unless the status is RECORD_OK */
+    WIRE_DATA,             /* bytes: rows x hidden values of the session's dtype */
+    WIRE_TEXT,             /* text: one line for people */
+    WIRE_CODE,             /* uint, enum wire_refusal */
+    WIRE_RETRY,            /* uint: 1 when the same HELLO may succeed later */
+    WIRE_SUBMISSION_SIZE,  /* uint: bytes of the submission ring */
+    WIRE_COMPLETION_SIZE,  /* uint: bytes of the completion ring */
+    WIRE_VERSION,          /* text: of the daemon; first of the STATUS keys */
+    WIRE_PID,              /* uint */
+    WIRE_UPTIME,           /* uint: seconds */
+    WIRE_LOOP,             /* text: io_uring, or epoll and why */
+    WIRE_INSTRUCTIONS,     /* text: instruction set the engine runs */
+    WIRE_THREADS,          /* uint */
+    WIRE_PARAMETERS,       /* uint */
+    WIRE_CLIENTS,          /* uint: connected now */
+    WIRE_CLIENTS_TOTAL,    /* uint: since the start */
+    WIRE_RECORDS,          /* uint: embedded since the start */
+    WIRE_RECORDS_FAILED,   /* uint */
+    WIRE_RESIDUES,         /* uint: embedded since the start */
+    WIRE_BATCHES,          /* uint: run since the start */
+    WIRE_QUEUED_RESIDUES,  /* uint: waiting now */
+    WIRE_PINNED_BYTES,     /* uint: rings mapped now */
+    WIRE_KEYS
+};
+
+enum wire_refusal {
+    WIRE_REFUSED_PROTOCOL = 1, /* versions differ */
+    WIRE_REFUSED_MODEL = 2,    /* another model than expected */
+    WIRE_REFUSED_BUSY = 3,     /* too many clients, or more than the user's share */
+    WIRE_REFUSED_LIMIT = 4,    /* a ring or request larger than allowed */
+    WIRE_REFUSED_DRAINING = 5, /* the daemon is leaving */
+    WIRE_REFUSED_LOAD = 6,     /* the model could not be loaded */
+    WIRE_REFUSED_DENIED = 7,   /* not this user's right */
+};
+
+/* What becomes of a sequence's residue rows. Values are wire format. */
+enum pooling { POOLING_NONE = 0, POOLING_MEAN = 1, POOLING_MAX = 2, POOLING_BOS = 3 };
+
+/* Type of the values in a row. Values are wire format. */
+enum dtype { DTYPE_F32 = 0, DTYPE_F16 = 1 };
+
+/* How one record ended. Values are wire format. */
+enum record_status {
+    RECORD_OK = 0,
+    RECORD_NONFINITE = 1, /* a value of its rows is NaN or infinite */
+    RECORD_OVERFLOW = 2,  /* a value does not fit float16 */
+    RECORD_NO_BOS = 3,    /* pooling bos, but as many residues as positions: no <s> */
+    RECORD_ENGINE = 4,    /* the engine failed; the record may be sent again */
+};
+
+static inline size_t dtype_size(enum dtype dtype) {
+    return dtype == DTYPE_F16 ? 2 : 4;
+}
+
+#endif
