@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The bytes of all input files in order, decompressed and without byte order marks. Reading never
+ * waits by itself: the caller polls input_fd() and then calls input_read().
+ */
+#ifndef ESM1NV_FILTER_INPUT_H
+#define ESM1NV_FILTER_INPUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <zlib.h>
+
+enum input_result {
+    INPUT_BYTES = 1,    /* there are bytes at data */
+    INPUT_WAIT = 2,     /* not before input_read() */
+    INPUT_FILE_END = 3, /* the file is done; input_next_file() goes on */
+};
+
+struct input_file {
+    const char *name; /* for messages */
+    const char *path; /* NULL: stdin */
+    int fd;           /* -1: not open */
+    bool regular;
+};
+
+struct input {
+    const char *data; /* bytes not yet consumed */
+    size_t size;
+    struct input_file *files;
+    size_t file_count, current;
+    uint64_t bytes_read;
+    uint64_t bytes_total; /* 0 unless all files are regular */
+
+    char *raw;   /* as read */
+    char *plain; /* as decompressed */
+    bool end;    /* of the raw bytes */
+    enum { INPUT_UNJUDGED, INPUT_PLAIN, INPUT_GZIP } form;
+    bool mark_judged;  /* the byte order mark was skipped, or there is none */
+    bool member_ended; /* between two members of a gzip file */
+    bool inflating;
+    z_stream zlib;
+};
+#define INPUT_NULL ((struct input){0})
+
+/* Opens all files. paths stay the caller's; none at all means stdin, as does "-".
+ * Functions return 0 or more, or a negative exit status after reporting. */
+int input_open(struct input *input, char **paths, size_t count);
+
+/* The file at hand; NULL after the last. */
+static inline const struct input_file *input_file(const struct input *input) {
+    return input->current < input->file_count ? &input->files[input->current] : NULL;
+}
+
+/* Makes bytes available at data, where none are left, from what was read. */
+int input_more(struct input *input);
+void input_consume(struct input *input, size_t size);
+void input_next_file(struct input *input);
+
+/* What to poll before input_read(); -1: nothing, reading does not wait. */
+int input_fd(const struct input *input);
+/* Reads once. */
+int input_read(struct input *input);
+
+void input_finish(struct input *input);
+
+#endif

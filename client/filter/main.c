@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * esm1nv, the filter: protein sequences in, embeddings out. Chooses what to do and sees to it that
+ * what was printed on stdout really went there.
+ */
+#include "client/filter/target.h"
+#include "client/filter/verbs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+/* A descriptor that was closed must not be given to the next file opened. Writing to these fails.
+ */
+static void occupy_standard_files(void) {
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
+}
+
+static int run(const struct options *options) {
+    switch (options->verb) {
+    case VERB_STATUS:
+        return status_show(options);
+    case VERB_STOP:
+        return status_stop(options);
+    case VERB_DRY_RUN:
+        return dry_run(options);
+    case VERB_VERSION:
+        puts("esm1nv " ESM1NV_VERSION);
+        return EX_OK;
+    case VERB_HELP:
+        options_print_help();
+        return EX_OK;
+    case VERB_EMBED:
+        break;
+    }
+    return stream_run(options);
+}
+
+int main(int argc, char **argv) {
+    occupy_standard_files();
+    target_catch_signals();
+    struct options options;
+    int result = options_parse(&options, argc, argv);
+    if (result < 0)
+        return -result;
+    int status = run(&options);
+    if (fflush(stdout) != 0 && status == EX_OK) {
+        report("stdout: cannot write: %s", strerror(errno));
+        status = EX_IOERR;
+    }
+    return status;
+}

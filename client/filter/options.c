@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Options by getopt_long(). Values are looked up in lists of names, and what cannot go together is
+ * refused with both options named.
+ */
+#include "client/filter/options.h"
+
+#include <ctype.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+enum {
+    OPTION_ID = 256,
+    OPTION_INVALID,
+    OPTION_LONG,
+    OPTION_DTYPE,
+    OPTION_INDEX,
+    OPTION_PROGRESS,
+    OPTION_EXPECT_MODEL,
+    OPTION_STATUS,
+    OPTION_STOP,
+    OPTION_DRY_RUN,
+    OPTION_VERSION,
+};
+
+static const struct option long_options[] = {
+    {"input", required_argument, NULL, 'i'},
+    {"id", required_argument, NULL, OPTION_ID},
+    {"invalid", required_argument, NULL, OPTION_INVALID},
+    {"long", required_argument, NULL, OPTION_LONG},
+    {"pool", required_argument, NULL, 'p'},
+    {"format", required_argument, NULL, 'f'},
+    {"dtype", required_argument, NULL, OPTION_DTYPE},
+    {"index", required_argument, NULL, OPTION_INDEX},
+    {"output", required_argument, NULL, 'o'},
+    {"verbose", no_argument, NULL, 'v'},
+    {"progress", required_argument, NULL, OPTION_PROGRESS},
+    {"socket", required_argument, NULL, 's'},
+    {"expect-model", required_argument, NULL, OPTION_EXPECT_MODEL},
+    {"status", optional_argument, NULL, OPTION_STATUS},
+    {"stop", no_argument, NULL, OPTION_STOP},
+    {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+static const char help[] =
+    "Usage: esm1nv [OPTION]... [FILE]...\n"
+    "Embed protein sequences with ESM-1nv, served by a local esm1nvd. Reads stdin when no\n"
+    "FILE is given or FILE is -, FASTA or one sequence per line, gzip or not.\n"
+    "\n"
+    "Input\n"
+    "  -i, --input auto|fasta|lines      lines: SEQ or ID<TAB>SEQ (default auto, per FILE)\n"
+    "      --id first|full               id: first word of the header, or all (first)\n"
+    "      --invalid error|unk|drop      letters outside the alphabet fail the record, get\n"
+    "                                    the <unk> token, or are left out (error)\n"
+    "      --long truncate|error         sequences longer than the model takes (truncate)\n"
+    "Output\n"
+    "  -p, --pool mean|max|bos|none      one vector per record, or one per residue (mean)\n"
+    "  -f, --format tsv|jsonl|npy|raw    (tsv)\n"
+    "      --dtype f32|f16               values of npy and raw (f32)\n"
+    "      --index FILE                  a line per record: id length rows offset status\n"
+    "  -o, --output FILE                 appears when complete (stdout)\n"
+    "  -v, --verbose                     a line for every record that is worth one\n"
+    "      --progress auto|always|never  on stderr (auto: a terminal and a long run)\n"
+    "Daemon\n"
+    "  -s, --socket PATH                 else $ESM1NV_SOCKET, $XDG_RUNTIME_DIR/esm1nv/socket,\n"
+    "                                    /run/esm1nv/socket\n"
+    "      --expect-model DIGEST         refuse another model; DIGEST may be a prefix\n"
+    "Other\n"
+    "      --dry-run                     count records, residues and bytes; no daemon needed\n"
+    "      --status[=json]               what the daemon says about itself\n"
+    "      --stop                        ask the daemon to finish and leave\n"
+    "      --version\n"
+    "  -h, --help\n"
+    "\n"
+    "Exit status: 0 all embedded, 64 usage, 65 some records failed, 66 input unreadable,\n"
+    "69 no daemon, 70 internal error, 73/74 output, 75 daemon lost or busy, 78 another model.\n";
+
+static const char *const input_names[] = {"auto", "fasta", "lines", NULL};
+static const char *const id_names[] = {"first", "full", NULL};
+static const char *const invalid_names[] = {"error", "unk", "drop", NULL};
+static const char *const long_names[] = {"truncate", "error", NULL};
+static const char *const pool_names[] = {"none", "mean", "max", "bos", NULL};
+static const char *const dtype_names[] = {"f32", "f16", NULL};
+static const char *const progress_names[] = {"auto", "always", "never", NULL};
+static const char *const status_names[] = {"table", "json", NULL};
+
+void options_print_help(void) {
+    fputs(help, stdout);
+}
+
+/* Index of value among names, or -1 after reporting. */
+static int choose(const char *option, const char *value, const char *const *names) {
+    char list[128] = "";
+    for (int i = 0; names[i]; i++) {
+        if (strcmp(value, names[i]) == 0)
+            return i;
+        size_t size = strlen(list);
+        snprintf(list + size, sizeof list - size, "%s%s", i ? ", " : "", names[i]);
+    }
+    report("--%s %s: not one of %s", option, value, list);
+    return -1;
+}
+
+static const struct output_format *choose_format(const char *value) {
+    const char *names[8] = {NULL};
+    for (size_t i = 0; output_formats[i]; i++)
+        names[i] = output_formats[i]->name;
+    int choice = choose("format", value, names);
+    return choice < 0 ? NULL : output_formats[choice];
+}
+
+/* Hex digits, lowered in place. */
+static bool choose_digest(struct options *options, char *value) {
+    size_t size = strlen(value);
+    for (size_t i = 0; i < size; i++) {
+        if (!isxdigit((unsigned char)value[i]))
+            size = 0;
+        value[i] = (char)tolower((unsigned char)value[i]);
+    }
+    if (size < 1 || size > 64) {
+        report("--expect-model %s: a model digest is 64 hex digits, or the first few of them",
+               value);
+        return false;
+    }
+    options->expect = value;
+    return true;
+}
+
+/* The last of a few verbs would win silently. */
+static bool choose_verb(struct options *options, enum verb verb) {
+    static const char *const names[] = {
+        [VERB_STATUS] = "--status",   [VERB_STOP] = "--stop", [VERB_DRY_RUN] = "--dry-run",
+        [VERB_VERSION] = "--version", [VERB_HELP] = "--help",
+    };
+    if (options->verb != VERB_EMBED && options->verb != verb) {
+        report("%s and %s cannot be used together", names[options->verb], names[verb]);
+        return false;
+    }
+    options->verb = verb;
+    return true;
+}
+
+/* Options whose value is one of a few names. */
+static const struct choice {
+    int option;
+    const char *name;
+    const char *const *values;
+} choices[] = {
+    {'i', "input", input_names},
+    {'p', "pool", pool_names},
+    {OPTION_ID, "id", id_names},
+    {OPTION_INVALID, "invalid", invalid_names},
+    {OPTION_LONG, "long", long_names},
+    {OPTION_DTYPE, "dtype", dtype_names},
+    {OPTION_PROGRESS, "progress", progress_names},
+};
+
+static const struct choice *find_choice(int option) {
+    for (size_t i = 0; i < sizeof choices / sizeof *choices; i++)
+        if (choices[i].option == option)
+            return &choices[i];
+    return NULL;
+}
+
+/* The value's place among the names is its value in the enum. */
+static void set_choice(struct options *options, int option, int value) {
+    switch (option) {
+    case 'i':
+        options->input = (enum input_kind)value;
+        break;
+    case 'p':
+        options->pooling = (enum esm1nv_pooling)value;
+        break;
+    case OPTION_ID:
+        options->id = (enum id_rule)value;
+        break;
+    case OPTION_INVALID:
+        options->invalid = (enum invalid_rule)value;
+        break;
+    case OPTION_LONG:
+        options->too_long = (enum long_rule)value;
+        break;
+    case OPTION_DTYPE:
+        options->dtype = (enum esm1nv_dtype)value;
+        break;
+    default:
+        options->progress = (enum progress_mode)value;
+        break;
+    }
+}
+
+static bool set_status(struct options *options, const char *value) {
+    int choice = value ? choose("status", value, status_names) : 0;
+    options->status_json = choice == 1;
+    return choice >= 0 && choose_verb(options, VERB_STATUS);
+}
+
+static bool set_option(struct options *options, int option, char *value) {
+    const struct choice *choice = find_choice(option);
+    if (choice) {
+        int place = choose(choice->name, value, choice->values);
+        set_choice(options, option, place);
+        return place >= 0;
+    }
+    switch (option) {
+    case 'f':
+        return (options->format = choose_format(value)) != NULL;
+    case 'o':
+        options->output = strcmp(value, "-") == 0 ? NULL : value;
+        return true;
+    case 's':
+        options->socket = value;
+        return true;
+    case 'v':
+        return options->verbose = true;
+    case 'h':
+        return choose_verb(options, VERB_HELP);
+    case OPTION_INDEX:
+        options->index = value;
+        return true;
+    case OPTION_EXPECT_MODEL:
+        return choose_digest(options, value);
+    case OPTION_STATUS:
+        return set_status(options, value);
+    case OPTION_STOP:
+        return choose_verb(options, VERB_STOP);
+    case OPTION_DRY_RUN:
+        return choose_verb(options, VERB_DRY_RUN);
+    case OPTION_VERSION:
+        return choose_verb(options, VERB_VERSION);
+    default: /* getopt_long() has said what is wrong */
+        report("try 'esm1nv --help'");
+        return false;
+    }
+}
+
+static bool check(const struct options *options, bool dtype_given) {
+    bool daemon_verb = options->verb == VERB_STATUS || options->verb == VERB_STOP;
+    if (daemon_verb && options->file_count) {
+        report("%s takes no FILE, but '%s' was given",
+               options->verb == VERB_STOP ? "--stop" : "--status", options->files[0]);
+        return false;
+    }
+    if (dtype_given && !options->format->binary) {
+        report("--dtype %s is for binary formats, not for --format %s; use --format npy or raw",
+               dtype_names[options->dtype], options->format->name);
+        return false;
+    }
+    return true;
+}
+
+int options_parse(struct options *options, int argc, char **argv) {
+    static char program[] = "esm1nv";
+    *options = (struct options){.pooling = ESM1NV_POOL_MEAN, .format = &output_tsv};
+    if (argc > 0)
+        argv[0] = program; /* for getopt_long()'s messages */
+    bool dtype_given = false;
+    int option;
+    while ((option = getopt_long(argc, argv, "i:p:f:o:vs:h", long_options, NULL)) != -1) {
+        dtype_given |= option == OPTION_DTYPE;
+        if (!set_option(options, option, optarg))
+            return -EX_USAGE;
+    }
+    options->files = argv + optind;
+    options->file_count = (size_t)(argc - optind);
+    return check(options, dtype_given) ? 0 : -EX_USAGE;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The command line.
+ */
+#ifndef ESM1NV_FILTER_OPTIONS_H
+#define ESM1NV_FILTER_OPTIONS_H
+
+#include "client/esm1nv.h"
+#include "client/filter/output.h"
+#include "client/filter/reader.h"
+#include "client/filter/report.h"
+
+enum verb { VERB_EMBED, VERB_STATUS, VERB_STOP, VERB_DRY_RUN, VERB_VERSION, VERB_HELP };
+
+struct options {
+    enum verb verb;
+    enum input_kind input;
+    enum id_rule id;
+    enum invalid_rule invalid;
+    enum long_rule too_long;
+    enum esm1nv_pooling pooling;
+    const struct output_format *format;
+    enum esm1nv_dtype dtype;
+    const char *output; /* NULL: stdout */
+    const char *index;
+    bool verbose;
+    enum progress_mode progress;
+    const char *socket;
+    const char *expect; /* lower-case hex digits */
+    bool status_json;
+    char **files;
+    size_t file_count;
+};
+
+/* Returns 0, or a negative exit status after reporting. */
+int options_parse(struct options *options, int argc, char **argv);
+void options_print_help(void);
+
+#endif

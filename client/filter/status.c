@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * --status and --stop, and what the library's errors mean for the exit status.
+ */
+#include "client/filter/verbs.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+int daemon_error(int code, const char *text) {
+    switch (code) {
+    case ESM1NV_ERROR_CONNECT:
+        report("%s (esm1nvd --model FILE.nemo, or --socket PATH)", text);
+        return EX_UNAVAILABLE;
+    case ESM1NV_ERROR_BUSY:
+        report("%s; try again later", text);
+        return EX_TEMPFAIL;
+    case ESM1NV_ERROR_LOST:
+        report("%s; run again for what did not come out", text);
+        return EX_TEMPFAIL;
+    case ESM1NV_ERROR_MODEL:
+    case ESM1NV_ERROR_REFUSED:
+        report("%s; 'esm1nv --status' shows what the daemon serves", text);
+        return EX_CONFIG;
+    default:
+        report("%s", text);
+        return EX_SOFTWARE;
+    }
+}
+
+/* Facts as they are told: for a table, or for one JSON object in one line. */
+struct listing {
+    bool json;
+    bool begun;
+};
+
+static void print_json_text(const char *text) {
+    putchar('"');
+    for (; *text; text++) {
+        unsigned char byte = (unsigned char)*text;
+        if (byte < ' ' || byte == 0x7F)
+            printf("\\u%04x", byte);
+        else if (byte == '"' || byte == '\\')
+            printf("\\%c", byte);
+        else
+            putchar(byte);
+    }
+    putchar('"');
+}
+
+static void visit(void *context, const char *name, const char *text, uint64_t number) {
+    struct listing *listing = context;
+    if (!listing->json) {
+        printf("%-18s ", name);
+        text ? (void)puts(text) : (void)printf("%" PRIu64 "\n", number);
+        return;
+    }
+    printf("%s\"%s\":", listing->begun ? "," : "{", name);
+    listing->begun = true;
+    text ? print_json_text(text) : (void)printf("%" PRIu64, number);
+}
+
+int status_show(const struct options *options) {
+    struct listing listing = {.json = options->status_json};
+    char text[256] = "";
+    int code = esm1nv_status(options->socket, visit, &listing, text);
+    if (code < 0)
+        return daemon_error(code, text);
+    if (listing.json)
+        puts(listing.begun ? "}" : "{}");
+    return EX_OK;
+}
+
+int status_stop(const struct options *options) {
+    char text[256] = "";
+    int code = esm1nv_stop(options->socket, text);
+    return code < 0 ? daemon_error(code, text) : EX_OK;
+}

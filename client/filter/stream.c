@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The pump: one thread that reads records, submits them, and writes results in input order. Every
+ * record that is not written yet stands in a queue, a ring of slots that own their cleaned
+ * sequence until then; failed records wait there for their turn. It sleeps only in one poll() on
+ * the input and the session, and writes out what it has before that.
+ */
+#include "client/filter/verbs.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define QUEUE_SLOTS 1024u /* a power of two */
+#define FEED_RECORDS 32
+
+struct stream {
+    const struct options *options;
+    struct input input;
+    struct record_rules rules;
+    struct reader reader;
+    struct output output;
+    struct warnings warnings;
+    struct progress progress;
+    uint64_t residues; /* embedded so far */
+    esm1nv_session *session;
+
+    /* Slots head, head + 1, ... modulo QUEUE_SLOTS: first those that were submitted (or failed),
+     * then at most one that waits for room, then the one that is being read. */
+    struct record *queue;
+    uint64_t head, submitted, tail;
+
+    bool input_waits; /* the reader needs input_read() */
+    bool input_ended;
+    int input_error; /* negative exit status: told when all before it is written */
+};
+
+static struct record *slot(const struct stream *stream, uint64_t number) {
+    return &stream->queue[number % QUEUE_SLOTS];
+}
+
+static int session_error(const struct stream *stream, int code) {
+    return -daemon_error(code, esm1nv_error_text(stream->session));
+}
+
+/* The oldest record leaves the queue: with its rows, or with its failure. */
+static int write_head(struct stream *stream, const struct esm1nv_result *result) {
+    struct record *record = slot(stream, stream->head++);
+    if (result && result->status != ESM1NV_RECORD_OK)
+        record_fail(record, "%s", esm1nv_status_text(result->status));
+    if (!record_failed(record))
+        stream->residues += record->residue_count;
+    warnings_add(&stream->warnings, record);
+    return output_write(&stream->output, record, result);
+}
+
+/* Writes what is done. Returns 1 when there was something. */
+static int take_results(struct stream *stream) {
+    int progress = 0;
+    for (; stream->head < stream->submitted; progress = 1) {
+        const struct record *record = slot(stream, stream->head);
+        struct esm1nv_result result;
+        int code = 0;
+        if (record_failed(record)) {
+            code = write_head(stream, NULL);
+        } else {
+            int next = esm1nv_next(stream->session, &result, 0);
+            if (next == ESM1NV_AGAIN)
+                break;
+            if (next < 0)
+                return session_error(stream, next);
+            if (next != 0 || result.tag != record->ordinal)
+                return -daemon_error(ESM1NV_ERROR_PROTOCOL, "a result came out of order");
+            code = write_head(stream, &result);
+            esm1nv_release(stream->session, &result);
+        }
+        if (code < 0)
+            return code;
+    }
+    return progress;
+}
+
+/* Submits the record that waits. Returns 1 when it went. */
+static int submit_next(struct stream *stream) {
+    if (stream->submitted == stream->tail)
+        return 0;
+    struct record *record = slot(stream, stream->submitted);
+    if (!record_failed(record)) {
+        int code = esm1nv_submit(stream->session, record->ordinal, record->residues,
+                                 record->residue_count);
+        if (code == ESM1NV_AGAIN)
+            return 0;
+        if (code == ESM1NV_ERROR_ARGUMENT || code == ESM1NV_ERROR_LENGTH ||
+            code == ESM1NV_ERROR_LETTER)
+            record_fail(record, "%s", esm1nv_error_name(code));
+        else if (code < 0)
+            return session_error(stream, code);
+    }
+    stream->submitted++;
+    return 1;
+}
+
+/* A record is read only when the one before it is on its way, so that little is held here. */
+static bool wants_record(const struct stream *stream) {
+    return !stream->input_ended && stream->submitted == stream->tail &&
+           stream->tail - stream->head < QUEUE_SLOTS;
+}
+
+/* Reads a record out of the bytes that are there. Returns 1 when one was complete. */
+static int read_record(struct stream *stream) {
+    if (!wants_record(stream) || stream->input_waits)
+        return 0;
+    int result = reader_next(&stream->reader, slot(stream, stream->tail));
+    if (result == READER_RECORD) {
+        stream->tail++;
+        return 1;
+    }
+    stream->input_waits = result == READER_WAIT;
+    stream->input_ended = result != READER_WAIT;
+    stream->input_error = result < 0 ? result : 0;
+    return 0;
+}
+
+/* Sends on what the input has, up to a few records, so that results are not left waiting. */
+static int feed(struct stream *stream) {
+    int progress = 0;
+    for (int i = 0; i < FEED_RECORDS; i++) {
+        int submitted = submit_next(stream);
+        if (submitted < 0)
+            return submitted;
+        int read = read_record(stream);
+        if (submitted + read == 0)
+            break;
+        progress = 1;
+    }
+    return progress;
+}
+
+static void read_input(struct stream *stream) {
+    int result = input_read(&stream->input);
+    stream->input_waits = false;
+    stream->input_ended = result < 0;
+    stream->input_error = result;
+}
+
+/* Sleeps until the input or the session has something. Writes out first if that takes time. */
+static int wait_for_more(struct stream *stream) {
+    bool reading = wants_record(stream);
+    struct pollfd polls[2] = {{.fd = -1, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
+    if (reading) {
+        polls[0].fd = input_fd(&stream->input);
+        if (polls[0].fd < 0) {
+            read_input(stream);
+            return 0;
+        }
+    }
+    if (stream->tail != stream->head)
+        polls[1].fd = esm1nv_fd(stream->session);
+    int ready = poll(polls, 2, 0);
+    if (ready == 0) {
+        int result = output_flush(&stream->output);
+        if (result < 0)
+            return result;
+        ready = poll(polls, 2, progress_timeout(&stream->progress));
+    }
+    if (ready < 0 && errno != EINTR) {
+        report("poll: %s", strerror(errno));
+        return -EX_SOFTWARE;
+    }
+    if (ready > 0 && polls[0].revents)
+        read_input(stream);
+    return 0;
+}
+
+static bool finished(const struct stream *stream) {
+    return stream->input_ended && stream->head == stream->tail;
+}
+
+/* One round: results first, so that the session has room. */
+static int step(struct stream *stream) {
+    int taken = take_results(stream);
+    if (taken < 0)
+        return taken;
+    int fed = feed(stream);
+    if (fed < 0)
+        return fed;
+    progress_update(&stream->progress, stream->warnings.records, stream->residues,
+                    stream->input.bytes_read);
+    return taken || fed || finished(stream) ? 0 : wait_for_more(stream);
+}
+
+static int pump(struct stream *stream) {
+    int result = 0;
+    while (result == 0 && !finished(stream))
+        result = step(stream);
+    return result < 0 ? result : stream->input_error;
+}
+
+static int connect_daemon(struct stream *stream) {
+    const struct options *options = stream->options;
+    struct esm1nv_options wanted = ESM1NV_OPTIONS_INIT;
+    wanted.socket = options->socket;
+    wanted.pooling = options->pooling;
+    wanted.dtype = options->dtype;
+    wanted.expect_digest = options->expect;
+    wanted.program = "esm1nv " ESM1NV_VERSION;
+    int code = esm1nv_connect(&stream->session, &wanted);
+    if (code < 0)
+        return session_error(stream, code);
+    if (esm1nv_info(stream->session)->synthetic)
+        report("synthetic weights: these embeddings carry no biology");
+    return 0;
+}
+
+/* What the daemon told decides how records are cleaned and how wide rows are. */
+static int begin(struct stream *stream) {
+    const struct esm1nv_info *info = esm1nv_info(stream->session);
+    stream->rules.id = stream->options->id;
+    stream->rules.invalid = stream->options->invalid;
+    stream->rules.too_long = stream->options->too_long;
+    record_rules_set(&stream->rules, info->alphabet, info->positions);
+    stream->warnings.positions = info->positions;
+    stream->warnings.verbose = stream->options->verbose;
+    reader_init(&stream->reader, &stream->input, &stream->rules, stream->options->input);
+    stream->queue = calloc(QUEUE_SLOTS, sizeof *stream->queue);
+    if (!stream->queue) {
+        report("out of memory");
+        return -EX_SOFTWARE;
+    }
+    enum progress_mode progress = stream->options->progress;
+    if (progress == PROGRESS_AUTO && isatty(stream->output.target.fd))
+        progress = PROGRESS_NEVER; /* it would stand among the rows */
+    progress_start(&stream->progress, progress, stream->input.bytes_total);
+    return output_begin(&stream->output, info->hidden);
+}
+
+static int run(struct stream *stream) {
+    const struct options *options = stream->options;
+    stream->output.format = options->format;
+    stream->output.pooling = options->pooling;
+    stream->output.dtype = options->dtype;
+    int result = input_open(&stream->input, options->files, options->file_count);
+    if (result == 0)
+        result = output_open(&stream->output, options->output, options->index);
+    if (result == 0)
+        result = connect_daemon(stream);
+    if (result == 0)
+        result = begin(stream);
+    if (result < 0)
+        return result;
+    result = pump(stream);
+    progress_clear();
+    if (result == 0)
+        result = output_commit(&stream->output);
+    else if (result != -EX_IOERR)
+        output_flush(&stream->output); /* what came before the error is output */
+    warnings_tell(&stream->warnings);
+    return result;
+}
+
+int stream_run(const struct options *options) {
+    struct stream stream = {.options = options, .output = OUTPUT_NULL};
+    int result = run(&stream);
+    if (result == 0 && stream.warnings.failed)
+        result = -EX_DATAERR;
+    esm1nv_close(stream.session);
+    output_finish(&stream.output);
+    input_finish(&stream.input);
+    for (size_t i = 0; stream.queue && i < QUEUE_SLOTS; i++)
+        record_finish(&stream.queue[i]);
+    free(stream.queue);
+    return -result;
+}

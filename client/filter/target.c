@@ -1,0 +1,277 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Output files. The names of temporary files stand in a small table that a signal handler can read
+ * (unlink() is async-signal-safe), so that neither an error nor Ctrl-C leaves one behind.
+ */
+#include "client/filter/target.h"
+
+#include "client/filter/report.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#define PIPE_SIZE (1 << 20)
+#define DIRECT_SIZE 32768u /* from here on a write bypasses the buffer */
+#define TEMPORARIES_MAX 4
+#define LINKS_MAX 40
+
+static const char *volatile temporaries[TEMPORARIES_MAX];
+
+static void remove_temporaries(void) {
+    for (int i = 0; i < TEMPORARIES_MAX; i++)
+        if (temporaries[i])
+            unlink(temporaries[i]);
+}
+
+static void on_signal(int signal_number) {
+    remove_temporaries();
+    signal(signal_number, SIG_DFL);
+    raise(signal_number); /* pending until this handler returns */
+}
+
+void target_catch_signals(void) {
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
+        struct sigaction action;
+        sigaction(signals[i], NULL, &action);
+        if (action.sa_handler == SIG_IGN && signals[i] != SIGPIPE)
+            continue; /* nohup and the like */
+        action = (struct sigaction){.sa_handler = on_signal};
+        sigaction(signals[i], &action, NULL);
+    }
+    signal(SIGXFSZ, SIG_IGN); /* a full quota is then a write that fails */
+    atexit(remove_temporaries);
+}
+
+static void remember(const char *path) {
+    for (int i = 0; i < TEMPORARIES_MAX; i++)
+        if (!temporaries[i]) {
+            temporaries[i] = path;
+            return;
+        }
+}
+
+static void forget(const char *path) {
+    for (int i = 0; i < TEMPORARIES_MAX; i++)
+        if (temporaries[i] == path)
+            temporaries[i] = NULL;
+}
+
+static int cannot_create(const char *name) {
+    report("%s: cannot create: %s", name, strerror(errno));
+    return -EX_CANTCREAT;
+}
+
+static int cannot_write(const struct target *target) {
+    report("%s: cannot write: %s", target->name, strerror(errno));
+    return -EX_IOERR;
+}
+
+/* A new string: the directory of path with its slash, or "". */
+static char *directory_of(const char *path) {
+    const char *slash = strrchr(path, '/');
+    size_t size = slash ? (size_t)(slash - path) + 1 : 0;
+    char *directory = allocate(NULL, size + 1);
+    memcpy(directory, path, size);
+    directory[size] = 0;
+    return directory;
+}
+
+static char *join(const char *first, const char *second) {
+    size_t size = strlen(first) + strlen(second) + 1;
+    char *text = allocate(NULL, size);
+    snprintf(text, size, "%s%s", first, second);
+    return text;
+}
+
+/* Follows links, also one that points to nothing yet. */
+static char *resolve(const char *path) {
+    char *current = join(path, "");
+    for (int i = 0; i < LINKS_MAX; i++) {
+        char link[PATH_MAX];
+        ssize_t size = readlink(current, link, sizeof link - 1);
+        if (size < 0)
+            return current;
+        link[size] = 0;
+        char *directory = directory_of(link[0] == '/' ? "" : current);
+        char *next = join(directory, link);
+        free(directory);
+        free(current);
+        current = next;
+    }
+    free(current);
+    errno = ELOOP;
+    return NULL;
+}
+
+static mode_t default_mode(void) {
+    mode_t mask = umask(0);
+    umask(mask);
+    return 0666 & ~mask;
+}
+
+/* No signal may come between a file's creation and the note of its name. */
+static int create_temporary(char *name) {
+    sigset_t all, before;
+    sigfillset(&all);
+    sigprocmask(SIG_SETMASK, &all, &before);
+    int fd = mkostemp(name, O_CLOEXEC);
+    int error = errno;
+    if (fd >= 0)
+        remember(name);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    errno = error;
+    return fd;
+}
+
+static int open_temporary(struct target *target, const char *path, mode_t mode) {
+    target->path = resolve(path);
+    if (!target->path)
+        return cannot_create(path);
+    char *directory = directory_of(target->path);
+    char *name = join(directory, ".esm1nv-XXXXXX");
+    free(directory);
+    target->fd = create_temporary(name);
+    if (target->fd < 0) {
+        int result = cannot_create(path);
+        free(name);
+        return result;
+    }
+    target->temporary = name;
+    return fchmod(target->fd, mode) < 0 ? cannot_create(path) : 0;
+}
+
+static int open_path(struct target *target, const char *path) {
+    struct stat status;
+    if (stat(path, &status) < 0)
+        return errno == ENOENT ? open_temporary(target, path, default_mode()) : cannot_create(path);
+    if (!S_ISREG(status.st_mode)) {
+        target->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        return target->fd < 0 ? cannot_create(path) : 0;
+    }
+    /* The rename would get around a file that is protected. */
+    if (access(path, W_OK) < 0)
+        return cannot_create(path);
+    return open_temporary(target, path, status.st_mode & 07777);
+}
+
+int target_open(struct target *target, const char *path) {
+    *target = TARGET_NULL;
+    target->name = path ? path : "stdout";
+    target->buffer = allocate(NULL, TARGET_BUFFER);
+    if (path) {
+        int result = open_path(target, path);
+        if (result < 0)
+            return result;
+    } else {
+        target->fd = STDOUT_FILENO;
+    }
+    struct stat status;
+    if (fstat(target->fd, &status) == 0 && S_ISFIFO(status.st_mode))
+        fcntl(target->fd, F_SETPIPE_SZ, PIPE_SIZE); /* fewer switches; smaller works too */
+    return 0;
+}
+
+/* Someone else's O_NONBLOCK on a shared pipe or terminal is no error. */
+static int wait_writable(const struct target *target) {
+    struct pollfd ready = {.fd = target->fd, .events = POLLOUT};
+    return poll(&ready, 1, -1) < 0 && errno != EINTR ? cannot_write(target) : 0;
+}
+
+/* Writes both parts whole. */
+static int write_all(const struct target *target, struct iovec part[2]) {
+    while (part[0].iov_len + part[1].iov_len) {
+        ssize_t size = writev(target->fd, part, 2);
+        if (size < 0 && errno == EAGAIN) {
+            if (wait_writable(target) < 0)
+                return -EX_IOERR;
+            continue;
+        }
+        if (size < 0 && errno == EINTR)
+            continue;
+        if (size < 0)
+            return cannot_write(target);
+        for (int i = 0; i < 2; i++) {
+            size_t done = (size_t)size < part[i].iov_len ? (size_t)size : part[i].iov_len;
+            part[i].iov_base = (char *)part[i].iov_base + done;
+            part[i].iov_len -= done;
+            size -= (ssize_t)done;
+        }
+    }
+    return 0;
+}
+
+int target_flush(struct target *target) {
+    struct iovec part[2] = {{target->buffer, target->size}, {target->buffer, 0}};
+    target->size = 0;
+    return write_all(target, part);
+}
+
+int target_write(struct target *target, const void *bytes, size_t size) {
+    if (size >= DIRECT_SIZE) {
+        struct iovec part[2] = {{target->buffer, target->size}, {(void *)bytes, size}};
+        target->size = 0;
+        return write_all(target, part);
+    }
+    char *room;
+    int result = target_room(target, size, &room);
+    if (result < 0)
+        return result;
+    memcpy(room, bytes, size);
+    target_used(target, size);
+    return 0;
+}
+
+int target_room(struct target *target, size_t size, char **room) {
+    int result = TARGET_BUFFER - target->size < size ? target_flush(target) : 0;
+    *room = target->buffer + target->size;
+    return result;
+}
+
+int target_patch(struct target *target, const void *bytes, size_t size, int64_t offset) {
+    int result = target_flush(target);
+    if (result == 0 && pwrite(target->fd, bytes, size, offset) != (ssize_t)size)
+        result = cannot_write(target);
+    return result;
+}
+
+int target_commit(struct target *target) {
+    int result = target_flush(target);
+    if (result < 0)
+        return result;
+    int fd = target->fd;
+    target->fd = -1;
+    if (close(fd) < 0) /* stdout too: some file systems tell of a full disk only here */
+        return cannot_write(target);
+    if (!target->path)
+        return 0;
+    if (rename(target->temporary, target->path) < 0)
+        return cannot_write(target);
+    forget(target->temporary);
+    free(target->temporary);
+    target->temporary = NULL;
+    return 0;
+}
+
+void target_finish(struct target *target) {
+    if (target->fd >= 0 && target->fd != STDOUT_FILENO)
+        close(target->fd);
+    if (target->temporary) {
+        unlink(target->temporary);
+        forget(target->temporary);
+    }
+    free(target->temporary);
+    free(target->path);
+    free(target->buffer);
+    *target = TARGET_NULL;
+}

@@ -1,0 +1,225 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+#
+# The pump: order, line in and line out, difficult libraries, input in any pieces, FIFOs, gzip,
+# what is output before an error, memory, progress.
+import gzip
+import io
+import os
+import pty
+import resource
+import select
+import subprocess
+import threading
+import time
+
+from harness import LIMIT, PROGRAM, case, check, data, done, equal, path, read, run, start, \
+    wait_until_taken, write
+
+EDGE = read(data("edge.fasta"))
+MANY = b"".join(b">r%d\n%s\n" % (i, b"J" if i % 7 == 3 else b"MKTACDEF"[: 1 + i % 8] * (1 + i % 90))
+                for i in range(1500))
+
+
+def answer(process, seconds=LIMIT):
+    """The next line it writes, waiting for it."""
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
+    return os.read(process.stdout.fileno(), 1 << 16) if ready else None
+
+
+def finish(process):
+    process.stdin.close()
+    status = process.wait(LIMIT)
+    rest = process.stdout.read()
+    process.stdout.close()
+    process.stderr.close()
+    return status, rest
+
+
+PLAIN = {name: run("-f", "jsonl", stdin=text) for name, text in (("edge", EDGE), ("many", MANY))}
+
+for what, settings in (("answers come late", {"FAKE_DELAY": 3}),
+                       ("AGAIN every other time", {"FAKE_AGAIN": 1}),
+                       ("one record at a time", {"FAKE_ROOM": 1}),
+                       ("all of that", {"FAKE_DELAY": 1, "FAKE_AGAIN": 1, "FAKE_ROOM": 3})):
+    case("the same output when " + what)
+    for name, text in (("edge", EDGE), ("many", MANY if len(settings) == 1 else MANY[:20000])):
+        result = run("-f", "jsonl", stdin=text, **settings)
+        wanted = PLAIN[name] if text in (EDGE, MANY) else run("-f", "jsonl", stdin=text)
+        check(result.out == wanted.out, name, "output differs")
+        equal((result.status, result.err), (65, wanted.err))
+
+case("order: every record in its place, failed ones too")
+names = [line.split(b'"')[3] for line in PLAIN["many"].out.split(b"\n")[:-1]]
+equal(names, [b"r%d" % i for i in range(1500)])
+
+case("the same output when the input comes byte by byte")
+for text in (EDGE[:6000], EDGE[-3500:], read(data("edge_bom_crlf.fasta")),
+             read(data("edge_cr_only.fasta")), b"\xef", b"\x1f",
+             b"\xef\xbb\xbf\n\n a\tM\xc3\xa4\xe9K*\r\nAC\r", b">a\nM>K\n>b\r\n>c\n \nM",
+             b"M\rA\nC\n\r\rG", gzip.compress(b"\xef\xbb\xbf>a\nMKT\n")):
+    wanted = run("-f", "jsonl", "-p", "none", "--invalid", "unk", stdin=text)
+    process = start("-f", "jsonl", "-p", "none", "--invalid", "unk")
+    got = []
+    reader = threading.Thread(target=lambda: got.append(process.stdout.read()))
+    reader.start()
+    try:
+        for i in range(len(text)):
+            os.write(process.stdin.fileno(), text[i:i + 1])
+            wait_until_taken(process.stdin, process)
+    except BrokenPipeError:
+        pass  # it found something unreadable and left
+    process.stdin.close()
+    reader.join(LIMIT)
+    equal((process.wait(LIMIT), got[0] == wanted.out), (wanted.status, True), text[:40])
+    process.stdout.close()
+    process.stderr.close()
+
+for arguments in ([], ["-f", "jsonl"], ["-f", "raw"], ["-p", "none"]):
+    case("line in, line out: " + " ".join(arguments or ["tsv"]))
+    process = start(*arguments)
+    for line in (b"MKT\n", b"a\tAC\n", b"MKTACD\r\n", b"G\r"):
+        os.write(process.stdin.fileno(), line)
+        check(answer(process), "no answer to", line)
+    equal(finish(process), (0, b""))
+
+case("line in, line out: failed records answer in jsonl, in place")
+process = start("-f", "jsonl", "-i", "lines")
+for line in (b"J\n", b"\n", b"MKT\n"):
+    os.write(process.stdin.fileno(), line)
+    check(answer(process), "no answer to", line)
+equal(finish(process)[0], 65)
+
+case("FASTA: a record is out when the next header begins")
+process = start()
+os.write(process.stdin.fileno(), b">a\nMKT\n>")
+check((answer(process) or b"").startswith(b"a\t"))
+equal(answer(process, 0.05), None)
+equal(finish(process)[0], 65)
+
+case("what was answered is out while the next is awaited")
+process = start(FAKE_DELAY=30)
+os.write(process.stdin.fileno(), b"MKT\nAC\nG")
+got = b""
+while got.count(b"\n") < 2:
+    part = answer(process)
+    check(part, "no answer")
+    if not part:
+        break
+    got += part
+status, rest = finish(process)
+equal((status, rest.count(b"\n")), (0, 1))
+
+case("the daemon goes away: 75, and what came before is output")
+result = run(stdin=MANY[:3000], FAKE_LOST=20)
+equal(result.status, 75)
+wanted = run(stdin=MANY[:3000])
+check(wanted.out.startswith(result.out))
+equal(result.out.count(b"\n"), 19 - 3)
+check("went away" in result.err, result.err)
+
+case("unreadable input in the middle: what came before is output, 66")
+result = run(write("good", b"MKT\nAC\n"), write("text", b"M\n>x\n"), path("good"), FAKE_DELAY=20)
+equal((result.status, result.out.count(b"\n")), (66, 3))
+
+case("gzip: plain, in members, padded, by its magic alone, with CR LF and a mark inside")
+members = gzip.compress(EDGE[:5000]) + gzip.compress(b"") + gzip.compress(EDGE[5000:], 1)
+for packed in (gzip.compress(EDGE), members, members + bytes(700)):
+    result = run("-f", "jsonl", write("packed", packed))
+    check((result.status, result.out) == (65, PLAIN["edge"].out), "differs", len(packed))
+    check(run("-f", "jsonl", stdin=packed).out == PLAIN["edge"].out, "differs from stdin")
+equal(run(write("crlf", gzip.compress(read(data("edge_bom_crlf.fasta"))))).out,
+      run(data("edge_bom_crlf.fasta")).out)
+equal(run(write("empty", gzip.compress(b""))).status, 0)
+
+case("gzip cut short: 66, never a cut sequence, and what came before is output")
+lines = b"".join(b"r%d\tMKTAC%s\n" % (i, b"ACDEFGHIKL"[i % 10:]) for i in range(3000))
+packed = gzip.compress(lines)
+whole = run(stdin=lines).out
+for size in (3, 9, 10, 11, len(packed) // 2, len(packed) - 9, len(packed) - 8, len(packed) - 1):
+    result = run(write("cut", packed[:size]))
+    equal(result.status, 66, size)
+    check(path("cut") in result.err and "short" in result.err, result.err)
+    check(whole.startswith(result.out), "a wrong row", size)
+check(result.out == whole, "all rows but the check sum were there")
+equal(run(write("cut", gzip.compress(lines)[:len(packed) // 2])).out.count(b"\n") > 100, True)
+
+case("gzip damaged, or with something behind it: 66")
+damaged = bytearray(packed)
+damaged[len(packed) // 2] ^= 0x55
+result = run(write("damaged", bytes(damaged)))
+equal(result.status, 66)
+result = run(write("behind", packed + b"MKT\n"))
+equal((result.status, result.out == whole), (66, True))
+check("behind" in result.err and "gzip" in result.err, result.err)
+
+case("line in, line out through gzip that is flushed")
+process = start()
+buffer = io.BytesIO()
+packer = gzip.GzipFile(fileobj=buffer, mode="wb")
+for line in (b"MKT\n", b"AC\n"):
+    packer.write(line)
+    packer.flush()
+    os.write(process.stdin.fileno(), buffer.getvalue())
+    buffer.seek(0)
+    buffer.truncate()
+    check(answer(process), "no answer")
+packer.close()
+os.write(process.stdin.fileno(), buffer.getvalue())
+equal(finish(process), (0, b""))
+
+case("named FIFOs, whose writers come one after the other")
+fifos = [path("fifo1"), path("fifo2")]
+for name in fifos:
+    os.mkfifo(name)
+process = start(*fifos)
+for name, line in zip(fifos, (b"MKT\n", b"AC\n")):
+    with open(name, "wb", buffering=0) as fifo:
+        fifo.write(line)
+        check(answer(process), "no answer")
+equal(finish(process), (0, b""))
+
+case("memory does not grow with a record, or with the input")
+
+
+def most_memory(pieces, *arguments):
+    """Kilobytes at most, by the child's own accounting."""
+    def limit():
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    process = subprocess.Popen([PROGRAM, "-o", "/dev/null", *arguments], stdin=subprocess.PIPE,
+                               stderr=subprocess.DEVNULL, preexec_fn=limit)
+    for piece in pieces:
+        process.stdin.write(piece)
+    process.stdin.close()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    equal(process.returncode, 0)
+    return usage.ru_maxrss
+
+
+block = b"MKTACDEFGHIKLNPQ" * 4096
+small = most_memory([b">a\n", block, b"\n"])
+for pieces in ([b">a\n"] + [block] * 800, [b">a\n"] + [block + b"\n"] * 800, [block] * 800,
+               [b"MKTAC\n" * 10000] * 20):
+    grown = most_memory(pieces) - small
+    check(grown < 16384, grown, "KB more")
+
+case("progress: when asked for, on a terminal when the run is long, never in between")
+check("records" in run("--progress", "always", stdin=MANY, FAKE_DELAY=5).err)
+for arguments, wanted in (([], True), (["--progress", "never"], False)):
+    main, terminal = pty.openpty()
+    process = subprocess.Popen([PROGRAM, *arguments, "-o", "/dev/null"], stdin=subprocess.PIPE,
+                               stderr=terminal)
+    os.close(terminal)
+    process.stdin.write(b"MKT\n")
+    process.stdin.flush()
+    deadline = time.monotonic() + (10 if wanted else 2)
+    seen = b""
+    while time.monotonic() < deadline and b"1 records" not in seen:
+        if select.select([main], [], [], 0.1)[0]:
+            seen += os.read(main, 1000)
+    equal(b"1 records" in seen, wanted)
+    process.stdin.close()
+    equal(process.wait(LIMIT), 0)
+    os.close(main)
+done()

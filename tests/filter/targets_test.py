@@ -1,0 +1,229 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+#
+# Where output goes: -o and its temporary file, links, modes, devices, FIFOs, full disks, closed
+# pipes and signals; what is refused; that nothing is left behind.
+import fcntl
+import os
+import pty
+import resource
+import signal
+import subprocess
+import threading
+import time
+
+import numpy as np
+
+from harness import HIDDEN, LIMIT, PROGRAM, case, check, done, environment, equal, folder, path, \
+    read, run, start, write
+
+GOOD = b"a\tMKT\nb\tAC\n"
+EXPECTED = run(stdin=GOOD).out
+
+
+def leftovers():
+    return [name for name in os.listdir(folder) if name.startswith(".")]
+
+
+def with_stdout(file, *arguments, stdin=GOOD, **more):
+    return subprocess.run([PROGRAM, *arguments], input=stdin, stdout=file, stderr=subprocess.PIPE,
+                          timeout=LIMIT, **more)
+
+
+case("-o makes a new file with the mode the umask leaves")
+old = os.umask(0o027)
+equal(run("-o", path("new"), stdin=GOOD).status, 0)
+os.umask(old)
+equal((read("new"), os.stat(path("new")).st_mode & 0o7777), (EXPECTED, 0o640))
+
+case("-o replaces a file and keeps its mode")
+os.chmod(write("old", b"before"), 0o604)
+inode = os.stat(path("old")).st_ino
+equal(run("-o", path("old"), stdin=GOOD).status, 0)
+equal((read("old"), os.stat(path("old")).st_mode & 0o7777), (EXPECTED, 0o604))
+check(os.stat(path("old")).st_ino != inode, "written in place")
+
+case("-o appears when failed records are all that is wrong")
+equal(run("-o", path("some"), stdin=b"J\nMKT\n").status, 65)
+equal(read("some").count(b"\n"), 1)
+
+case("-o may be the input")
+write("both", GOOD)
+equal(run("-o", path("both"), path("both")).status, 0)
+equal(read("both"), EXPECTED)
+
+case("-o follows links, relative, in a chain, to nothing yet")
+os.mkdir(path("there"))
+os.symlink("there/target", path("link1"))
+os.symlink("link1", path("link2"))
+for _ in range(2):
+    equal(run("-o", path("link2"), stdin=GOOD).status, 0)
+    equal(read("there/target"), EXPECTED)
+check(os.path.islink(path("link1")) and os.path.islink(path("link2")), "a link was replaced")
+equal(os.listdir(path("there")), ["target"])
+os.symlink("loop", path("loop"))
+equal(run("-o", path("loop"), stdin=GOOD).status, 73)
+
+case("a fatal error leaves the old file alone")
+write("kept", b"before")
+for settings, arguments, status in (
+        ({"FAKE_LOST": 2}, [], 75), ({"FAKE_CONNECT": -5}, [], 69), ({}, ["-i", "fasta"], 66)):
+    equal(run("-o", path("kept"), "--index", path("kept2"), *arguments, stdin=GOOD,
+              **settings).status, status)
+    equal((read("kept"), os.path.exists(path("kept2"))), (b"before", False))
+equal(leftovers(), [])
+
+case("cannot create: 73")
+os.mkdir(path("closed"))
+for name in (path("no/such/folder"), path("closed"), write("file", b"") + "/x"):
+    result = run("-o", name, stdin=GOOD)
+    equal(result.status, 73, name)
+    check(name in result.err, result.err)
+    equal(run("--index", name, stdin=GOOD).status, 73, name)
+if os.geteuid() != 0:
+    os.chmod(write("readonly", b""), 0o444)
+    equal(run("-o", path("readonly"), stdin=GOOD).status, 73)
+
+case("--output and --index may not be the same file")
+result = run("-o", path("link2"), "--index", path("there") + "/target", stdin=GOOD)
+equal(result.status, 64)
+check(path("link2") in result.err and "--index" in result.err, result.err)
+
+case("devices are written in place")
+equal(run("-o", "/dev/null", "--index", "/dev/null", stdin=GOOD).status, 0)
+equal(run("-o", "/dev/stdout", stdin=GOOD).out, EXPECTED)
+equal(run("-o", "-", stdin=GOOD).out, EXPECTED)
+
+case("a full disk: 74, on stdout, -o and --index")
+result = run("-o", "/dev/full", stdin=GOOD)
+equal(result.status, 74)
+check("/dev/full" in result.err and "space" in result.err, result.err)
+equal(run("--index", "/dev/full", stdin=GOOD).status, 74)
+with open("/dev/full", "wb") as full:
+    for arguments in ([], ["--version"], ["--help"], ["--dry-run"], ["--status"]):
+        equal(with_stdout(full, *arguments).returncode, 74, arguments)
+
+case("a file size limit: 74")
+with open(path("limited"), "wb") as file:
+    result = with_stdout(file, "-f", "raw", "-p", "none", stdin=b"MKT" * 100 + b"\n",
+                         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)))
+equal(result.returncode, 74)
+
+case("stdout closed: 74")
+result = subprocess.run([PROGRAM, write("input", GOOD)], stderr=subprocess.PIPE, timeout=LIMIT,
+                        preexec_fn=lambda: os.close(1))
+equal(result.returncode, 74)
+
+case("stderr closed: no file is mistaken for it")
+result = subprocess.run([PROGRAM, "--index", path("mistaken")], input=b"MKT\nJ\n", timeout=LIMIT,
+                        stdout=subprocess.DEVNULL, preexec_fn=lambda: os.close(2))
+equal((result.returncode, read("mistaken").count(b"\n")), (65, 3))
+
+case("a closed pipe ends it by SIGPIPE, quietly, temporary files gone")
+process = start("-p", "none", "--index", path("piped"))
+process.stdout.close()
+try:
+    process.stdin.write(b"MKT\n" * 100000)
+    process.stdin.close()
+except BrokenPipeError:
+    pass
+equal((process.wait(LIMIT), process.stderr.read()), (-signal.SIGPIPE, b""))
+process.stderr.close()
+check(not os.path.exists(path("piped")), "index appeared")
+equal(leftovers(), [])
+
+for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    case("%s removes the temporary files and kills" % signal_number.name)
+    process = start("-o", path("never"), "--index", path("never2"))
+    for _ in range(1000):
+        if len(leftovers()) == 2:
+            break
+        time.sleep(0.01)
+    process.send_signal(signal_number)
+    equal(process.wait(LIMIT), -signal_number)
+    for stream in (process.stdin, process.stdout, process.stderr):
+        stream.close()
+    equal(leftovers(), [])
+
+case("a FIFO is written in place")
+os.mkfifo(path("fifo"))
+parts = []
+
+
+def read_fifo():
+    with open(path("fifo"), "rb") as fifo:
+        parts.append(fifo.read())
+
+
+reader = threading.Thread(target=read_fifo)
+reader.start()
+status = run("-o", path("fifo"), stdin=GOOD).status
+reader.join(LIMIT)
+equal((status, parts), (0, [EXPECTED]))
+
+case("npy: only where it can go back to the header, else 64")
+reader = threading.Thread(target=read_fifo)
+reader.start()
+equal(run("-f", "npy", "-o", path("fifo"), stdin=GOOD).status, 64)
+reader.join(LIMIT)
+result = run("-f", "npy", stdin=GOOD)
+equal((result.status, result.out), (64, b""))
+check("--format npy" in result.err and "--output" in result.err, result.err)
+with open(write("appended", b"x"), "ab") as file:
+    equal(with_stdout(file, "-f", "npy").returncode, 64)
+with open(path("offset"), "wb") as file:
+    file.write(b"x" * 10)
+    file.flush()
+    equal(with_stdout(file, "-f", "npy").returncode, 64)
+    equal(with_stdout(file, "-f", "raw").returncode, 0)
+equal(len(read("offset")), 10 + 2 * HIDDEN * 4)
+
+case("npy: without its header until it is complete")
+with open(path("cut.npy"), "wb") as file:
+    process = subprocess.Popen([PROGRAM, "-f", "npy"], stdin=subprocess.PIPE, stdout=file,
+                               stderr=subprocess.PIPE)
+    process.stdin.write(GOOD)
+    process.stdin.flush()
+    for _ in range(1000):
+        if len(read("cut.npy")) > 128:
+            break
+        time.sleep(0.01)
+    equal(read("cut.npy")[:128], bytes(128))
+    process.communicate(b"", LIMIT)
+equal(np.load(path("cut.npy")).shape, (2, HIDDEN))
+
+case("binary formats refuse a terminal")
+for name in ("raw", "npy"):
+    main, terminal = pty.openpty()
+    result = with_stdout(terminal, "-f", name)
+    equal(result.returncode, 64)
+    check(b"terminal" in result.stderr, result.stderr)
+    os.close(main)
+    os.close(terminal)
+
+case("a pipe that someone made non-blocking")
+left, right = os.pipe()
+flags = fcntl.fcntl(right, fcntl.F_GETFL)
+fcntl.fcntl(right, fcntl.F_SETFL, flags | os.O_NONBLOCK)
+process = subprocess.Popen([PROGRAM, "-p", "none", "-f", "raw"], stdin=subprocess.PIPE,
+                           stdout=right, stderr=subprocess.PIPE,
+                           env=environment({"FAKE_HIDDEN": 768}))
+os.close(right)
+feeder = threading.Thread(target=lambda: (process.stdin.write((b"MKTAC" * 100 + b"\n") * 5),
+                                          process.stdin.close()))
+feeder.start()
+size = 0
+time.sleep(0.2)
+while True:
+    part = os.read(left, 1 << 16)
+    if not part:
+        break
+    size += len(part)
+os.close(left)
+feeder.join(LIMIT)
+equal((process.wait(LIMIT), size), (0, 2500 * 768 * 4))
+process.stderr.close()
+
+case("nothing is left behind")
+equal(leftovers(), [])
+done()
