@@ -29,6 +29,10 @@
 extern "C" {
 #endif
 
+#if defined(__GNUC__)
+#pragma GCC visibility push(default)
+#endif
+
 typedef struct esm1nv_session esm1nv_session;
 
 enum esm1nv_condition {
@@ -43,7 +47,7 @@ enum esm1nv_condition {
     ESM1NV_ERROR_CONNECT = -5,   /* no daemon answers at the socket */
     ESM1NV_ERROR_BUSY = -6,      /* the daemon refuses for now; try again later */
     ESM1NV_ERROR_REFUSED = -7,   /* the daemon refuses for good */
-    ESM1NV_ERROR_MODEL = -8,     /* the daemon serves another model than expected */
+    ESM1NV_ERROR_MODEL = -8,     /* another model than expected, or one that cannot be loaded */
     ESM1NV_ERROR_LOST = -9,      /* the daemon went away; what was not answered may be sent again */
     ESM1NV_ERROR_PROTOCOL = -10, /* the daemon sent what it should not */
     ESM1NV_ERROR_SYSTEM = -11,   /* a system call failed */
@@ -114,12 +118,13 @@ const struct esm1nv_info *esm1nv_info(const esm1nv_session *session);
 
 /* Queues one sequence. Byte 0 stands for a letter the model does not know and gets the <unk> token
  * and a row of its own. The sequence is copied. ESM1NV_AGAIN: no room, nothing was queued; take
- * results, or wait for esm1nv_fd(). */
+ * results, and when there are none either (esm1nv_next() with timeout 0), wait for esm1nv_fd(). */
 int esm1nv_submit(esm1nv_session *session, uint64_t tag, const void *sequence, size_t length);
 
 /* Takes the next result. timeout in milliseconds: 0 looks only, negative waits without end.
  * ESM1NV_AGAIN: not there yet. ESM1NV_END: nothing is outstanding. Several results may be held
- * before they are released; as long as they are, the daemon has less room to work ahead. */
+ * before they are released; as long as they are, the daemon has less room to work ahead. A call
+ * that waits may use up the wake-up for a submit that had no room: try that again after it. */
 int esm1nv_next(esm1nv_session *session, struct esm1nv_result *result, int timeout);
 
 /* Gives back the memory of this result and of all taken before it. */
@@ -128,7 +133,8 @@ void esm1nv_release(esm1nv_session *session, const struct esm1nv_result *result)
 /* Submitted and not yet taken. */
 uint64_t esm1nv_outstanding(const esm1nv_session *session);
 
-/* Becomes readable after ESM1NV_AGAIN when it is worth trying again: poll it, never read it. */
+/* Becomes readable after ESM1NV_AGAIN when it is worth trying again: poll it, never read it. It may
+ * tell of a result or of room, so try all that said ESM1NV_AGAIN. */
 int esm1nv_fd(const esm1nv_session *session);
 
 /* Safe on NULL. Outstanding results are given up. */
@@ -153,6 +159,10 @@ int esm1nv_stop(const char *socket, char text[256]);
 
 /* X.Y.Z of the library. */
 const char *esm1nv_version(void);
+
+#if defined(__GNUC__)
+#pragma GCC visibility pop
+#endif
 
 #ifdef __cplusplus
 }

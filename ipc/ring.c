@@ -282,12 +282,15 @@ bool ring_release(struct ring_consumer *consumer, uint64_t end) {
     return take_flag(&consumer->flags->wants_space);
 }
 
+/* Both keep what they saw, so that a peer whose index went back is found out by the next look
+ * instead of sending the caller around its loop. */
 bool ring_consumer_sleeps(struct ring_consumer *consumer) {
     raise_flag(&consumer->flags->wants_data);
-    return atomic_load_explicit(&consumer->indices->tail, memory_order_relaxed) != consumer->read;
+    return consumer_refresh(consumer) < 0 || consumer->tail != consumer->read;
 }
 
 bool ring_producer_sleeps(struct ring_producer *producer) {
+    uint64_t seen = producer->head;
     raise_flag(&producer->flags->wants_space);
-    return atomic_load_explicit(&producer->indices->head, memory_order_relaxed) != producer->head;
+    return producer_refresh(producer) < 0 || producer->head != seen;
 }

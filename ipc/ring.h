@@ -61,13 +61,14 @@ struct ring_submission {
     uint32_t reserved; /* 0 */
 };
 
-/* Starts every completion; `bytes` bytes of rows follow, at this record + 64. A skip record has
- * bytes RING_SKIP. */
+/* Starts every completion; `bytes` bytes of room for rows follow, at this record + 64. A record
+ * that failed keeps the room that its rows would have had, and has rows 0. A skip record has bytes
+ * RING_SKIP. */
 struct ring_completion {
     _Alignas(64) uint64_t tag;
     uint32_t status; /* enum record_status */
     uint32_t rows;
-    uint32_t bytes; /* rows x hidden x size of dtype */
+    uint32_t bytes; /* rows x hidden x size of dtype, of the rows it has or would have had */
     uint32_t reserved[11];
 };
 

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The beginning and end of a session: options, HELLO, and the check of everything a WELCOME tells
+ * before any of it is used.
+ */
+#include "client/library/session.h"
+
+#include "ipc/channel.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PROGRAM_MAX 64 /* what a daemon accepts */
+
+static esm1nv_session *session_create(void) {
+    esm1nv_session *session = aligned_alloc(_Alignof(esm1nv_session), sizeof *session);
+    if (!session)
+        return NULL;
+    memset(session, 0, offsetof(esm1nv_session, one_shot_rows));
+    session->fd = -1;
+    session->info.socket = session->socket;
+    session->info.digest = session->digest;
+    session->info.model = session->model;
+    session->info.backend = session->backend;
+    session->info.precision = session->precision;
+    return session;
+}
+
+void esm1nv_close(esm1nv_session *session) {
+    if (!session)
+        return;
+    ring_detach(&session->map);
+    if (session->fd >= 0)
+        close(session->fd);
+    free(session->awaited.items);
+    free(session);
+}
+
+static bool digest_prefix_valid(const char *prefix) {
+    size_t length = strspn(prefix, "0123456789abcdef");
+    return length > 0 && length <= WIRE_DIGEST_CHARS && !prefix[length];
+}
+
+/* Takes over as many of the caller's options as it knows of; one built for a newer library may
+ * set more, as long as it leaves them at zero. */
+static int options_read(struct esm1nv_options *known, const struct esm1nv_options *given,
+                        struct failure *failure) {
+    static const struct esm1nv_options defaults = ESM1NV_OPTIONS_INIT;
+
+    *known = defaults;
+    if (!given)
+        return ESM1NV_OK;
+    if (given->size < sizeof given->size)
+        return failure_set(failure, ESM1NV_ERROR_ARGUMENT,
+                           "options: size is %zu; set it to sizeof(struct esm1nv_options)",
+                           given->size);
+    for (size_t i = sizeof *known; i < given->size; i++)
+        if (((const char *)given)[i])
+            return failure_set(failure, ESM1NV_ERROR_ARGUMENT,
+                               "options: a field is set that libesm1nv %s does not know",
+                               ESM1NV_VERSION);
+    memcpy(known, given, given->size < sizeof *known ? given->size : sizeof *known);
+    if ((unsigned)known->pooling > ESM1NV_POOL_BOS)
+        return failure_set(failure, ESM1NV_ERROR_ARGUMENT, "options: no pooling %d",
+                           (int)known->pooling);
+    if ((unsigned)known->dtype > ESM1NV_F16)
+        return failure_set(failure, ESM1NV_ERROR_ARGUMENT, "options: no dtype %d",
+                           (int)known->dtype);
+    if (known->expect_digest && !digest_prefix_valid(known->expect_digest))
+        return failure_set(failure, ESM1NV_ERROR_ARGUMENT,
+                           "options: the expected digest is not 1 to 64 lower-case hex digits");
+    return ESM1NV_OK;
+}
+
+static int send_hello(esm1nv_session *session, const struct esm1nv_options *options) {
+    char program[PROGRAM_MAX + 1];
+    struct message_writer writer;
+
+    snprintf(program, sizeof program, "%s",
+             options->program ? options->program : "libesm1nv " ESM1NV_VERSION);
+    message_begin(&writer, session->message, sizeof session->message, WIRE_HELLO);
+    message_put_number(&writer, WIRE_PROTOCOL_VERSION, WIRE_PROTOCOL);
+    message_put_text(&writer, WIRE_PROGRAM, program);
+    message_put_number(&writer, WIRE_POOLING, options->pooling);
+    message_put_number(&writer, WIRE_DTYPE, options->dtype);
+    if (options->expect_digest)
+        message_put_text(&writer, WIRE_EXPECT, options->expect_digest);
+    long size = message_end(&writer);
+    int ret = channel_send(session->fd, session->message, (size_t)size, -1, false);
+    /* A daemon that is full says so and closes without reading: its answer says more. */
+    if (ret < 0 && ret != -EPIPE && ret != -ECONNRESET)
+        return failure_set(&session->error, ESM1NV_ERROR_SYSTEM, "cannot send to %s: %s",
+                           session->socket, strerror(-ret));
+    return ESM1NV_OK;
+}
+
+/* message_decode() has checked types, sizes and ranges; this checks what they mean together. */
+static int read_welcome(esm1nv_session *session, const struct message *welcome,
+                        const char *expected) {
+    struct esm1nv_info *info = &session->info;
+
+    message_copy_text(welcome, WIRE_DIGEST, session->digest, sizeof session->digest);
+    message_copy_text(welcome, WIRE_MODEL, session->model, sizeof session->model);
+    message_copy_text(welcome, WIRE_BACKEND, session->backend, sizeof session->backend);
+    message_copy_text(welcome, WIRE_PRECISION, session->precision, sizeof session->precision);
+    info->synthetic = (int)welcome->value[WIRE_SYNTHETIC].number;
+    info->hidden = (uint32_t)welcome->value[WIRE_HIDDEN].number;
+    info->positions = (uint32_t)welcome->value[WIRE_POSITIONS].number;
+    memcpy(info->alphabet, welcome->value[WIRE_ALPHABET].bytes, sizeof info->alphabet);
+    session->ring_max = welcome->value[WIRE_RING_MAX].number;
+    session->one_shot_max = (uint32_t)welcome->value[WIRE_ONE_SHOT_LIMIT].number;
+    session->row_bytes = info->hidden * (uint32_t)dtype_size((enum dtype)session->dtype);
+
+    static const uint8_t no_letter[WIRE_ALPHABET_BYTES];
+    if (!digest_prefix_valid(session->digest) || (info->alphabet[0] & 1) ||
+        memcmp(info->alphabet, no_letter, sizeof no_letter) == 0)
+        return failure_set(&session->error, ESM1NV_ERROR_PROTOCOL,
+                           "the daemon at %s sent an impossible digest or alphabet",
+                           session->socket);
+    if (expected && strncmp(session->digest, expected, strlen(expected)) != 0)
+        return failure_set(&session->error, ESM1NV_ERROR_MODEL,
+                           "the daemon at %s serves model %s (digest %.16s...), not the expected "
+                           "digest %s",
+                           session->socket, session->model, session->digest, expected);
+    return ESM1NV_OK;
+}
+
+static int greet(esm1nv_session *session, const struct esm1nv_options *options) {
+    struct message welcome;
+
+    session->pooling = options->pooling;
+    session->dtype = options->dtype;
+    int code = send_hello(session, options);
+    if (code == ESM1NV_OK)
+        code = receive_answer(session->fd, session->socket, session->message, WIRE_WELCOME,
+                              &welcome, &session->error);
+    if (code == ESM1NV_OK)
+        code = read_welcome(session, &welcome, options->expect_digest);
+    return code;
+}
+
+int esm1nv_connect(esm1nv_session **result, const struct esm1nv_options *given) {
+    struct esm1nv_options options;
+    esm1nv_session *session = *result = session_create();
+
+    if (!session)
+        return ESM1NV_ERROR_MEMORY;
+    int code = options_read(&options, given, &session->error);
+    if (code == ESM1NV_OK) {
+        session->fd = locate_daemon(options.socket, session->socket, &session->error);
+        code = session->fd < 0 ? session->error.code : greet(session, &options);
+    }
+    session->dead = code != ESM1NV_OK;
+    return code;
+}
+
+/* The library waits in blocking calls; where it must not wait it says so call by call. */
+static int make_blocking(int fd, struct failure *failure) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || (flags & O_NONBLOCK && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0))
+        return failure_set(failure, ESM1NV_ERROR_SYSTEM, "descriptor %d: %s", fd, strerror(errno));
+    return ESM1NV_OK;
+}
+
+int esm1nv_connect_fd(esm1nv_session **result, int fd, const struct esm1nv_options *given) {
+    struct esm1nv_options options;
+    esm1nv_session *session = *result = session_create();
+
+    if (!session) {
+        close(fd);
+        return ESM1NV_ERROR_MEMORY;
+    }
+    session->fd = fd;
+    int code = options_read(&options, given, &session->error);
+    if (code == ESM1NV_OK)
+        code = make_blocking(fd, &session->error);
+    if (code == ESM1NV_OK) {
+        snprintf(session->socket, sizeof session->socket, "%s",
+                 options.socket ? options.socket : "a given socket");
+        code = greet(session, &options);
+    }
+    session->dead = code != ESM1NV_OK;
+    return code;
+}
+
+const struct esm1nv_info *esm1nv_info(const esm1nv_session *session) {
+    return &session->info;
+}
+
+int esm1nv_fd(const esm1nv_session *session) {
+    return session->fd;
+}
+
+const char *esm1nv_error_text(const esm1nv_session *session) {
+    return session ? session->error.text : "out of memory";
+}

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Finds a daemon's socket and connects to it, and receives its answer to a first message. A named
+ * socket (by argument or $ESM1NV_SOCKET) is the only one tried; else the user's own comes before
+ * the machine's.
+ */
+#include "client/library/session.h"
+
+#include "ipc/channel.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SYSTEM_SOCKET "/run/esm1nv/socket"
+
+static int failure_connect(struct failure *failure, const char *path, int error) {
+    return failure_set(failure, ESM1NV_ERROR_CONNECT,
+                       "no daemon answers at %s: %s; start esm1nvd, or name its socket", path,
+                       strerror(-error));
+}
+
+static int connect_path(const char *path, char chosen[SOCKET_PATH_MAX], struct failure *failure) {
+    int fd = channel_connect(path);
+    if (fd < 0)
+        return failure_connect(failure, path, fd);
+    snprintf(chosen, SOCKET_PATH_MAX, "%s", path);
+    return fd;
+}
+
+int locate_daemon(const char *named, char path[SOCKET_PATH_MAX], struct failure *failure) {
+    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    char own[SOCKET_PATH_MAX];
+
+    if (!named)
+        named = getenv("ESM1NV_SOCKET");
+    if (named && *named)
+        return connect_path(named, path, failure);
+    if (!runtime || !*runtime ||
+        (size_t)snprintf(own, sizeof own, "%s/esm1nv/socket", runtime) >= sizeof own)
+        return connect_path(SYSTEM_SOCKET, path, failure);
+    int fd = connect_path(own, path, failure);
+    if (fd >= 0)
+        return fd;
+    fd = connect_path(SYSTEM_SOCKET, path, failure);
+    if (fd >= 0)
+        return fd;
+    return failure_set(
+        failure, ESM1NV_ERROR_CONNECT,
+        "no daemon answers at %s or " SYSTEM_SOCKET "; start esm1nvd, or name its socket", own);
+}
+
+int receive_answer(int fd, const char *path, void *buffer, enum wire_kind expected,
+                   struct message *message, struct failure *failure) {
+    ssize_t size;
+
+    /* A peer that closed with unread bytes resets once, before what it said can be read. */
+    do
+        size = channel_receive(fd, buffer, WIRE_MESSAGE_MAX, false);
+    while (size == -ECONNRESET);
+    if (size == 0)
+        return failure_set(failure, ESM1NV_ERROR_LOST,
+                           "the daemon at %s closed the connection without an answer", path);
+    if (size < 0 && size != -EBADMSG)
+        return failure_set(failure, ESM1NV_ERROR_SYSTEM, "cannot receive from %s: %s", path,
+                           strerror((int)-size));
+    if (size > 0 && message_decode(message, buffer, (size_t)size) == 0) {
+        if (message->kind == expected)
+            return ESM1NV_OK;
+        if (message->kind == WIRE_REFUSED)
+            return failure_refused(failure, message);
+    }
+    return failure_set(failure, ESM1NV_ERROR_PROTOCOL,
+                       "what listens at %s does not answer as an esm1nvd", path);
+}

@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A daemon that dies at every point of a session, refuses in the middle, or sends garbage by
+ * message and in shared memory. Each must end in the right error, and never in a crash or a hang.
+ */
+#include "ipc/channel.h"
+#include "tests/check.h"
+#include "tests/client/peer.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define ROW_BYTES 128u /* peer_model_usual.hidden floats */
+
+static const int timeouts[] = {0, 1000, -1};
+
+/* What the next result is, and that an error stays and has a text. */
+static int next_code(esm1nv_session *session, int timeout) {
+    struct esm1nv_result result;
+    int code = esm1nv_next(session, &result, timeout);
+    if (code < 0) {
+        CHECK(*esm1nv_error_text(session), "an error without text");
+        CHECK(esm1nv_next(session, &result, 0) == code, "the error stays");
+        CHECK(esm1nv_submit(session, 0, "A", 1) == code, "the error stays");
+    }
+    return code;
+}
+
+enum death {
+    BEFORE_SUBMIT,  /* the daemon dies while nothing is outstanding */
+    UNREAD_SUBMIT,  /* with the SUBMIT unread: the client's receive reports a reset first */
+    AFTER_SUBMIT,   /* with the SUBMIT read */
+    BEFORE_RING,    /* between the SUBMIT and the RING */
+    UNREAD_RING,    /* with the RING unread */
+    AFTER_RING,     /* with the ring attached */
+    WITH_COMPLETED, /* with results in the ring that the client has not seen */
+    DEATHS
+};
+
+/* Plays a session up to that death and returns how many results the daemon completed. */
+static unsigned die(esm1nv_session *session, struct peer *peer, enum death death, bool refuse) {
+    unsigned completed = 0;
+
+    if (death >= UNREAD_SUBMIT)
+        CHECK(esm1nv_submit(session, 1, "MKV", 3) == 0, "submit");
+    if (death >= AFTER_SUBMIT)
+        CHECK(peer_receive(peer) == WIRE_SUBMIT, "the SUBMIT");
+    if (death >= UNREAD_RING)
+        CHECK(esm1nv_submit(session, 2, "MKV", 3) == 0, "submit");
+    if (death >= AFTER_RING)
+        CHECK(peer_receive(peer) == WIRE_RING, "the RING");
+    if (death == WITH_COMPLETED) {
+        _Alignas(4) char row[ROW_BYTES];
+        peer_fill(row, 1, 1, ROW_BYTES);
+        peer_send_result(peer, 1, RECORD_OK, 1, row, sizeof row);
+        CHECK(esm1nv_submit(session, 3, "MKV", 3) == 0, "submit");
+        CHECK(peer_complete(peer, 2, RECORD_OK, 1, ROW_BYTES), "room");
+        completed = 2;
+    }
+    if (refuse)
+        peer_send_refused(peer, WIRE_REFUSED_DRAINING, "it leaves", true);
+    peer_close(peer);
+    return completed;
+}
+
+static void test_death(enum death death, bool refuse, int timeout) {
+    struct peer peer;
+    struct esm1nv_result result;
+    esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
+    if (!session)
+        return;
+    unsigned completed = die(session, &peer, death, refuse);
+    int code = 0;
+    if (death == BEFORE_SUBMIT || death == BEFORE_RING)
+        code = esm1nv_submit(session, 9, "MKV", 3);
+    for (unsigned i = 0; i < completed; i++) {
+        CHECK(esm1nv_next(session, &result, timeout) == 0, "%s", esm1nv_error_text(session));
+        CHECK(result.tag == i + 1 && peer_pattern_holds(&result, ROW_BYTES), "result %u", i);
+        esm1nv_release(session, &result);
+    }
+    if (code == 0)
+        code = next_code(session, timeout);
+    CHECK(code == (refuse ? ESM1NV_ERROR_BUSY : ESM1NV_ERROR_LOST), "death %d: %d %s", (int)death,
+          code, esm1nv_error_text(session));
+    if (refuse)
+        CHECK(strstr(esm1nv_error_text(session), "it leaves"), "%s", esm1nv_error_text(session));
+    esm1nv_close(session);
+}
+
+static void test_deaths(bool refuse) {
+    test_case(refuse ? "a daemon that refuses at every point"
+                     : "a daemon that dies at every point");
+    for (int death = 0; death < DEATHS; death++)
+        for (size_t i = 0; i < sizeof timeouts / sizeof *timeouts; i++)
+            test_death((enum death)death, refuse, timeouts[i]);
+}
+
+/* --- Garbage in messages ---------------------------------------------------------------------- */
+
+static void test_bad_results(void) {
+    static const struct {
+        uint64_t tag;
+        enum record_status status;
+        uint32_t rows;
+        uint32_t bytes;
+    } cases[] = {
+        {2, RECORD_OK, 1, ROW_BYTES},
+        {1, RECORD_OK, 0, ROW_BYTES},
+        {1, RECORD_OK, 0, 0},
+        {1, RECORD_OK, 1, ROW_BYTES - 1},
+        {1, RECORD_OK, 1, ROW_BYTES + 1},
+        {1, RECORD_OK, 1, 0},
+        {1, RECORD_OK, 1, 60000},
+        {1, RECORD_ENGINE, 1, ROW_BYTES},
+        {1, RECORD_ENGINE, 0, ROW_BYTES},
+        {1, (enum record_status)5, 0, 0},
+        {1, RECORD_OK, 2, 2 * ROW_BYTES},
+    };
+    static char data[60000];
+
+    test_case("answers that do not fit what was asked");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct peer peer;
+        esm1nv_session *session =
+            peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
+        CHECK(esm1nv_submit(session, 1, "MKV", 3) == 0, "submit");
+        peer_send_result(&peer, cases[i].tag, cases[i].status, cases[i].rows, data, cases[i].bytes);
+        CHECK(next_code(session, -1) == ESM1NV_ERROR_PROTOCOL, "case %zu", i);
+        esm1nv_close(session);
+        peer_close(&peer);
+    }
+}
+
+/* Sends message number `which` of the unexpected ones; false behind the last. */
+static bool send_unexpected(struct peer *peer, int which) {
+    switch (which) {
+    case 0:
+        peer_send_welcome(peer, &peer_model_usual);
+        return true;
+    case 1:
+        peer_send(peer, &(uint8_t){WIRE_BELL}, 1); /* there is no ring yet */
+        return true;
+    case 2:
+        peer_send(peer, "\xc1\xc1", 2);
+        return true;
+    case 3:
+        peer_send(peer, "\x81\x00\x0a", 3); /* STOPPING */
+        return true;
+    case 4:
+        peer_send(peer, "\x80", 1);
+        return true;
+    case 5:
+        channel_send(peer->fd, "\x81\x00\x0a", 3, STDOUT_FILENO, true);
+        return true;
+    case 6:
+        CHECK(channel_send(peer->fd, (char[WIRE_MESSAGE_MAX + 1]){0}, WIRE_MESSAGE_MAX + 1, -1,
+                           true) == 0,
+              "too large a message");
+        return true;
+    }
+    return false;
+}
+
+/* A RESULT by message for a record that went through the ring, right in all else. */
+static void test_result_for_ring(void) {
+    struct peer peer;
+    struct esm1nv_result result;
+    _Alignas(4) char row[ROW_BYTES] = {0};
+
+    test_case("an answer by message to a record in the ring");
+    esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
+    CHECK(esm1nv_submit(session, 1, "MKV", 3) == 0, "submit");
+    CHECK(esm1nv_submit(session, 2, "MKV", 3) == 0, "submit");
+    peer_send_result(&peer, 1, RECORD_OK, 1, row, sizeof row);
+    CHECK(esm1nv_next(session, &result, 0) == 0, "%s", esm1nv_error_text(session));
+    esm1nv_release(session, &result);
+    peer_send_result(&peer, 2, RECORD_OK, 1, row, sizeof row);
+    CHECK(next_code(session, 0) == ESM1NV_ERROR_PROTOCOL, "the RESULT");
+    esm1nv_close(session);
+    peer_close(&peer);
+}
+
+static void test_unexpected(void) {
+    bool more = true;
+
+    test_case("messages out of place");
+    for (int which = 0; more; which++) {
+        struct peer peer;
+        esm1nv_session *session =
+            peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
+        CHECK(esm1nv_submit(session, 1, "MKV", 3) == 0, "submit");
+        more = send_unexpected(&peer, which);
+        if (more)
+            CHECK(next_code(session, 0) == ESM1NV_ERROR_PROTOCOL, "message %d", which);
+        esm1nv_close(session);
+        peer_close(&peer);
+    }
+}
+
+/* --- Garbage in shared memory ----------------------------------------------------------------- */
+
+/* A session of residue rows with one record of 3 residues in the daemon's hands. */
+static esm1nv_session *ring_session(struct peer *peer) {
+    esm1nv_session *session = peer_session(peer, &peer_model_usual, ESM1NV_POOL_NONE, ESM1NV_F32);
+    if (!session)
+        return NULL;
+    CHECK(esm1nv_submit(session, 1, "MKV", 3) == 0, "submit");
+    CHECK(peer_receive(peer) == WIRE_RING, "ring");
+    return session;
+}
+
+static void test_bad_completions(void) {
+    static const struct {
+        struct ring_completion header;
+        uint64_t tail;
+    } cases[] = {
+        {{.tag = 2, .rows = 3, .bytes = 384}, 448},                    /* another tag */
+        {{.tag = 1, .status = 5, .rows = 0, .bytes = 0}, 64},          /* no such status */
+        {{.tag = 1, .status = UINT32_MAX, .rows = 0, .bytes = 0}, 64}, /* no such status */
+        {{.tag = 1, .rows = 2, .bytes = 256}, 320},                    /* a row is missing */
+        {{.tag = 1, .rows = 3, .bytes = 256}, 320},                    /* bytes are missing */
+        {{.tag = 1, .rows = 4, .bytes = 512}, 576},                    /* too many */
+        {{.tag = 1, .rows = 0, .bytes = 0}, 64},                       /* none, but success */
+        {{.tag = 1, .status = 1, .rows = 3, .bytes = 384}, 448},       /* rows of a failure */
+        {{.tag = 1, .status = 1, .rows = 0, .bytes = 0}, 64},     /* a failure that keeps no room */
+        {{.tag = 1, .rows = 3, .bytes = 384}, 384},               /* cut short */
+        {{.tag = 1, .rows = 3, .bytes = 384}, 450},               /* not aligned */
+        {{.tag = 1, .rows = 3, .bytes = 384}, 64 + (8 << 20)},    /* more than the ring */
+        {{.tag = 1, .rows = 3, .bytes = 384}, UINT64_MAX - 63},   /* far beyond */
+        {{.tag = 1, .rows = 3, .bytes = RING_SKIP}, 64},          /* a skip cut short */
+        {{.tag = 1, .rows = 3, .bytes = RING_SKIP - 1}, 8 << 20}, /* longer than the ring */
+        {{.tag = 1, .rows = 3, .bytes = (8 << 20) - 64}, 8 << 20}, /* the whole ring */
+    };
+
+    test_case("completions that do not fit what was asked");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct peer peer;
+        esm1nv_session *session = ring_session(&peer);
+        if (!session)
+            return;
+        memcpy(peer.map.completion, &cases[i].header, sizeof cases[i].header);
+        atomic_store(&peer.map.header->completion.tail, cases[i].tail);
+        CHECK(next_code(session, -1) == ESM1NV_ERROR_PROTOCOL, "case %zu", i);
+        esm1nv_close(session);
+        peer_close(&peer);
+    }
+}
+
+static void test_bad_indices(void) {
+    struct peer peer;
+    struct esm1nv_result result;
+
+    test_case("indices that go back or too far");
+    esm1nv_session *session = ring_session(&peer);
+    CHECK(peer_complete(&peer, 1, RECORD_OK, 3, ROW_BYTES), "room");
+    CHECK(esm1nv_submit(session, 2, "MKV", 3) == 0, "submit");
+    CHECK(esm1nv_next(session, &result, 0) == 0, "%s", esm1nv_error_text(session));
+    atomic_store(&peer.map.header->completion.tail, 64);
+    CHECK(next_code(session, -1) == ESM1NV_ERROR_PROTOCOL, "the tail went back");
+    esm1nv_close(session);
+    peer_close(&peer);
+
+    static const uint64_t heads[] = {8, 65536, 65536 + 16, UINT64_MAX - 15};
+    char sequence[512];
+    memset(sequence, 'A', sizeof sequence);
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        int code = 0;
+        session = ring_session(&peer);
+        atomic_store(&peer.map.header->submission.head, heads[i]);
+        for (int k = 0; k < 200 && code == 0; k++)
+            code = esm1nv_submit(session, 2, sequence, sizeof sequence);
+        CHECK(code == ESM1NV_ERROR_PROTOCOL, "head %llu: %d", (unsigned long long)heads[i], code);
+        esm1nv_close(session);
+        peer_close(&peer);
+    }
+}
+
+/* Overwrites a random word, mostly with a value near to plausible ones. */
+static void scribble(struct peer *peer, unsigned *seed) {
+    static const uint32_t likely[] = {0, 1, 2, 3, 64, 128, 384, 448, RING_SKIP, UINT32_C(1) << 23};
+    uint32_t *target = (unsigned)rand_r(seed) % 2 ? (uint32_t *)(void *)peer->map.header
+                                                  : (uint32_t *)(void *)peer->map.completion;
+    target[(unsigned)rand_r(seed) % 128] =
+        likely[(unsigned)rand_r(seed) % (sizeof likely / sizeof *likely)];
+}
+
+static void test_scribbling(void) {
+    test_case("random words in shared memory and random messages");
+    for (unsigned round = 0; round < 1000; round++) {
+        struct peer peer;
+        struct esm1nv_result result;
+        unsigned seed = round;
+        int code = 0;
+        esm1nv_session *session = ring_session(&peer);
+        if (!session)
+            return;
+        for (int step = 0; step < 30 && code >= 0; step++) {
+            if (step % 3 == 0)
+                peer_complete(&peer, 1, RECORD_OK, 3, ROW_BYTES);
+            if (step > 3)
+                scribble(&peer, &seed);
+            if (step > 3 && (unsigned)rand_r(&seed) % 8 == 0)
+                peer_send(&peer, peer.map.completion, 1 + (unsigned)rand_r(&seed) % 60);
+            code = esm1nv_next(session, &result, 0);
+            if (code == 0) {
+                CHECK(result.bytes == result.row_count * ROW_BYTES && result.row_count <= 3,
+                      "size");
+                esm1nv_release(session, &result);
+            }
+            if (code >= 0)
+                code = esm1nv_submit(session, 1, "MKV", 3);
+        }
+        esm1nv_close(session);
+        peer_close(&peer);
+    }
+}
+
+int main(void) {
+    alarm(100);
+    test_deaths(false);
+    test_deaths(true);
+    test_bad_results();
+    test_unexpected();
+    test_result_for_ring();
+    test_bad_completions();
+    test_bad_indices();
+    test_scribbling();
+    return test_done();
+}

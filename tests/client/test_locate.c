@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Where a daemon is looked for, and what can be asked of one outside a session: daemons of this
+ * test, each a thread behind a socket in a temporary directory, answer by name.
+ */
+#include "ipc/channel.h"
+#include "tests/check.h"
+#include "tests/client/peer.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char directory[] = "/tmp/esm1nv-XXXXXX";
+
+/* A daemon that serves one connection. */
+struct server {
+    char path[100];
+    const char *name; /* of its model */
+    int listener;
+    pthread_t thread;
+};
+
+static void send_status(struct peer *peer, const char *name) {
+    struct message_writer writer;
+    message_begin(&writer, peer->buffer, sizeof peer->buffer, WIRE_STATUS);
+    message_put_text(&writer, WIRE_DIGEST, peer_model_usual.digest);
+    message_put_text(&writer, WIRE_PRECISION, "f32");
+    message_put_text(&writer, WIRE_BACKEND, "null");
+    message_put_text(&writer, WIRE_MODEL, name);
+    message_put_number(&writer, WIRE_SYNTHETIC, 0);
+    message_put_number(&writer, WIRE_HIDDEN, 768);
+    message_put_number(&writer, WIRE_POSITIONS, 512);
+    message_put_text(&writer, WIRE_VERSION, "9.8.7");
+    message_put_number(&writer, WIRE_PID, 4711);
+    message_put_number(&writer, WIRE_UPTIME, 3600);
+    message_put_text(&writer, WIRE_LOOP, "epoll: io_uring is refused");
+    message_put_text(&writer, WIRE_INSTRUCTIONS, "avx2");
+    message_put_number(&writer, WIRE_THREADS, 2);
+    for (int key = WIRE_PARAMETERS; key < WIRE_KEYS; key++)
+        message_put_number(&writer, (enum wire_key)key, (uint64_t)key << 32);
+    long size = message_end(&writer);
+    peer_send(peer, peer->buffer, size > 0 ? (size_t)size : 0);
+}
+
+static void send_stopping(struct peer *peer) {
+    struct message_writer writer;
+    message_begin(&writer, peer->buffer, sizeof peer->buffer, WIRE_STOPPING);
+    long size = message_end(&writer);
+    peer_send(peer, peer->buffer, size > 0 ? (size_t)size : 0);
+}
+
+static void *server_main(void *argument) {
+    struct server *server = argument;
+    struct peer_model model = peer_model_usual;
+    static _Thread_local struct peer peer;
+    struct pollfd poller = {.fd = server->listener, .events = POLLIN};
+
+    model.name = server->name;
+    poll(&poller, 1, 10000);
+    peer.fd = accept(server->listener, NULL, NULL);
+    poller.fd = peer.fd;
+    if (peer.fd < 0 || poll(&poller, 1, 10000) != 1)
+        return NULL;
+    if (strcmp(server->name, "hasty") == 0) { /* closes with the HELLO unread */
+        peer_send_refused(&peer, WIRE_REFUSED_BUSY, "too many clients", true);
+        peer_close(&peer);
+        return NULL;
+    }
+    switch (peer_receive(&peer)) {
+    case WIRE_HELLO:
+        peer_send_welcome(&peer, &model);
+        break;
+    case WIRE_STATUS_QUERY:
+        send_status(&peer, server->name);
+        break;
+    case WIRE_STOP:
+        if (strcmp(server->name, "guarded") == 0) {
+            peer_send_refused(&peer, WIRE_REFUSED_DENIED, "not yours", false);
+            break;
+        }
+        send_stopping(&peer);
+        usleep(50000);
+        unlink(server->path); /* what a caller sees when it has really left */
+        break;
+    }
+    peer_close(&peer);
+    return NULL;
+}
+
+/* Starts a daemon whose socket is `subdirectory`/esm1nv/socket in the test's directory. */
+static bool server_start(struct server *server, const char *subdirectory, const char *name) {
+    server->name = name;
+    snprintf(server->path, sizeof server->path, "%s/%s", directory, subdirectory);
+    mkdir(server->path, 0700);
+    snprintf(server->path, sizeof server->path, "%s/%s/esm1nv", directory, subdirectory);
+    mkdir(server->path, 0700);
+    snprintf(server->path, sizeof server->path, "%s/%s/esm1nv/socket", directory, subdirectory);
+    unlink(server->path);
+    server->listener = channel_listen(server->path, 0600);
+    CHECK(server->listener >= 0, "cannot listen at %s", server->path);
+    return server->listener >= 0 && pthread_create(&server->thread, NULL, server_main, server) == 0;
+}
+
+static void server_end(struct server *server) {
+    pthread_join(server->thread, NULL);
+    close(server->listener);
+    unlink(server->path);
+}
+
+/* Connects and checks that the daemon of this name answered. */
+static void expect_model(const char *socket, const char *name) {
+    struct esm1nv_options options = ESM1NV_OPTIONS_INIT;
+    esm1nv_session *session;
+    options.socket = socket;
+    int code = esm1nv_connect(&session, &options);
+    CHECK(code == 0, "%s: %d %s", name, code, esm1nv_error_text(session));
+    CHECK(strcmp(esm1nv_info(session)->model, name) == 0, "%s answered instead of %s",
+          esm1nv_info(session)->model, name);
+    esm1nv_close(session);
+}
+
+static void expect_nobody(const char *socket, const char *in_text) {
+    struct esm1nv_options options = ESM1NV_OPTIONS_INIT;
+    esm1nv_session *session;
+    options.socket = socket;
+    int code = esm1nv_connect(&session, &options);
+    CHECK(code == ESM1NV_ERROR_CONNECT, "%d", code);
+    CHECK(strstr(esm1nv_error_text(session), in_text), "%s", esm1nv_error_text(session));
+    CHECK(strstr(esm1nv_error_text(session), "start esm1nvd"), "%s", esm1nv_error_text(session));
+    esm1nv_close(session);
+}
+
+static void test_order(void) {
+    static struct server servers[3];
+    char runtime[100];
+
+    test_case("the argument, then $ESM1NV_SOCKET, then the user's own socket");
+    snprintf(runtime, sizeof runtime, "%s/own", directory);
+    if (!server_start(&servers[0], "argument", "argument") ||
+        !server_start(&servers[1], "environment", "environment") ||
+        !server_start(&servers[2], "own", "own"))
+        return;
+    setenv("XDG_RUNTIME_DIR", runtime, 1);
+    setenv("ESM1NV_SOCKET", servers[1].path, 1);
+    expect_model(servers[0].path, "argument");
+    expect_model(NULL, "environment");
+    setenv("ESM1NV_SOCKET", "", 1);
+    expect_model(NULL, "own");
+    for (int i = 0; i < 3; i++)
+        server_end(&servers[i]);
+}
+
+static void test_nobody(void) {
+    char missing[100], stale[100], too_long[200];
+
+    test_case("nobody there: a named socket is the only one tried");
+    snprintf(missing, sizeof missing, "%s/missing", directory);
+    snprintf(stale, sizeof stale, "%s/stale", directory);
+    memset(too_long, 'x', sizeof too_long - 1);
+    too_long[sizeof too_long - 1] = '\0';
+    close(channel_listen(stale, 0600));
+    expect_nobody(missing, missing);
+    expect_nobody(stale, stale);
+    expect_nobody(too_long, "name too long");
+    setenv("ESM1NV_SOCKET", missing, 1);
+    expect_nobody(NULL, missing);
+    unlink(stale);
+    unsetenv("ESM1NV_SOCKET");
+}
+
+/* With neither name nor own daemon the machine's is tried; there may be a real one. */
+static void test_system(void) {
+    const char *runtimes[] = {"/nonexistent", "", NULL};
+
+    if (access("/run/esm1nv/socket", F_OK) == 0) {
+        test_skip("the machine's socket comes last", "this machine has one");
+        return;
+    }
+    test_case("the machine's socket comes last");
+    for (int i = 0; i < 3; i++) {
+        if (runtimes[i])
+            setenv("XDG_RUNTIME_DIR", runtimes[i], 1);
+        else
+            unsetenv("XDG_RUNTIME_DIR");
+        expect_nobody(NULL, "/run/esm1nv/socket");
+    }
+    setenv("XDG_RUNTIME_DIR", "/nonexistent", 1);
+    expect_nobody(NULL, "/nonexistent/esm1nv/socket");
+}
+
+static void test_hasty(void) {
+    static struct server server;
+    struct esm1nv_options options = ESM1NV_OPTIONS_INIT;
+    esm1nv_session *session;
+
+    test_case("a refusal is heard though the daemon closed without reading");
+    if (!server_start(&server, "own", "hasty"))
+        return;
+    options.socket = server.path;
+    CHECK(esm1nv_connect(&session, &options) == ESM1NV_ERROR_BUSY, "%s",
+          esm1nv_error_text(session));
+    CHECK(strstr(esm1nv_error_text(session), "too many"), "%s", esm1nv_error_text(session));
+    esm1nv_close(session);
+    server_end(&server);
+}
+
+struct seen {
+    char names[1024];
+    uint64_t pid, pinned;
+    char version[32], model[32];
+};
+
+static void see(void *context, const char *name, const char *text, uint64_t number) {
+    struct seen *seen = context;
+    size_t used = strlen(seen->names);
+    snprintf(seen->names + used, sizeof seen->names - used, "%s ", name);
+    if (strcmp(name, "pid") == 0)
+        seen->pid = text ? 0 : number;
+    if (strcmp(name, "pinned_bytes") == 0)
+        seen->pinned = text ? 0 : number;
+    if (strcmp(name, "version") == 0)
+        snprintf(seen->version, sizeof seen->version, "%s", text);
+    if (strcmp(name, "model") == 0)
+        snprintf(seen->model, sizeof seen->model, "%s", text);
+}
+
+static void test_status(void) {
+    static struct server server;
+    struct seen seen = {0};
+    char text[256] = "";
+
+    test_case("the status visits every fact");
+    if (!server_start(&server, "status", "asked"))
+        return;
+    int code = esm1nv_status(server.path, see, &seen, text);
+    CHECK(code == 0, "%d %s", code, text);
+    CHECK(strcmp(seen.names,
+                 "socket version pid uptime_seconds model digest synthetic parameters hidden "
+                 "positions backend precision instructions threads loop clients clients_total "
+                 "records records_failed residues batches queued_residues pinned_bytes ") == 0,
+          "%s", seen.names);
+    CHECK(seen.pid == 4711 && seen.pinned == (uint64_t)WIRE_PINNED_BYTES << 32, "numbers");
+    CHECK(strcmp(seen.version, "9.8.7") == 0 && strcmp(seen.model, "asked") == 0, "texts");
+    server_end(&server);
+    code = esm1nv_status(server.path, see, &seen, text);
+    CHECK(code == ESM1NV_ERROR_CONNECT && strstr(text, server.path), "%d %s", code, text);
+}
+
+static void test_stop(void) {
+    static struct server server;
+    char text[256] = "";
+
+    test_case("stop returns when the daemon has left, or says why not");
+    if (!server_start(&server, "stop", "leaving"))
+        return;
+    int code = esm1nv_stop(server.path, text);
+    CHECK(code == 0, "%d %s", code, text);
+    CHECK(access(server.path, F_OK) < 0, "it has not left");
+    server_end(&server);
+    if (!server_start(&server, "stop", "guarded"))
+        return;
+    code = esm1nv_stop(server.path, text);
+    CHECK(code == ESM1NV_ERROR_REFUSED && strstr(text, "not yours"), "%d %s", code, text);
+    server_end(&server);
+    code = esm1nv_stop(server.path, text);
+    CHECK(code == ESM1NV_ERROR_CONNECT && *text, "%d %s", code, text);
+}
+
+static void remove_directories(void) {
+    static const char *names[] = {"argument", "environment", "own", "status", "stop"};
+    char path[100];
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        snprintf(path, sizeof path, "%s/%s/esm1nv", directory, names[i]);
+        rmdir(path);
+        snprintf(path, sizeof path, "%s/%s", directory, names[i]);
+        rmdir(path);
+    }
+    CHECK(rmdir(directory) == 0, "files are left in %s", directory);
+}
+
+int main(void) {
+    alarm(60);
+    if (!mkdtemp(directory)) {
+        perror(directory);
+        return 1;
+    }
+    test_order();
+    test_nobody();
+    test_system();
+    test_hasty();
+    test_status();
+    test_stop();
+    remove_directories();
+    return test_done();
+}

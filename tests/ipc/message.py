@@ -1,0 +1,274 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The message codec against Python's msgpack and against the table in ipc/wire.h, written down here
+a second time: every kind, every key at its limits, every way to be malformed, random damage.
+
+    message.py MESSAGE_TOOL         prints TAP
+"""
+import random
+import subprocess
+import sys
+
+import msgpack
+
+NUMBER, TEXT, BYTES = int, str, bytes
+U32, U64 = 2**32 - 1, 2**64 - 1
+# key: name, type, least, most (of the number or the length)
+KEYS = [
+    ("KIND", NUMBER, 1, 10), ("PROTOCOL", NUMBER, 0, U32), ("PROGRAM", TEXT, 0, 64),
+    ("POOLING", NUMBER, 0, 3), ("DTYPE", NUMBER, 0, 1), ("EXPECT", TEXT, 1, 64),
+    ("DIGEST", TEXT, 64, 64), ("PRECISION", TEXT, 1, 15), ("BACKEND", TEXT, 1, 15),
+    ("MODEL", TEXT, 1, 127), ("SYNTHETIC", NUMBER, 0, 1), ("HIDDEN", NUMBER, 1, 65535),
+    ("POSITIONS", NUMBER, 3, 4096), ("ALPHABET", BYTES, 32, 32), ("RING_MAX", NUMBER, 0, U64),
+    ("ONE_SHOT_LIMIT", NUMBER, 0, 8), ("TAG", NUMBER, 0, U64), ("SEQUENCE", BYTES, 1, 4096),
+    ("RECORD_STATUS", NUMBER, 0, 4), ("ROWS", NUMBER, 0, 1), ("DATA", BYTES, 0, None),
+    ("TEXT", TEXT, 0, 1024), ("CODE", NUMBER, 1, 7), ("RETRY", NUMBER, 0, 1),
+    ("SUBMISSION_SIZE", NUMBER, 1, U32), ("COMPLETION_SIZE", NUMBER, 1, U32),
+    ("VERSION", TEXT, 1, 31), ("PID", NUMBER, 0, U32), ("UPTIME", NUMBER, 0, U64),
+    ("LOOP", TEXT, 1, 127), ("INSTRUCTIONS", TEXT, 1, 31), ("THREADS", NUMBER, 0, U32),
+    ("PARAMETERS", NUMBER, 0, U64), ("CLIENTS", NUMBER, 0, U64), ("CLIENTS_TOTAL", NUMBER, 0, U64),
+    ("RECORDS", NUMBER, 0, U64), ("RECORDS_FAILED", NUMBER, 0, U64), ("RESIDUES", NUMBER, 0, U64),
+    ("BATCHES", NUMBER, 0, U64), ("QUEUED_RESIDUES", NUMBER, 0, U64),
+    ("PINNED_BYTES", NUMBER, 0, U64),
+]
+NUMBER_OF = {name: key for key, (name, *_) in enumerate(KEYS)}
+MODEL_KEYS = "DIGEST PRECISION BACKEND MODEL SYNTHETIC HIDDEN POSITIONS "
+# kind: required keys beside KIND, optional ones
+KINDS = {
+    1: ("PROTOCOL PROGRAM POOLING DTYPE", "EXPECT"),
+    2: (MODEL_KEYS + "ALPHABET RING_MAX ONE_SHOT_LIMIT", ""),
+    3: ("CODE TEXT RETRY", ""), 4: ("TAG SEQUENCE", ""), 5: ("TAG RECORD_STATUS ROWS DATA", ""),
+    6: ("SUBMISSION_SIZE COMPLETION_SIZE", ""), 7: ("PROTOCOL", ""),
+    8: (MODEL_KEYS + " ".join(name for name, *_ in KEYS[NUMBER_OF["VERSION"]:]), ""),
+    9: ("PROTOCOL", ""), 10: ("", ""),
+}
+
+dice = random.Random(1)
+tool = sys.argv[1]
+number = 0
+failed = False
+
+
+def report(name, problems):
+    global number, failed
+    number += 1
+    for problem in problems[:10]:
+        print("#", problem)
+    failed = failed or bool(problems)
+    print("not ok" if problems else "ok", number, "-", name)
+
+
+def run(messages):
+    """Decodes each: None for a refused one, else (what it holds, its re-encoding)."""
+    lines = "".join(message.hex() + "\n" for message in messages)
+    done = subprocess.run([tool], input=lines, capture_output=True, text=True, timeout=100)
+    if done.returncode:
+        raise SystemExit(f"Bail out! {tool}: status {done.returncode}\n{done.stderr}")
+    answers = done.stdout.splitlines()
+    assert len(answers) == len(messages)
+    return [None if answer == "bad" else parse(answer) for answer in answers]
+
+
+def parse(answer):
+    held, again = answer.split("|")
+    values = {}
+    for item in held.split():
+        if "=" in item:
+            key, value = item.split("=")
+            values[int(key)] = int(value)
+        else:
+            key, value = item.split(":")
+            values[int(key)] = bytes.fromhex(value)
+    return values, bytes.fromhex(again)
+
+
+def value_of(key, size=None):
+    _, kind, least, most = KEYS[key]
+    most = 5000 if most is None else most
+    if kind is NUMBER:
+        return dice.choice([least, most, dice.randint(least, most)]) if size is None else size
+    length = dice.choice([least, most, dice.randint(least, most)]) if size is None else size
+    if kind is BYTES:
+        return dice.randbytes(length)
+    text = "".join(dice.choice("abc/.-_ 09\u00e9") for _ in range(length)).encode()[:length]
+    text = text.decode(errors="ignore")
+    return text + " " * (length - len(text.encode()))
+
+
+def keys_of(kind, optional=True):
+    required, more = KINDS[kind]
+    return [NUMBER_OF[name] for name in (required + (" " + more if optional else "")).split()]
+
+
+def message_of(kind):
+    return {0: kind, **{key: value_of(key) for key in keys_of(kind, dice.random() < 0.5)}}
+
+
+def plain(message):
+    return {key: value.encode() if isinstance(value, str) else value
+            for key, value in message.items()}
+
+
+def pack_wide(message):
+    """The same map in the longest encodings that msgpack has."""
+    out = b"\xdf" + len(message).to_bytes(4, "big")
+    for key, value in message.items():
+        out += b"\xcf" + key.to_bytes(8, "big")
+        if isinstance(value, int):
+            out += b"\xcf" + value.to_bytes(8, "big")
+        else:
+            data = value.encode() if isinstance(value, str) else value
+            out += (b"\xdb" if isinstance(value, str) else b"\xc6")
+            out += len(data).to_bytes(4, "big") + data
+    return out
+
+
+def check_round_trip():
+    problems = []
+    truths = [message_of(kind) for kind in KINDS for _ in range(200)]
+    truths.append({**message_of(5), NUMBER_OF["DATA"]: dice.randbytes(65000)})
+    for pack in (msgpack.packb, pack_wide):
+        packed = [pack(truth) for truth in truths]
+        for truth, data, answer in zip(truths, packed, run(packed)):
+            if len(data) > 65536:
+                continue
+            if answer is None:
+                problems.append(f"kind {truth[0]} refused: {data[:80].hex()}")
+                continue
+            again = msgpack.unpackb(answer[1], strict_map_key=False)
+            if answer[0] != plain(truth) or again != truth:
+                problems.append(f"kind {truth[0]} came out as something else")
+    report("what Python packs is read, and the other way round", problems)
+
+
+def expect_refused(name, messages):
+    problems = [data[:60].hex() for data, answer in zip(messages, run(messages)) if answer]
+    report(name, problems)
+
+
+def check_limits():
+    accepted, refused = [], []
+    for kind in KINDS:
+        for key in keys_of(kind):
+            _, type_, least, most = KEYS[key]
+            for value, good in ((least, True), (most, True), (least - 1, False),
+                                (None if most is None else most + 1, False)):
+                if value is None or value < 0 or value > U64:
+                    continue
+                message = {**message_of(kind), key: value_of(key, value)}
+                (accepted if good else refused).append(msgpack.packb(message))
+    report("values at their limits are read",
+           [data[:60].hex() for data, answer in zip(accepted, run(accepted)) if not answer])
+    expect_refused("values beyond their limits are not", refused)
+
+
+def check_keys():
+    refused = []
+    for kind in KINDS:
+        required = set(keys_of(kind, False))
+        for key in range(len(KEYS) + 3):
+            message = message_of(kind)
+            if key in required or key == 0:
+                del message[key]
+            elif key < len(KEYS) and key in keys_of(kind):
+                continue
+            else:
+                message[key] = value_of(key) if key < len(KEYS) else 1
+            refused.append(msgpack.packb(message))
+    expect_refused("a key too few or too many", refused)
+    refused = []
+    for kind in KINDS:
+        packed = msgpack.packb(message_of(kind))
+        count = msgpack.unpackb(packed, strict_map_key=False)
+        body = packed[1:] if packed[0] < 0x90 else packed[3:]
+        for key in count:
+            twice = msgpack.packb(key) + msgpack.packb(count[key])
+            refused.append(b"\xde" + (len(count) + 1).to_bytes(2, "big") + body + twice)
+    expect_refused("a key twice", refused)
+    expect_refused("kinds that are not", [msgpack.packb({0: kind}) for kind in (0, 11, 127, 2**40)])
+
+
+def check_types():
+    wrong = [None, True, 1.5, -1, -2**40, [], [1], {}, {1: 2}, msgpack.ExtType(1, b"x")]
+    refused = []
+    for kind in KINDS:
+        for key in [0, *keys_of(kind, True)]:
+            type_ = KEYS[key][1]
+            others = wrong + ([b"1", "1"] if type_ is NUMBER else
+                              [1, value_of(key)] if type_ is TEXT else [1, "A" * 32])
+            for value in others:
+                if type_ is TEXT and isinstance(value, str):
+                    value = value.encode()  # bytes where a text belongs
+                refused.append(msgpack.packb({**message_of(kind), key: value}))
+    for key in ("0", b"0", None, -1, 1.0, True, U64):
+        refused.append(msgpack.packb({0: 10, key: 1}))
+    for whole in (None, 1, "x", b"x", [], [0, 10], 1.5):
+        refused.append(msgpack.packb(whole))
+    expect_refused("values of another type", refused)
+
+
+def check_cuts():
+    refused = [b"", b"\xc1", b"\xc1\xc1", b"\x80", b"\xde\xff\xff", b"\xdf\xff\xff\xff\xff"]
+    for kind in KINDS:
+        packed = msgpack.packb(message_of(kind))[:2000]
+        refused += [packed[:length] for length in range(len(packed) - 1)]
+        whole = msgpack.packb({**message_of(10)})
+        refused += [whole + b"\x00", whole + whole]
+    data = {**message_of(5), NUMBER_OF["DATA"]: bytes(65536)}
+    refused.append(msgpack.packb(data))
+    expect_refused("cut short, trailing bytes, too long", refused)
+
+
+def damaged(packed):
+    data = bytearray(packed)
+    for _ in range(dice.randint(1, 3)):
+        where = dice.randrange(len(data))
+        how = dice.randrange(4)
+        if how == 0:
+            data[where] = dice.randrange(256)
+        elif how == 1:
+            data[where] ^= 1 << dice.randrange(8)
+        elif how == 2 and len(data) > 1:
+            del data[where]
+        else:
+            data.insert(where, dice.choice([0, 0x80, 0xC1, 0xC4, 0xCF, 0xD9, 0xDF, 0xFF]))
+    return bytes(data)
+
+
+def allowed(values):
+    """What the table says of a decoded map of Python values (texts as bytes)."""
+    kind = values.get(0)
+    if not isinstance(kind, int) or kind not in KINDS:
+        return False
+    keys = set(values) - {0}
+    return set(keys_of(kind, False)) <= keys <= set(keys_of(kind))
+
+
+def check_damage():
+    problems = []
+    accepted = 0
+    messages = [damaged(msgpack.packb(message_of(dice.choice([1, 2, 3, 4, 6, 7, 8, 9, 10]))))
+                for _ in range(20000)]
+    for data, answer in zip(messages, run(messages)):
+        if answer is None:
+            continue
+        accepted += 1
+        try:
+            truth = msgpack.unpackb(data, raw=True, strict_map_key=False)
+        except ValueError:
+            problems.append(f"not msgpack, yet read: {data[:60].hex()}")
+            continue
+        if answer[0] != truth or not allowed(truth):
+            problems.append(f"read as something else: {data[:60].hex()}")
+    if not 500 < accepted < 19500:
+        problems.append(f"{accepted} of 20000 damaged messages were read: the test shows little")
+    report("damaged messages are refused or mean what Python reads", problems)
+
+
+check_round_trip()
+check_limits()
+check_keys()
+check_types()
+check_cuts()
+check_damage()
+print(f"1..{number}")
+sys.exit(failed)

@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The rings: which memfds are accepted, records of every size in order through both rings against
+ * a model of the test, and what hostile indices and lengths lead to.
+ */
+#include "ipc/ring.h"
+#include "tests/check.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SIZE 65536u
+#define BYTES (RING_PAGE + 2 * SIZE)
+#define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+
+/* --- Which files are accepted ----------------------------------------------------------------- */
+
+static int attach(int fd) {
+    struct ring_map map;
+    int ret = ring_attach(&map, fd, SIZE, SIZE);
+    CHECK((ret == 0) == (map.header != NULL), "a map after %d", ret);
+    ring_detach(&map);
+    return ret;
+}
+
+static int sealed_memfd(unsigned flags, off_t size, int seals) {
+    int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING | flags);
+    if (fd >= 0 && (ftruncate(fd, size) < 0 || (seals && fcntl(fd, F_ADD_SEALS, seals) < 0))) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+static void expect_attach(int fd, int expected, const char *what) {
+    CHECK(fd >= 0, "cannot make %s", what);
+    int ret = attach(fd);
+    CHECK(ret == expected, "%s: %d", what, ret);
+    close(fd);
+}
+
+static void test_create(void) {
+    struct ring_map made, attached;
+
+    test_case("a ring that one side made is seen by the other and cannot be changed");
+    int fd = ring_create(&made, SIZE, 2 * SIZE);
+    CHECK(fd >= 0, "%s", strerror(-fd));
+    CHECK(fcntl(fd, F_GET_SEALS) == SEALS, "seals");
+    CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC, "it is inherited");
+    CHECK(ftruncate(fd, 4096) < 0 && ftruncate(fd, 1 << 20) < 0, "its size can change");
+    CHECK(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) < 0, "its seals can change");
+    CHECK(ring_bytes(SIZE, 2 * SIZE) == RING_PAGE + 3 * (size_t)SIZE, "bytes");
+    CHECK(ring_attach(&attached, fd, 2 * SIZE, 2 * SIZE) == -EPROTO, "another layout");
+    CHECK(ring_attach(&attached, fd, SIZE, 2 * SIZE) == 0, "its own layout");
+    close(fd);
+    made.submission[SIZE - 1] = 1;
+    made.completion[2 * SIZE - 1] = 2;
+    atomic_store(&made.header->completion.tail, 77);
+    CHECK(attached.submission[SIZE - 1] == 1 && attached.completion[2 * SIZE - 1] == 2, "rings");
+    CHECK(atomic_load(&attached.header->completion.tail) == 77, "header");
+    CHECK((uintptr_t)attached.completion % RING_COMPLETION_ALIGN == 0, "alignment");
+    ring_detach(&attached);
+    ring_detach(&attached);
+    ring_detach(&made);
+}
+
+static void test_sizes(void) {
+    static const uint32_t wrong[] = {0,
+                                     1,
+                                     4096,
+                                     SIZE / 2,
+                                     SIZE - 1,
+                                     SIZE + 1,
+                                     3 * SIZE,
+                                     (UINT32_C(1) << 30) + 1,
+                                     UINT32_C(1) << 31,
+                                     UINT32_MAX};
+    struct ring_map map;
+
+    test_case("sizes that no ring has");
+    int fd = ring_create(&map, SIZE, SIZE);
+    ring_detach(&map);
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        CHECK(ring_create(&map, wrong[i], SIZE) == -EINVAL && !map.header, "%u", wrong[i]);
+        CHECK(ring_create(&map, SIZE, wrong[i]) == -EINVAL && !map.header, "%u", wrong[i]);
+        CHECK(ring_attach(&map, fd, wrong[i], SIZE) == -EINVAL && !map.header, "%u", wrong[i]);
+        CHECK(ring_attach(&map, fd, SIZE, wrong[i]) == -EINVAL && !map.header, "%u", wrong[i]);
+    }
+    close(fd);
+}
+
+static void test_seals(void) {
+    static const int wrong[] = {F_SEAL_SHRINK,
+                                F_SEAL_GROW,
+                                F_SEAL_SEAL,
+                                F_SEAL_SHRINK | F_SEAL_GROW,
+                                F_SEAL_SHRINK | F_SEAL_SEAL,
+                                F_SEAL_GROW | F_SEAL_SEAL,
+                                SEALS | F_SEAL_WRITE,
+                                SEALS | F_SEAL_FUTURE_WRITE,
+                                0};
+
+    test_case("only a memfd with exactly the right seals and size");
+    expect_attach(sealed_memfd(0, BYTES, SEALS), 0, "a right one");
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        expect_attach(sealed_memfd(0, BYTES, wrong[i]), -EPROTO, "a memfd with wrong seals");
+    expect_attach(memfd_create("test", MFD_CLOEXEC), -EPROTO, "a memfd that takes no seals");
+    expect_attach(sealed_memfd(0, BYTES - 1, SEALS), -EPROTO, "one byte too few");
+    expect_attach(sealed_memfd(0, BYTES + 1, SEALS), -EPROTO, "one byte too many");
+    expect_attach(sealed_memfd(0, 0, SEALS), -EPROTO, "an empty one");
+}
+
+static int temporary_file(char *path) {
+    int fd = mkstemp(path);
+    if (fd < 0)
+        return -1;
+    unlink(path);
+    if (ftruncate(fd, BYTES) < 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+static void test_other_files(void) {
+    char on_disk[] = "/tmp/esm1nv-XXXXXX", on_tmpfs[] = "/dev/shm/esm1nv-XXXXXX";
+    int ends[2];
+
+    test_case("no other kind of file");
+    expect_attach(temporary_file(on_disk), -EPROTO, "a file");
+    expect_attach(open("/dev/null", O_RDWR | O_CLOEXEC), -EPROTO, "a device");
+    expect_attach(open("/", O_RDONLY | O_CLOEXEC), -EPROTO, "a directory");
+    CHECK(pipe2(ends, O_CLOEXEC) == 0, "pipe");
+    expect_attach(ends[0], -EPROTO, "a pipe");
+    close(ends[1]);
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
+    expect_attach(ends[0], -EPROTO, "a socket");
+    close(ends[1]);
+    CHECK(attach(-1) == -EPROTO, "no file at all");
+
+    int fd = temporary_file(on_tmpfs);
+    if (fd < 0) {
+        test_skip("no file on tmpfs", "/dev/shm is not writable");
+    } else {
+        test_case("no file on tmpfs");
+        expect_attach(fd, -EPROTO, "a file on tmpfs");
+    }
+    fd = sealed_memfd(MFD_HUGETLB, 2 << 20, SEALS);
+    if (fd < 0) {
+        test_skip("no memfd of huge pages", "there are none");
+        return;
+    }
+    test_case("no memfd of huge pages");
+    struct ring_map map;
+    int ret = ring_attach(&map, fd, SIZE, 1 << 20);
+    CHECK(ret == -EPROTO, "%d", ret);
+    close(fd);
+}
+
+/* --- Records against a model ------------------------------------------------------------------ */
+
+struct record {
+    uint64_t tag;
+    uint32_t length;
+    uint64_t end;
+};
+
+/* Records between reserved and released, oldest first. */
+#define MODEL 4096u
+struct model {
+    struct record records[MODEL];
+    uint64_t reserved, published, taken, released; /* counts */
+};
+
+static uint8_t pattern(uint64_t tag, uint32_t i) {
+    return (uint8_t)(tag * 131 + i * 7);
+}
+
+static void reserve_one(struct ring_producer *producer, bool completions, struct model *model,
+                        unsigned *seed) {
+    unsigned most = (unsigned)rand_r(seed) % 16 ? 300 : SIZE / 2 - 64;
+    struct record *record = &model->records[model->reserved % MODEL];
+    void *place;
+
+    if (model->reserved - model->released == MODEL)
+        return;
+    *record =
+        (struct record){.tag = model->reserved, .length = (unsigned)rand_r(seed) % (most + 1)};
+    size_t header = completions ? sizeof(struct ring_completion) : sizeof(struct ring_submission);
+    int ret = ring_reserve(producer, header, record->length, &place, &record->end);
+    CHECK(ret == 0 || (ret == -EAGAIN && model->reserved > model->released), "reserve: %d", ret);
+    if (ret < 0)
+        return;
+    CHECK((uintptr_t)place % producer->align == 0, "alignment");
+    if (completions)
+        *(struct ring_completion *)place =
+            (struct ring_completion){.tag = record->tag, .bytes = record->length};
+    else
+        *(struct ring_submission *)place =
+            (struct ring_submission){.tag = record->tag, .length = record->length};
+    for (uint32_t i = 0; i < record->length; i++)
+        ((uint8_t *)place)[header + i] = pattern(record->tag, i);
+    model->reserved++;
+}
+
+static void take_one(struct ring_consumer *consumer, bool completions, struct model *model) {
+    struct ring_completion completion = {0};
+    struct ring_submission submission = {0};
+    const uint8_t *body;
+    uint64_t end;
+    int ret = completions ? ring_take_completion(consumer, &completion, &body, &end)
+                          : ring_take_submission(consumer, &submission, &body, &end);
+    if (model->taken == model->published) {
+        CHECK(ret == -EAGAIN, "something came from nothing: %d", ret);
+        return;
+    }
+    struct record *expected = &model->records[model->taken++ % MODEL];
+    CHECK(ret == 0, "take: %d", ret);
+    if (ret < 0)
+        return;
+    CHECK((completions ? completion.tag : submission.tag) == expected->tag, "order");
+    CHECK((completions ? completion.bytes : submission.length) == expected->length, "length");
+    CHECK(end == expected->end, "both sides agree on the end");
+    unsigned wrong = 0;
+    for (uint32_t i = 0; i < expected->length; i++)
+        wrong += body[i] != pattern(expected->tag, i);
+    CHECK(wrong == 0, "%u bytes of record %d", wrong, (int)expected->tag);
+}
+
+static void test_model(bool completions) {
+    static struct model model;
+    struct ring_producer producer;
+    struct ring_consumer consumer;
+    struct ring_map map;
+    unsigned seed = 3;
+
+    test_case(completions ? "completions in order, whole, at any fill"
+                          : "submissions in order, whole, at any fill");
+    memset(&model, 0, sizeof model);
+    close(ring_create(&map, SIZE, SIZE));
+    (completions ? ring_completion_producer : ring_submission_producer)(&producer, &map);
+    (completions ? ring_completion_consumer : ring_submission_consumer)(&consumer, &map);
+    for (int step = 0; step < 300000 && !test_state.failures; step++) {
+        switch ((unsigned)rand_r(&seed) % 4) {
+        case 0:
+            reserve_one(&producer, completions, &model, &seed);
+            break;
+        case 1: /* some or all of what is reserved */
+            if (model.reserved == model.published)
+                break;
+            model.published +=
+                1 + (unsigned)rand_r(&seed) % (unsigned)(model.reserved - model.published);
+            ring_publish(&producer, model.records[(model.published - 1) % MODEL].end);
+            break;
+        case 2:
+            take_one(&consumer, completions, &model);
+            break;
+        case 3: /* some or all of what is taken */
+            if (model.taken == model.released)
+                break;
+            model.released +=
+                1 + (unsigned)rand_r(&seed) % (unsigned)(model.taken - model.released);
+            ring_release(&consumer, model.records[(model.released - 1) % MODEL].end);
+            break;
+        }
+    }
+    CHECK(model.released > 30000 && consumer.released > 100 * SIZE, "it did go round");
+    ring_detach(&map);
+}
+
+static void test_limits(void) {
+    struct ring_producer producer;
+    struct ring_map map;
+    void *place;
+    uint64_t end;
+
+    test_case("a record takes at most half of the ring");
+    close(ring_create(&map, SIZE, SIZE));
+    ring_completion_producer(&producer, &map);
+    CHECK(ring_reserve(&producer, 64, SIZE / 2 - 63, &place, &end) == -EMSGSIZE, "one byte more");
+    CHECK(ring_reserve(&producer, 64, SIZE_MAX, &place, &end) == -EMSGSIZE, "SIZE_MAX");
+    CHECK(ring_reserve(&producer, 64, SIZE_MAX - 63, &place, &end) == -EMSGSIZE, "wraps to 0");
+    CHECK(ring_reserve(&producer, 64, SIZE / 2 - 64, &place, &end) == 0, "half");
+    CHECK(ring_reserve(&producer, 64, SIZE / 2 - 64, &place, &end) == 0, "the other half");
+    CHECK(end == SIZE, "all of it");
+    CHECK(ring_reserve(&producer, 64, 0, &place, &end) == -EAGAIN, "full");
+    ring_detach(&map);
+}
+
+/* --- Hostile peers ---------------------------------------------------------------------------- */
+
+static void test_hostile_head(void) {
+    static const uint64_t heads[] = {8, 24, 32 + 16, SIZE, UINT64_MAX - 15, UINT64_C(1) << 63};
+    struct ring_producer producer;
+    struct ring_map map;
+    void *place;
+    uint64_t end;
+
+    test_case("a consumer's impossible index stops the producer");
+    for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
+        int ret = 0;
+        close(ring_create(&map, SIZE, SIZE));
+        ring_submission_producer(&producer, &map);
+        ring_reserve(&producer, 16, 16, &place, &end);
+        ring_publish(&producer, end); /* 32 bytes: heads 0, 16 and 32 are possible */
+        atomic_store(&map.header->submission.head, heads[i]);
+        for (int k = 0; k < 10 && ret == 0; k++)
+            ret = ring_reserve(&producer, 16, SIZE / 4, &place, &end);
+        CHECK(ret == -EPROTO, "head %llu: %d", (unsigned long long)heads[i], ret);
+        ring_detach(&map);
+    }
+}
+
+static int take_with(uint64_t tail, uint32_t length, bool completions) {
+    struct ring_consumer consumer;
+    struct ring_completion completion;
+    struct ring_submission submission;
+    const uint8_t *body;
+    struct ring_map map;
+    uint64_t end;
+    int ret;
+
+    close(ring_create(&map, SIZE, SIZE));
+    if (completions) {
+        *(struct ring_completion *)(void *)map.completion =
+            (struct ring_completion){.bytes = length};
+        atomic_store(&map.header->completion.tail, tail);
+        ring_completion_consumer(&consumer, &map);
+        ret = ring_take_completion(&consumer, &completion, &body, &end);
+    } else {
+        *(struct ring_submission *)(void *)map.submission =
+            (struct ring_submission){.length = length};
+        atomic_store(&map.header->submission.tail, tail);
+        ring_submission_consumer(&consumer, &map);
+        ret = ring_take_submission(&consumer, &submission, &body, &end);
+    }
+    ring_detach(&map);
+    return ret;
+}
+
+static void test_hostile_records(void) {
+    static const struct {
+        uint64_t tail;
+        uint32_t length;
+        int expected;
+    } cases[] = {
+        {0, 0, -EAGAIN},
+        {128, 64, 0},
+        {SIZE, SIZE - 64, 0}, /* possible for a consumer: it lies within the ring */
+        {SIZE, RING_SKIP, -EAGAIN},
+        {128, 129, -EPROTO},
+        {64, RING_SKIP, -EPROTO},
+        {64, RING_SKIP - 1, -EPROTO},
+        {SIZE, SIZE, -EPROTO},
+        {SIZE, 1u << 31, -EPROTO},
+        {8, 0, -EPROTO},
+        {136, 64, -EPROTO},
+        {SIZE + 64, 0, -EPROTO},
+        {UINT64_MAX - 63, 0, -EPROTO},
+        {UINT64_C(1) << 63, 0, -EPROTO},
+    };
+
+    test_case("a producer's impossible index or length stops the consumer");
+    for (int completions = 0; completions < 2; completions++)
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+            int ret = take_with(cases[i].tail, cases[i].length, completions);
+            CHECK(ret == cases[i].expected, "%s, tail %llu, length %u: %d",
+                  completions ? "completion" : "submission", (unsigned long long)cases[i].tail,
+                  cases[i].length, ret);
+        }
+}
+
+static void test_hostile_wrap(void) {
+    struct ring_consumer consumer;
+    struct ring_completion completion;
+    struct ring_map map;
+    const uint8_t *body;
+    uint64_t end;
+
+    test_case("a record across the end of the ring stops the consumer");
+    close(ring_create(&map, SIZE, SIZE));
+    ring_completion_consumer(&consumer, &map);
+    struct ring_completion *first = (struct ring_completion *)(void *)map.completion;
+    *first = (struct ring_completion){.bytes = SIZE - 128};
+    first[SIZE / sizeof *first - 1] = (struct ring_completion){.bytes = 64};
+    atomic_store(&map.header->completion.tail, SIZE - 64);
+    CHECK(ring_take_completion(&consumer, &completion, &body, &end) == 0, "up to the last unit");
+    ring_release(&consumer, end);
+    atomic_store(&map.header->completion.tail, SIZE + 64);
+    CHECK(ring_take_completion(&consumer, &completion, &body, &end) == -EPROTO, "across the end");
+    ring_detach(&map);
+}
+
+int main(void) {
+    alarm(100);
+    test_create();
+    test_sizes();
+    test_seals();
+    test_other_files();
+    test_model(false);
+    test_model(true);
+    test_limits();
+    test_hostile_head();
+    test_hostile_records();
+    test_hostile_wrap();
+    return test_done();
+}
