@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The engine that does no arithmetic of the model, for measuring and testing everything around it.
+ * It fills rows with a known pattern of small whole numbers. With n residues whose tokens add up
+ * to s, in row r (from 0): column 0 holds s mod 2048, column 1 holds r mod 2048, all others hold
+ * n mod 2048; exact in float32 and float16. Batches are done within submit(), in the caller's
+ * thread, and reported through an eventfd like any others.
+ */
+#include "daemon/engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DEPTH 2
+#define MODULUS 2048
+
+struct engine {
+    uint32_t hidden;
+    int event;
+    struct engine_batch *done[DEPTH];
+    unsigned count;
+    struct engine_info info;
+};
+
+static int null_probe(struct error *error) {
+    (void)error;
+    return 0;
+}
+
+static const char *precision_name(enum precision precision) {
+    static const char *const names[] = {"f32", "f32", "bf16", "f16"};
+
+    return names[precision];
+}
+
+static int null_open(struct engine **result, const struct model *model,
+                     const struct engine_options *options, struct error *error) {
+    struct engine *engine = calloc(1, sizeof *engine);
+
+    *result = NULL;
+    if (!engine)
+        return error_set(error, EX_OSERR, "the null backend: out of memory");
+    engine->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (engine->event < 0) {
+        free(engine);
+        return error_set(error, EX_OSERR, "the null backend: eventfd: %s", strerror(errno));
+    }
+    engine->hidden = model->config.hidden;
+    engine->info = (struct engine_info){
+        .backend = "null",
+        .precision = precision_name(options->precision),
+        .instructions = "none",
+        .threads = 1,
+        .depth = DEPTH,
+        .batch_tokens = options->max_batch_tokens,
+    };
+    *result = engine;
+    return 0;
+}
+
+static const struct engine_info *null_info(const struct engine *engine) {
+    return &engine->info;
+}
+
+/* The bits of a whole number from 0 to 2048 as float16. */
+static uint16_t half_bits(uint32_t number) {
+    unsigned exponent = 0;
+
+    if (number == 0)
+        return 0;
+    while (number >> (exponent + 1))
+        exponent++;
+    return (uint16_t)((exponent + 15) << 10 | ((number << (10 - exponent)) & 0x3ff));
+}
+
+static void fill_f32(float *row, uint32_t hidden, uint32_t sum, uint32_t position, uint32_t count) {
+    for (uint32_t column = 0; column < hidden; column++)
+        row[column] = (float)count;
+    row[0] = (float)sum;
+    row[1] = (float)position;
+}
+
+static void fill_f16(uint16_t *row, uint32_t hidden, uint32_t sum, uint32_t position,
+                     uint32_t count) {
+    uint16_t bits = half_bits(count);
+
+    for (uint32_t column = 0; column < hidden; column++)
+        row[column] = bits;
+    row[0] = half_bits(sum);
+    row[1] = half_bits(position);
+}
+
+static void run_item(const struct engine *engine, const uint16_t *ids, struct engine_item *item) {
+    const uint16_t *residues = ids + item->first_token + item->first_residue;
+    uint32_t rows = item->pooling == POOLING_NONE ? item->residues : 1;
+    size_t row_bytes = engine->hidden * dtype_size(item->dtype);
+    uint32_t sum = 0, count = item->residues % MODULUS;
+
+    if (item->pooling == POOLING_BOS && item->first_residue == 0) {
+        item->status = RECORD_NO_BOS;
+        return;
+    }
+    for (uint32_t i = 0; i < item->residues; i++)
+        sum = (sum + residues[i]) % MODULUS;
+    for (uint32_t row = 0; row < rows; row++) {
+        void *at = (char *)item->rows + row * row_bytes;
+
+        if (item->dtype == DTYPE_F16)
+            fill_f16(at, engine->hidden, sum, row % MODULUS, count);
+        else
+            fill_f32(at, engine->hidden, sum, row % MODULUS, count);
+    }
+    item->status = RECORD_OK;
+}
+
+static void null_submit(struct engine *engine, struct engine_batch *batch) {
+    struct timespec start, end;
+    uint64_t one = 1;
+
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    for (uint32_t i = 0; i < batch->count; i++)
+        run_item(engine, batch->ids, &batch->items[i]);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    batch->failure[0] = '\0';
+    batch->seconds =
+        (double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec);
+    engine->done[engine->count++] = batch;
+    if (write(engine->event, &one, sizeof one) < 0)
+        return; /* the counter is full: it is readable already */
+}
+
+static int null_completion_fd(const struct engine *engine) {
+    return engine->event;
+}
+
+static struct engine_batch *null_reap(struct engine *engine) {
+    struct engine_batch *batch = engine->done[0];
+    uint64_t events;
+
+    if (engine->count == 0)
+        return NULL;
+    engine->count--;
+    memmove(engine->done, engine->done + 1, engine->count * sizeof *engine->done);
+    if (engine->count == 0 && read(engine->event, &events, sizeof events) < 0)
+        return batch; /* nothing to clear */
+    return batch;
+}
+
+static void null_close(struct engine *engine) {
+    if (!engine)
+        return;
+    close(engine->event);
+    free(engine);
+}
+
+const struct engine_table null_engine_table = {
+    .abi = ENGINE_ABI,
+    .name = "null",
+    .probe = null_probe,
+    .open = null_open,
+    .info = null_info,
+    .submit = null_submit,
+    .completion_fd = null_completion_fd,
+    .reap = null_reap,
+    .close = null_close,
+};

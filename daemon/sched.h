@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Who is served next: pure bookkeeping over records that wait, no I/O and no clock. Users share the
+ * engine by deficit round robin counted in residues, the clients of a user share its part the same
+ * way. The first record of a client that was idle goes first, so that a small request never stands
+ * behind the backlog of a bulk stream; it is charged all the same, so nobody gains by pausing.
+ */
+#ifndef ESM1NV_SCHED_H
+#define ESM1NV_SCHED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+/* Residues a user or client may take before the next one's turn. */
+#define SCHED_QUANTUM 512
+
+/* Residues that a user's newcomers may take beyond its turn; it pays them back by waiting. */
+#define SCHED_DEBT 2048
+
+/* How long a batch should take while several clients wait. */
+#define SCHED_BATCH_SECONDS 0.05
+
+/* One record that waits; the caller embeds it. */
+struct sched_record {
+    struct sched_record *next;
+    uint32_t tokens;   /* what it takes of a batch */
+    uint32_t residues; /* what it costs its user and client */
+};
+
+/* One competitor of a rotation: a user among users, or a client among its user's clients. */
+struct sched_flow {
+    TAILQ_ENTRY(sched_flow) link;
+    bool rotates;     /* stands in its rotation */
+    int64_t deficit;  /* residues it may still take in this turn; negative: owed */
+    uint64_t waiting; /* records (client) or clients with records (user) */
+};
+
+TAILQ_HEAD(sched_rotation, sched_flow);
+
+struct sched_user {
+    struct sched_flow flow; /* first */
+    struct sched_rotation clients;
+};
+
+struct sched_client {
+    struct sched_flow flow; /* first */
+    TAILQ_ENTRY(sched_client) newcomer_link;
+    bool is_newcomer;
+    struct sched_user *user;
+    struct sched_record *first, **last;
+};
+
+TAILQ_HEAD(sched_newcomers, sched_client);
+
+struct sched {
+    struct sched_rotation users;
+    struct sched_newcomers newcomers; /* were idle, and were not served since */
+    uint32_t budget_min, budget_max;  /* tokens of a batch */
+    unsigned waiting_clients;
+    uint64_t waiting_residues;
+    double rate; /* tokens a second of the engine lately; 0: not known yet */
+};
+
+/* A record may take up to budget_min tokens. */
+void sched_init(struct sched *sched, uint32_t budget_min, uint32_t budget_max);
+void sched_user_init(struct sched_user *user);
+void sched_client_init(struct sched_client *client, struct sched_user *user);
+
+/* Queues a record behind the client's others. */
+void sched_admit(struct sched *sched, struct sched_client *client, struct sched_record *record);
+
+/* Forgets the client; returns its queued records as a list, for the caller to free. */
+struct sched_record *sched_remove_client(struct sched *sched, struct sched_client *client);
+
+/* Forgets a user that has no clients any more. */
+void sched_remove_user(struct sched *sched, struct sched_user *user);
+
+/* Takes records, in the order they are to run, until the token budget or `capacity` is reached or
+ * nothing waits. Returns how many. */
+unsigned sched_next_batch(struct sched *sched, struct sched_record **records, unsigned capacity);
+
+/* The tokens of the next batch: the largest, or less when several clients wait. */
+uint32_t sched_budget(const struct sched *sched);
+
+/* Tells how long a batch took. */
+void sched_observe(struct sched *sched, uint32_t tokens, double seconds);
+
+#endif

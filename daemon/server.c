@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Each turn of the loop: dispatch what came in (connections, messages, bells, finished batches,
+ * signals), let ready sessions take submissions, feed the engine, free what was dropped. It sleeps
+ * whenever no session stands ready; timers exist only for the watchdog, idle exit, and pauses.
+ */
+#include "daemon/server.h"
+#include "daemon/batch.h"
+#include "daemon/log.h"
+#include "daemon/notify.h"
+#include "daemon/reply.h"
+#include "daemon/session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+/* Without descriptors, connections wait this long in the kernel's queue. */
+#define ACCEPT_PAUSE_MS 100
+
+/* Connections turned away at once when descriptors run out. */
+#define SHED_MAX 64
+
+/* Descriptors that may wait to be closed before connections wait too. */
+#define CLOSING_MAX 4096
+
+/* How long a leaving daemon waits for clients that do not read. */
+#define DRAIN_MS 2000
+
+/* Turns in which the end of what was removed is waited for. */
+#define LAST_TURNS 16
+
+struct server {
+    struct service service;
+    struct batches *batches;
+    struct listener *listener;
+    struct loop_watch *listening[LISTENER_MAX];
+    struct loop_watch *watches[8]; /* of the descriptors below and the engine's */
+    unsigned watch_count;
+    int signals, pause_timer, idle_timer, drain_timer, watchdog_timer;
+    int spare;     /* a descriptor to give up for shedding a client when there are no others */
+    bool shedding; /* and it was said */
+    unsigned idle_exit;
+    bool idle;          /* the idle timer runs */
+    bool drain_expired; /* clients that do not read are given up */
+};
+
+static void timer_set(int timer, uint64_t microseconds, bool repeat) {
+    struct timespec time = {.tv_sec = (time_t)(microseconds / 1000000),
+                            .tv_nsec = (long)(microseconds % 1000000) * 1000};
+    struct itimerspec setting = {.it_value = time};
+
+    if (repeat)
+        setting.it_interval = time;
+    timerfd_settime(timer, 0, &setting, NULL);
+}
+
+static bool timer_read(int timer) {
+    uint64_t expirations;
+
+    return read(timer, &expirations, sizeof expirations) == sizeof expirations;
+}
+
+static void start_draining(struct server *server, const char *why) {
+    struct service *service = &server->service;
+
+    if (service->draining)
+        return;
+    log_info("%s: finishing what was taken, then leaving", why);
+    notify_stopping();
+    notify_status("Leaving (%s)", why);
+    service->draining = true;
+    for (unsigned i = 0; i < server->listener->count; i++) {
+        loop_remove(server->listening[i], false);
+        server->listening[i] = NULL;
+    }
+    timer_set(server->drain_timer, DRAIN_MS * 1000, false);
+}
+
+static void on_signal(void *context) {
+    struct server *server = context;
+    struct signalfd_siginfo signal;
+
+    while (read(server->signals, &signal, sizeof signal) == sizeof signal)
+        start_draining(server, strsignal((int)signal.ssi_signo));
+}
+
+static void on_engine(void *context) {
+    struct server *server = context;
+
+    batches_reap(server->batches);
+}
+
+static void on_idle_timer(void *context) {
+    struct server *server = context;
+
+    if (!timer_read(server->idle_timer))
+        return;
+    server->idle = false;
+    if (server->service.clients == 0)
+        start_draining(server, "no clients");
+}
+
+static void on_drain_timer(void *context) {
+    struct server *server = context;
+
+    if (timer_read(server->drain_timer))
+        server->drain_expired = true;
+}
+
+static void on_watchdog_timer(void *context) {
+    struct server *server = context;
+
+    if (timer_read(server->watchdog_timer))
+        notify_watchdog();
+}
+
+static void on_pause_timer(void *context) {
+    struct server *server = context;
+
+    if (!timer_read(server->pause_timer) || server->service.draining)
+        return;
+    for (unsigned i = 0; i < server->listener->count; i++)
+        loop_resume(server->listening[i]);
+}
+
+static void pause_accepting(struct server *server) {
+    for (unsigned i = 0; i < server->listener->count; i++)
+        loop_pause(server->listening[i]);
+    timer_set(server->pause_timer, ACCEPT_PAUSE_MS * 1000, false);
+}
+
+static int open_spare(void) {
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* Out of descriptors: uses the spare one to tell some clients so, then lets the others wait. */
+static void shed(struct server *server) {
+    for (unsigned i = 0; i < server->listener->count; i++) {
+        for (unsigned count = 0; count < SHED_MAX && server->spare >= 0; count++) {
+            int fd;
+
+            close(server->spare);
+            server->spare = -1;
+            fd = accept4(server->listener->fds[i], NULL, NULL, SOCK_CLOEXEC);
+            if (fd >= 0) {
+                reply_refuse(fd, WIRE_REFUSED_BUSY, true, "busy: out of file descriptors");
+                closer_add_socket(server->service.closer, fd);
+            }
+            server->spare = open_spare();
+            if (fd < 0)
+                break;
+        }
+    }
+    if (!server->shedding)
+        log_warning("out of file descriptors: turning clients away; raise the limit on open files");
+    server->shedding = true;
+    pause_accepting(server);
+}
+
+static void on_accepted(void *context, int fd) {
+    struct server *server = context;
+
+    if (server->spare < 0)
+        server->spare = open_spare();
+    if (fd >= 0) {
+        server->shedding = false;
+        session_accept(&server->service, fd);
+        if (closer_pending(server->service.closer) > CLOSING_MAX)
+            pause_accepting(server);
+    } else if (fd == -EMFILE || fd == -ENFILE) {
+        shed(server);
+    } else if (fd != -ECONNABORTED) {
+        log_debug("accept: %s", strerror(-fd));
+        pause_accepting(server);
+    }
+}
+
+static int watch_readable(struct server *server, int fd, void (*readable)(void *),
+                          struct error *error) {
+    struct loop_callbacks callbacks = {.readable = readable};
+    struct loop_watch *watch =
+        fd < 0 ? NULL : loop_add(server->service.loop, fd, &callbacks, server);
+
+    if (!watch)
+        return error_set(error, EX_OSERR, "cannot wait for events: %s", strerror(errno));
+    server->watches[server->watch_count++] = watch;
+    return 0;
+}
+
+static int timer_create_watched(struct server *server, int *timer, void (*readable)(void *),
+                                struct error *error) {
+    *timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    return watch_readable(server, *timer, readable, error);
+}
+
+static int watch_all(struct server *server, int completion_fd, struct error *error) {
+    struct loop_callbacks callbacks = {.accepted = on_accepted};
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    server->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
+    if (watch_readable(server, server->signals, on_signal, error) < 0 ||
+        watch_readable(server, completion_fd, on_engine, error) < 0 ||
+        timer_create_watched(server, &server->pause_timer, on_pause_timer, error) < 0 ||
+        timer_create_watched(server, &server->idle_timer, on_idle_timer, error) < 0 ||
+        timer_create_watched(server, &server->drain_timer, on_drain_timer, error) < 0 ||
+        timer_create_watched(server, &server->watchdog_timer, on_watchdog_timer, error) < 0)
+        return -1;
+    for (unsigned i = 0; i < server->listener->count; i++) {
+        server->listening[i] =
+            loop_add(server->service.loop, server->listener->fds[i], &callbacks, server);
+        if (!server->listening[i])
+            return error_set(error, EX_OSERR, "socket %s: cannot wait for connections",
+                             server->listener->path);
+    }
+    return 0;
+}
+
+static void service_init(struct service *service, const struct model *model,
+                         const struct engine_info *engine, const struct server_options *options) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    service->model = model;
+    service->engine = engine;
+    service->limits = options->limits;
+    service->started = now.tv_sec;
+    sched_init(&service->sched, model->config.positions, options->batch_tokens);
+    LIST_INIT(&service->users);
+    TAILQ_INIT(&service->sessions);
+    TAILQ_INIT(&service->dropped);
+    TAILQ_INIT(&service->ready);
+    TAILQ_INIT(&service->finished);
+}
+
+static int create_parts(struct server *server, const struct engine_table *table,
+                        struct engine *engine, uint32_t tokens, struct error *error) {
+    struct service *service = &server->service;
+    const char *variable = getenv("ESM1NV_LOOP");
+    const char *asked_for = variable && variable[0] ? variable : NULL;
+    int result = closer_create(&service->closer);
+
+    if (result == 0)
+        result = loop_create(&service->loop, asked_for, service->closer);
+    if (result < 0 && asked_for)
+        return error_set(error, EX_CONFIG,
+                         "ESM1NV_LOOP=%s: %s; use io_uring or epoll, or do not set it", asked_for,
+                         strerror(-result));
+    if (result == 0)
+        result = batches_create(&server->batches, service, table, engine, tokens);
+    if (result < 0)
+        return error_set(error, EX_OSERR, "cannot start: %s", strerror(-result));
+    return watch_all(server, table->completion_fd(engine), error);
+}
+
+int server_create(struct server **result, struct listener *listener, const struct model *model,
+                  const struct engine_table *table, struct engine *engine,
+                  const struct server_options *options, struct error *error) {
+    struct server *server = calloc(1, sizeof *server);
+
+    *result = NULL;
+    if (!server)
+        return error_set(error, EX_OSERR, "out of memory");
+    server->listener = listener;
+    server->idle_exit = options->idle_exit;
+    server->signals = server->pause_timer = server->idle_timer = -1;
+    server->drain_timer = server->watchdog_timer = -1;
+    server->spare = open_spare();
+    service_init(&server->service, model, table->info(engine), options);
+    if (create_parts(server, table, engine, options->batch_tokens, error) < 0) {
+        server_destroy(server);
+        return -1;
+    }
+    *result = server;
+    return 0;
+}
+
+const char *server_loop_name(const struct server *server) {
+    return loop_name(server->service.loop);
+}
+
+static void update_idle_timer(struct server *server) {
+    bool idle = server->idle_exit > 0 && server->service.clients == 0;
+
+    if (idle != server->idle)
+        timer_set(server->idle_timer, idle ? server->idle_exit * UINT64_C(1000000) : 0, false);
+    server->idle = idle;
+}
+
+static bool is_done(const struct server *server) {
+    const struct service *service = &server->service;
+
+    return service->draining && service->sched.waiting_clients == 0 &&
+           batches_in_flight(server->batches) == 0 &&
+           (service->unsent == 0 || server->drain_expired);
+}
+
+int server_run(struct server *server, struct error *error) {
+    struct service *service = &server->service;
+    uint64_t watchdog = notify_watchdog_interval();
+    int result = 0;
+
+    if (watchdog)
+        timer_set(server->watchdog_timer, watchdog, true);
+    while (!is_done(server) && result == 0) {
+        update_idle_timer(server);
+        result = loop_turn(service->loop, TAILQ_EMPTY(&service->ready));
+        session_pump_ready(service);
+        batches_feed(server->batches);
+        session_free_dropped(service);
+        if (service->stop)
+            start_draining(server, "asked to stop");
+    }
+    if (result < 0)
+        return error_set(error, EX_OSERR, "%s: %s", loop_name(service->loop), strerror(-result));
+    return 0;
+}
+
+static void close_if_open(int fd) {
+    if (fd >= 0)
+        close(fd);
+}
+
+/* Hangs up on everybody in order, so that clients read what was sent to them last. */
+static void drop_all(struct server *server) {
+    struct service *service = &server->service;
+    struct session *session;
+
+    while ((session = TAILQ_FIRST(&service->sessions)))
+        session_drop(session, "the daemon leaves");
+    session_free_dropped(service);
+    for (unsigned i = 0; i < server->watch_count; i++)
+        loop_remove(server->watches[i], false);
+    for (unsigned i = 0; i < LISTENER_MAX; i++)
+        loop_remove(server->listening[i], false);
+    for (unsigned i = 0; i < LAST_TURNS; i++)
+        loop_turn(service->loop, false);
+}
+
+void server_destroy(struct server *server) {
+    if (!server)
+        return;
+    if (server->service.loop)
+        drop_all(server);
+    loop_destroy(server->service.loop);
+    closer_destroy(server->service.closer, 1000);
+    batches_destroy(server->batches);
+    user_free_all(&server->service.users, &server->service.sched);
+    close_if_open(server->signals);
+    close_if_open(server->pause_timer);
+    close_if_open(server->idle_timer);
+    close_if_open(server->drain_timer);
+    close_if_open(server->watchdog_timer);
+    close_if_open(server->spare);
+    free(server);
+}

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# What the daemon's tests need: TAP cases, and a daemon of their own in a temporary directory that
+# is gone, with all its files, when the test ends.
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+from wire import Client, STATUS_QUERY
+
+cases = []
+
+
+def case(function):
+    cases.append(function)
+    return function
+
+
+class Skip(Exception):
+    pass
+
+
+def run_cases(only=None):
+    failed = False
+    print(f"1..{len(cases)}", flush=True)
+    for number, function in enumerate(cases, 1):
+        name = function.__name__.replace("_", " ")
+        try:
+            function()
+            print(f"ok {number} - {name}", flush=True)
+        except Skip as reason:
+            print(f"ok {number} - {name} # SKIP {reason}", flush=True)
+        except Exception:
+            failed = True
+            for line in traceback.format_exc().splitlines():
+                print(f"# {line}")
+            print(f"not ok {number} - {name}", flush=True)
+    sys.exit(failed)
+
+
+def check(condition, *what):
+    if not condition:
+        raise AssertionError(*what)
+
+
+def equal(got, wanted):
+    check(got == wanted, f"got {got!r}, wanted {wanted!r}")
+
+
+def clean_environment(**more):
+    drop = ("ESM1NV_", "LISTEN_", "NOTIFY_", "WATCHDOG_", "JOURNAL_STREAM")
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(drop)}
+    if "ESM1NV_LOOP" in os.environ:
+        environment["ESM1NV_LOOP"] = os.environ["ESM1NV_LOOP"]
+    environment.update(more)
+    return environment
+
+
+@contextlib.contextmanager
+def temporary_directory():
+    path = tempfile.mkdtemp(prefix="esm1nv-test-")
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+class Daemon:
+    """esm1nvd with options, ready when created. Its log is text() after it has ended."""
+
+    def __init__(self, program, *options, environment=None, wait=True, preexec=None, path=None):
+        self.directory = tempfile.mkdtemp(prefix="esm1nv-test-")
+        self.path = path or os.path.join(self.directory, "socket")
+        self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.notify.bind(os.path.join(self.directory, "notify"))
+        self.notify.settimeout(0.2)
+        self.told = []
+        self.log = open(os.path.join(self.directory, "log"), "w+b")
+        self.process = subprocess.Popen(
+            [program, "--socket", self.path, *options], stderr=self.log, preexec_fn=preexec,
+            env=clean_environment(NOTIFY_SOCKET=self.notify.getsockname(), **(environment or {})))
+        if wait:
+            try:
+                self.wait_told("READY=1")
+            except AssertionError:
+                self.clean_up()
+                raise
+
+    def wait_told(self, wanted):
+        until = time.monotonic() + 60
+        while wanted not in self.told:
+            try:
+                self.told += self.notify.recv(65536).decode().split("\n")
+            except TimeoutError:
+                if self.process.poll() is not None or time.monotonic() > until:
+                    raise AssertionError(f"no {wanted}; told {self.told}, log: {self.text()}")
+
+    def client(self):
+        return Client(self.path)
+
+    def status(self):
+        with self.client() as client:
+            client.send(STATUS_QUERY, protocol=1)
+            return client.receive()
+
+    def wait_status(self, predicate):
+        for _ in range(400):
+            status = self.status()
+            if predicate(status):
+                return status
+            time.sleep(0.01)
+        raise AssertionError(f"status stays {status}")
+
+    def descriptors(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def rings(self):
+        with open(f"/proc/{self.process.pid}/maps") as maps:
+            return sum("memfd:ring" in line for line in maps)
+
+    def cpu_seconds(self):
+        with open(f"/proc/{self.process.pid}/stat") as stat:
+            fields = stat.read().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def text(self):
+        self.log.flush()
+        with open(self.log.name, encoding="utf-8", errors="replace") as log:
+            return log.read()
+
+    def end(self):
+        """Waits for the daemon to leave by itself; returns its exit status."""
+        return self.process.wait(timeout=30)
+
+    def terminate(self):
+        self.process.send_signal(signal.SIGTERM)
+        return self.end()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        try:
+            if self.process.poll() is None:
+                status = self.terminate()
+                if kind is None:
+                    check(status == 0, f"exit status {status}: {self.text()}")
+            text = self.text()
+            if kind is None:
+                check("Sanitizer" not in text and "runtime error" not in text, text)
+            else:
+                print("# log: " + text[-1500:].replace("\n", "\n# "))
+        finally:
+            self.clean_up()
+
+    def clean_up(self):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        self.log.close()
+        self.notify.close()
+        shutil.rmtree(self.directory)

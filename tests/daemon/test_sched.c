@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The scheduler as pure code: shares in residues, newcomers, order, budget, and books that balance
+ * under random use. What is fair is computed here from the definition, equal parts of all residues
+ * served while everybody had work waiting.
+ */
+#include "daemon/sched.h"
+#include "tests/check.h"
+
+#include <stdlib.h>
+
+#define CLIENTS_MAX 64
+#define USERS_MAX 8
+#define POSITIONS 512
+#define BUDGET 2048
+#define CAPACITY (BUDGET / 3 + 1)
+
+struct item {
+    struct sched_record record; /* first */
+    unsigned client, number;
+};
+
+struct world {
+    struct sched sched;
+    struct sched_user users[USERS_MAX];
+    struct sched_client clients[CLIENTS_MAX];
+    unsigned user_of[CLIENTS_MAX], user_count, client_count;
+    unsigned admitted[CLIENTS_MAX], taken[CLIENTS_MAX];
+    uint64_t client_residues[CLIENTS_MAX], user_residues[USERS_MAX];
+};
+
+static uint64_t random_state;
+
+static unsigned random_below(unsigned bound) {
+    random_state = random_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (unsigned)((random_state >> 33) % bound);
+}
+
+static void world_init(struct world *world, unsigned users, unsigned clients) {
+    *world = (struct world){.user_count = users, .client_count = clients};
+    sched_init(&world->sched, POSITIONS, BUDGET);
+    for (unsigned i = 0; i < users; i++)
+        sched_user_init(&world->users[i]);
+    for (unsigned i = 0; i < clients; i++) {
+        world->user_of[i] = i < users ? i : random_below(users);
+        sched_client_init(&world->clients[i], &world->users[world->user_of[i]]);
+    }
+}
+
+static void admit(struct world *world, unsigned client, uint32_t residues) {
+    struct item *item = calloc(1, sizeof *item);
+
+    item->record.residues = residues;
+    item->record.tokens = residues + 2 > POSITIONS ? POSITIONS : residues + 2;
+    item->client = client;
+    item->number = world->admitted[client]++;
+    sched_admit(&world->sched, &world->clients[client], &item->record);
+}
+
+/* Takes one batch, checks its limits and the order of each client; counts who got what. */
+static unsigned run_batch(struct world *world, uint64_t seen[CLIENTS_MAX]) {
+    struct sched_record *records[CAPACITY];
+    uint32_t budget = sched_budget(&world->sched), tokens = 0;
+    unsigned waiting = world->sched.waiting_clients;
+    unsigned count = sched_next_batch(&world->sched, records, CAPACITY);
+
+    CHECK((count > 0) == (waiting > 0), "%u records, %u clients waited", count, waiting);
+    for (unsigned i = 0; i < count; i++) {
+        struct item *item = (struct item *)records[i];
+
+        tokens += item->record.tokens;
+        CHECK(item->number == world->taken[item->client], "client %u: record %u out of order",
+              item->client, item->number);
+        world->taken[item->client]++;
+        world->client_residues[item->client] += item->record.residues;
+        world->user_residues[world->user_of[item->client]] += item->record.residues;
+        if (seen)
+            seen[item->client]++;
+        free(item);
+    }
+    CHECK(tokens <= budget, "%u tokens in a batch of at most %u", tokens, budget);
+    return count;
+}
+
+static void world_finish(struct world *world) {
+    for (unsigned i = 0; i < world->client_count; i++) {
+        struct sched_record *record = sched_remove_client(&world->sched, &world->clients[i]);
+
+        while (record) {
+            struct item *item = (struct item *)record;
+
+            record = record->next;
+            world->taken[i]++;
+            free(item);
+        }
+        CHECK(world->taken[i] == world->admitted[i], "client %u: %u of %u", i, world->taken[i],
+              world->admitted[i]);
+    }
+    for (unsigned i = 0; i < world->user_count; i++)
+        sched_remove_user(&world->sched, &world->users[i]);
+    CHECK(world->sched.waiting_residues == 0 && world->sched.waiting_clients == 0, "left over");
+}
+
+/* Every client has its own habit of lengths: short, long or mixed. */
+static uint32_t length_of(unsigned client) {
+    static const unsigned most[] = {30, 512, 512, 1, 120};
+
+    return client % 5 == 1 ? 512 : 1 + random_below(most[client % 5]);
+}
+
+static void refill(struct world *world) {
+    for (unsigned i = 0; i < world->client_count; i++)
+        while (world->admitted[i] - world->taken[i] < 700)
+            admit(world, i, length_of(i));
+}
+
+static double spread(const uint64_t *values, const unsigned *group, unsigned wanted,
+                     unsigned count) {
+    uint64_t least = UINT64_MAX, most = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        if (group && group[i] != wanted)
+            continue;
+        least = values[i] < least ? values[i] : least;
+        most = values[i] > most ? values[i] : most;
+    }
+    return most ? (double)(most - least) / (double)most : 0;
+}
+
+static void test_shares(unsigned users, unsigned clients) {
+    struct world *world = malloc(sizeof *world);
+
+    world_init(world, users, clients);
+    for (unsigned batch = 0; batch < 1500; batch++) {
+        refill(world);
+        run_batch(world, NULL);
+    }
+    CHECK(spread(world->user_residues, NULL, 0, users) < 0.05, "%u users, %u clients: %.3f", users,
+          clients, spread(world->user_residues, NULL, 0, users));
+    for (unsigned user = 0; user < users; user++)
+        CHECK(spread(world->client_residues, world->user_of, user, clients) < 0.05,
+              "clients of user %u differ by %.3f", user,
+              spread(world->client_residues, world->user_of, user, clients));
+    world_finish(world);
+    free(world);
+}
+
+static void test_newcomer(unsigned users, unsigned clients) {
+    struct world *world = malloc(sizeof *world);
+    uint64_t seen[CLIENTS_MAX] = {0};
+
+    world_init(world, users, clients);
+    for (unsigned batch = 0; batch < 40; batch++) {
+        for (unsigned i = 0; i + 1 < clients; i++)
+            while (world->admitted[i] - world->taken[i] < 50)
+                admit(world, i, 512);
+        run_batch(world, NULL);
+    }
+    admit(world, clients - 1, 100);
+    run_batch(world, seen);
+    CHECK(seen[clients - 1] == 1, "the newcomer of %u clients was not in the next batch", clients);
+    world_finish(world);
+    free(world);
+}
+
+/* A user that sends one record at a time, whenever its last was taken, gets no more than one
+ * that always has work waiting. */
+static void test_no_gain_by_pausing(void) {
+    struct world *world = malloc(sizeof *world);
+
+    world_init(world, 2, 2);
+    for (unsigned batch = 0; batch < 2000; batch++) {
+        while (world->admitted[0] - world->taken[0] < 50)
+            admit(world, 0, 512);
+        if (world->admitted[1] == world->taken[1])
+            admit(world, 1, 512);
+        run_batch(world, NULL);
+    }
+    CHECK(world->user_residues[1] <= world->user_residues[0], "%lu residues against %lu",
+          (unsigned long)world->user_residues[1], (unsigned long)world->user_residues[0]);
+    CHECK(world->taken[1] >= 1990, "the small one was in %u of 2000 batches", world->taken[1]);
+    world_finish(world);
+    free(world);
+}
+
+static void test_small_beside_bulk(void) {
+    struct world *world = malloc(sizeof *world);
+    uint64_t seen[CLIENTS_MAX] = {0};
+
+    world_init(world, 1, 20);
+    for (unsigned i = 0; i < 1000; i++)
+        admit(world, 0, 512);
+    run_batch(world, NULL);
+    for (unsigned client = 1; client < 20; client++)
+        admit(world, client, 30);
+    run_batch(world, seen);
+    for (unsigned client = 1; client < 20; client++)
+        CHECK(seen[client] == 1, "client %u waits behind the bulk stream", client);
+    world_finish(world);
+    free(world);
+}
+
+static void test_budget(void) {
+    struct world *world = malloc(sizeof *world);
+
+    world_init(world, 1, 2);
+    CHECK(sched_budget(&world->sched) == BUDGET, "without a rate");
+    sched_observe(&world->sched, 2000, 0.1); /* 20,000 tokens a second */
+    admit(world, 0, 10);
+    CHECK(sched_budget(&world->sched) == BUDGET, "one client: no reason for small batches");
+    admit(world, 1, 10);
+    CHECK(sched_budget(&world->sched) == 1000, "50 ms are 1000 tokens, not %u",
+          sched_budget(&world->sched));
+    for (unsigned i = 0; i < 50; i++)
+        sched_observe(&world->sched, 100, 0.1);
+    CHECK(sched_budget(&world->sched) == POSITIONS, "a record must fit: %u",
+          sched_budget(&world->sched));
+    for (unsigned i = 0; i < 50; i++)
+        sched_observe(&world->sched, 2000, 0.001);
+    CHECK(sched_budget(&world->sched) == BUDGET, "fast engine: %u", sched_budget(&world->sched));
+    sched_observe(&world->sched, 2000, 0);
+    CHECK(sched_budget(&world->sched) == BUDGET, "a clock that stands still");
+    world_finish(world);
+    free(world);
+}
+
+/* Clients come, go and pause at random; nothing is lost and nobody starves. */
+static void test_random(void) {
+    struct world *world = malloc(sizeof *world);
+    unsigned since[CLIENTS_MAX] = {0};
+
+    world_init(world, 5, 40);
+    for (unsigned step = 0; step < 20000; step++) {
+        unsigned client = random_below(40);
+        uint64_t seen[CLIENTS_MAX] = {0};
+
+        for (unsigned i = random_below(6); i > 0; i--)
+            admit(world, client, 1 + random_below(512));
+        if (random_below(100) == 0) {
+            struct sched_record *record =
+                sched_remove_client(&world->sched, &world->clients[client]);
+
+            while (record) {
+                struct sched_record *next = record->next;
+
+                world->taken[client]++;
+                free(record);
+                record = next;
+            }
+            sched_client_init(&world->clients[client], &world->users[world->user_of[client]]);
+        }
+        run_batch(world, seen);
+        for (unsigned i = 0; i < 40; i++) {
+            bool waits = world->admitted[i] != world->taken[i] && !seen[i];
+
+            since[i] = waits ? since[i] + 1 : 0;
+            CHECK(since[i] < 60, "client %u was passed over %u times", i, since[i]);
+        }
+    }
+    world_finish(world);
+    free(world);
+}
+
+int main(void) {
+    random_state = 1;
+    test_case("shares differ by less than 5 % by user, then by client");
+    for (unsigned users = 1; users <= USERS_MAX; users++)
+        for (unsigned clients = users; clients <= CLIENTS_MAX; clients = clients * 3 + 1)
+            test_shares(users, clients);
+    test_shares(8, 64);
+    test_case("a newcomer is in the next batch");
+    for (unsigned users = 1; users <= USERS_MAX; users++)
+        for (unsigned clients = users + 1; clients <= CLIENTS_MAX; clients += 11)
+            test_newcomer(users, clients);
+    test_case("no gain by pausing");
+    test_no_gain_by_pausing();
+    test_case("small requests beside a bulk stream of the same user");
+    test_small_beside_bulk();
+    test_case("the budget follows the engine's rate when several wait");
+    test_budget();
+    test_case("books balance under random use");
+    test_random();
+    return test_done();
+}

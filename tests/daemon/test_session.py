@@ -1,0 +1,490 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# A real esm1nvd, spoken to by hand: what is answered, what is refused and with which words, what is
+# dropped, and that none of it disturbs anybody else or leaves anything behind.
+# Usage: test_session.py ESM1NVD MODEL.nemo
+import os
+import socket
+import sys
+import threading
+import time
+
+import numpy
+
+from drop_rules import drop_rules
+from harness import Daemon, Skip, case, check, equal, run_cases
+from wire import *
+
+PROGRAM, MODEL_FILE = sys.argv[1:3]
+# Ids as the published tokenizer has them.
+TOKENS = {letter: number for number, letter in enumerate(b"LASGVERTDIPKNFQYHMCWXBZUO", 5)}
+LETTERS = sorted(TOKENS)
+
+
+def start(*options, backend="null", **more):
+    return Daemon(PROGRAM, "--model", MODEL_FILE, "--backend", backend, "--log-level", "debug",
+                  *options, **more)
+
+
+def sequence(length, salt=0):
+    return bytes(LETTERS[(i * i + salt) % len(LETTERS)] for i in range(length))
+
+
+def check_result(client, result, tag, residues, rows=1):
+    """The rows are as null_engine.c documents."""
+    number, status, count, data = result
+    equal((number, status, count), (tag, 0, rows))
+    values = numpy.frombuffer(data, "<f2" if client.dtype == F16 else "<f4")
+    values = values.reshape(rows, client.info["hidden"])
+    total = sum(TOKENS.get(letter, 0) for letter in residues)
+    check((values[:, 0] == total % 2048).all(), f"tag {tag}: sum of tokens")
+    check((values[:, 1] == numpy.arange(rows)).all(), f"tag {tag}: positions")
+    check((values[:, 2:] == len(residues)).all(), f"tag {tag}: length")
+
+
+def message_result(client):
+    answer = client.receive()
+    equal(answer["kind"], RESULT)
+    return answer["tag"], answer["status"], answer["rows"], answer["data"]
+
+
+def still_serves(daemon):
+    with daemon.client() as client:
+        equal(client.hello()["kind"], WELCOME)
+        client.submit(7, b"MKT")
+        check_result(client, message_result(client), 7, b"MKT")
+
+
+@case
+def welcome_tells_what_is_served():
+    with start() as daemon, daemon.client() as client:
+        info = client.hello()
+        equal(info["kind"], WELCOME)
+        equal((info["backend"], info["precision"], info["synthetic"]), ("null", "f32", 0))
+        equal(info["model"], os.path.basename(MODEL_FILE))
+        equal((info["positions"], info["one_shot_limit"], info["ring_max"]), (512, 8, 64 << 20))
+        check(len(info["digest"]) == 64 and set(info["digest"]) <= set("0123456789abcdef"))
+        equal([b for b in range(256) if info["alphabet"][b // 8] >> b % 8 & 1], LETTERS)
+
+
+@case
+def one_shot_results():
+    with start() as daemon:
+        for pooling in (MEAN, MAX, BOS):
+            for dtype in (F32, F16):
+                with daemon.client() as client:
+                    client.hello(pooling, dtype)
+                    for tag, length in enumerate((1, 2, 100, 509, 510, 511)):
+                        client.submit(tag, sequence(length))
+                        check_result(client, message_result(client), tag, sequence(length))
+                    for tag in range(8):
+                        client.submit(1 << 60 | tag, sequence(9, tag))
+                    for tag in range(8):
+                        check_result(client, message_result(client), 1 << 60 | tag,
+                                     sequence(9, tag))
+                    client.submit(5, b"M\0K")
+                    check_result(client, message_result(client), 5, b"M\0K")
+
+
+@case
+def a_record_without_bos_fails_alone():
+    with start() as daemon, daemon.client() as client:
+        client.hello(BOS)
+        client.submit(1, sequence(512))
+        client.submit(2, sequence(511))
+        equal(message_result(client), (1, 3, 0, b""))
+        check_result(client, message_result(client), 2, sequence(511))
+        client.attach()
+        sequences = [sequence(512 - i % 2, i) for i in range(300)]
+        for i, result in enumerate(client.stream(sequences)):
+            if i % 2:
+                check_result(client, result, i, sequences[i])
+            else:
+                equal(result[:3], (i, 3, 0))
+
+
+@case
+def ring_results_in_order():
+    with start() as daemon:
+        for pooling, dtype, size in ((MEAN, F32, 1 << 20), (MAX, F16, 1 << 16), (BOS, F32, 1 << 16),
+                                     (NONE, F32, 1 << 20), (NONE, F16, 1 << 19)):
+            with daemon.client() as client:
+                client.hello(pooling, dtype)
+                client.attach(completion_size=size)
+                sequences = [sequence(1 + i * 37 % 511, i) for i in range(700)]
+                results = client.stream(sequences, 1000)
+                for i, result in enumerate(results):
+                    check_result(client, result, 1000 + i, sequences[i],
+                                 len(sequences[i]) if pooling == NONE else 1)
+
+
+@case
+def messages_first_then_ring():
+    with start() as daemon, daemon.client() as client:
+        client.hello()
+        for tag in range(8):
+            client.submit(tag, sequence(100, tag))
+        client.attach()
+        results = [message_result(client) for _ in range(8)]
+        for tag, result in enumerate(results):
+            check_result(client, result, tag, sequence(100, tag))
+        for tag, result in enumerate(client.stream([sequence(50, i) for i in range(100)])):
+            check_result(client, result, tag, sequence(50, tag))
+
+
+def stream_in_threads(daemon, count, sequences_of, during=lambda: time.sleep(0.01)):
+    """Streams from several clients at once, checks all results; calls during() meanwhile."""
+    problems = []
+
+    def work(number):
+        try:
+            pooling = NONE if number % 3 == 0 else MEAN
+            with daemon.client() as client:
+                client.hello(pooling)
+                client.attach()
+                sequences = sequences_of(number)
+                for i, result in enumerate(client.stream(sequences)):
+                    rows = len(sequences[i]) if pooling == NONE else 1
+                    equal(result[:3], (i, 0, rows))
+                    if client.info["backend"] == "null":
+                        check_result(client, result, i, sequences[i], rows)
+        except Exception as problem:
+            problems.append(repr(problem))
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        during()
+    equal(problems, [])
+
+
+@case
+def many_clients_at_once():
+    with start() as daemon:
+        stream_in_threads(daemon, 12, lambda number: [
+            sequence(1 + i * (number + 7) % 512, i + number) for i in range(400)])
+
+
+def submit_unread(daemon, client, count):
+    """Submits without reading answers; returns how many were accepted before the drop."""
+    for i in range(count):
+        before = daemon.status()["records"]
+        try:
+            client.submit(i, b"MKT")
+        except (BrokenPipeError, ConnectionResetError):
+            return i
+        for _ in range(200):
+            status = daemon.status()
+            if status["records"] > before or status["clients"] == 0:
+                break
+        if status["clients"] == 0:
+            return i
+    return count
+
+
+@case
+def a_client_that_does_not_read():
+    with start() as daemon:
+        with daemon.client() as client:
+            client.hello()
+            accepted = submit_unread(daemon, client, 2000)
+            check(8 < accepted < 2000, f"dropped after {accepted}")
+        with daemon.client() as client:
+            client.hello()
+            equal(submit_unread(daemon, client, accepted - 2), accepted - 2)
+            still_serves(daemon)
+            for tag in range(accepted - 2):
+                check_result(client, message_result(client), tag, b"MKT")
+            client.submit(9, b"KTM")
+            check_result(client, message_result(client), 9, b"KTM")
+
+
+@case
+def a_full_ring_costs_nothing():
+    """A client that takes no results is not scheduled, and an idle daemon sleeps."""
+    with start() as daemon:
+        idle = [daemon.client() for _ in range(30)]
+        for client in idle:
+            client.hello()
+        with daemon.client() as client:
+            client.hello(NONE)
+            client.attach(completion_size=1 << 20)
+            while client.ring.put(1, sequence(512)):
+                pass
+            if client.ring.publish():
+                client.send_raw(BELL)
+            still_serves(daemon)
+            daemon.wait_status(lambda status: status["queued_residues"] == 0)
+            before = daemon.cpu_seconds()
+            time.sleep(1)
+            check(daemon.cpu_seconds() - before <= 0.03, "busy while nobody wants anything")
+            check(1 <= len(client.ring.take()) <= 4)
+            for _ in range(1000):
+                client.send_raw(BELL)
+            still_serves(daemon)
+        for client in idle:
+            client.close()
+
+
+@case
+def rules_are_kept_by_dropping():
+    with start() as daemon:
+        for name, act in drop_rules().items():
+            with daemon.client() as client:
+                try:
+                    act(client)
+                    while client.receive_raw() == BELL:
+                        pass
+                    check(False, f"{name}: not dropped")
+                except (Closed, ConnectionResetError, BrokenPipeError):
+                    pass
+            still_serves(daemon)
+        daemon.wait_status(lambda status: status["clients"] == 0 and status["pinned_bytes"] == 0)
+        equal(daemon.rings(), 0)
+
+
+@case
+def refusals_say_why():
+    with start("--ring-size", "2M", "--max-clients", "3", "--max-clients-per-user", "2") as daemon:
+        def refusal(code, retry, *words, **hello):
+            with daemon.client() as client:
+                answer = client.hello(**hello)
+                equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, code, retry))
+                for word in words:
+                    check(word in answer["text"], answer["text"])
+                check(client.ended())
+
+        refusal(PROTOCOL, 0, "protocol 1", "2", protocol=2)
+        refusal(MODEL, 0, "digest", expect="0" * 8)
+        with daemon.client() as first, daemon.client() as second:
+            digest = first.hello()["digest"]
+            refusal(MODEL, 0, digest, os.path.basename(MODEL_FILE), expect=digest[:-1] + "g")
+            equal(second.hello(expect=digest[:10])["kind"], WELCOME)
+            refusal(BUSY, 1, "2 clients")
+            first.attach(65536, 1 << 22)
+            answer = first.receive()
+            equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, LIMIT, 0))
+            check(str(PAGE + 65536 + (1 << 22)) in answer["text"] and "2097152" in answer["text"])
+            check(first.ended())
+        daemon.wait_status(lambda status: status["clients"] == 0)
+        with daemon.client() as client:
+            client.hello(NONE)
+            client.attach(65536, 1 << 16)
+            equal(client.receive()["code"], LIMIT)
+        still_serves(daemon)
+
+
+@case
+def clients_of_all_users_are_limited():
+    with start("--max-clients", "2") as daemon:
+        with daemon.client() as first, daemon.client() as second, daemon.client() as third:
+            first.hello()
+            second.hello()
+            answer = third.hello()
+            equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, BUSY, 1))
+            check("2 clients" in answer["text"])
+            equal(daemon.status()["clients"], 2)
+        daemon.wait_status(lambda status: status["clients"] == 0)
+        still_serves(daemon)
+
+
+@case
+def connections_that_say_nothing_are_limited():
+    with start("--max-clients-per-user", "4") as daemon:
+        silent = [daemon.client() for _ in range(4 + 16)]
+        with daemon.client() as client:
+            answer = client.receive()
+            equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, BUSY, 1))
+            check(client.ended())
+        for client in silent:
+            client.close()
+        for _ in range(100):
+            try:
+                return still_serves(daemon)
+            except (AssertionError, ConnectionError):
+                time.sleep(0.01)
+        check(False, "never serves again")
+
+
+@case
+def pinned_bytes_are_limited_and_released():
+    with start("--max-pinned-per-user", "3M") as daemon:
+        clients = [daemon.client() for _ in range(3)]
+        for client in clients:
+            client.hello()
+        for client in clients[:2]:
+            client.attach()
+            client.stream([b"MKT"])
+        equal(daemon.status()["pinned_bytes"], 2 * (PAGE + 65536 + (1 << 20)))
+        clients[2].attach()
+        answer = clients[2].receive()
+        equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, BUSY, 1))
+        check("3145728 bytes" in answer["text"])
+        for client in clients:
+            client.close()
+        daemon.wait_status(lambda status: status["pinned_bytes"] == 0)
+        equal(daemon.rings(), 0)
+
+
+@case
+def queued_residues_are_limited():
+    with start("--max-queued-per-user", "512", backend="cpu") as daemon:
+        most = [0]
+
+        def watch():
+            most[0] = max(most[0], daemon.status()["queued_residues"])
+
+        stream_in_threads(daemon, 16, lambda number: [sequence(512)] * 15, watch)
+        check(most[0] <= 512, f"{most[0]} residues were queued")
+
+
+@case
+def a_small_queue_delays_but_loses_nothing():
+    for backend in ("null", "cpu"):
+        with start("--max-queued-per-user", "600", backend=backend) as daemon:
+            stream_in_threads(daemon, 5, lambda number: [
+                sequence(1 + i * (31 + number) % 512, i) for i in range(100)])
+
+
+@case
+def a_half_closed_client_is_gone():
+    with start() as daemon, daemon.client() as client:
+        client.hello()
+        client.socket.shutdown(socket.SHUT_WR)
+        daemon.wait_status(lambda status: status["clients"] == 0)
+        check(client.ended())
+
+
+@case
+def nothing_stays_behind():
+    with start() as daemon:
+        for round in range(3):
+            for i in range(300):
+                with daemon.client() as client:
+                    if i % 4 == 0:
+                        client.send_raw(os.urandom(20), [0, 1, 2])
+                        continue
+                    client.hello(NONE if i % 4 == 1 else MEAN)
+                    if i % 4 == 3:
+                        client.submit(1, b"MKT")
+                    if i % 4 != 3:
+                        client.attach()
+                        for tag in range(5):
+                            client.ring.put(tag, sequence(300))
+                        client.ring.publish()
+                        client.send_raw(BELL)
+            daemon.wait_status(
+                lambda status: (status["clients"], status["pinned_bytes"]) == (0, 0))
+            time.sleep(0.05)
+            if round == 0:
+                before = daemon.descriptors()
+            check(daemon.descriptors() <= before, f"{before} then {daemon.descriptors()}")
+            equal(daemon.rings(), 0)
+
+
+@case
+def clients_that_vanish_while_the_engine_runs():
+    with start(backend="cpu") as daemon, daemon.client() as steady:
+        steady.hello(NONE)
+        steady.attach()
+        sequences = [sequence(1 + i * 7 % 300, i) for i in range(40)]
+        before = steady.stream(sequences)
+        for round in range(60):
+            client = daemon.client()
+            client.hello(NONE if round % 3 else MEAN)
+            if round % 4 == 0:
+                for tag in range(8 if round % 3 == 0 else 0):
+                    client.submit(tag, sequence(512))
+            else:
+                client.attach(completion_size=1 << 20)
+                for tag in range(50):
+                    client.ring.put(tag, sequence(512, tag))
+                client.ring.publish()
+                client.send_raw(BELL)
+            time.sleep(0.002 * (round % 5))
+            client.close()
+        equal(steady.stream(sequences), before)
+        daemon.wait_status(lambda status: status["clients"] == 1 and daemon.rings() == 1)
+
+
+@case
+def status_counts():
+    with start() as daemon, daemon.client() as client:
+        client.hello(BOS)
+        for length in (10, 20, 512):
+            client.submit(length, sequence(length))
+            message_result(client)
+        client.attach()
+        client.stream([sequence(100)])
+        status = daemon.status()
+        equal((status["clients"], status["clients_total"], status["records"],
+               status["records_failed"], status["residues"]), (1, 1, 3, 1, 130))
+        equal(status["pid"], daemon.process.pid)
+        equal(status["pinned_bytes"], PAGE + 65536 + (1 << 20))
+        wanted = os.environ.get("ESM1NV_LOOP", "io_uring")
+        if wanted == "io_uring" and status["loop"] != "io_uring":
+            raise Skip(status["loop"])
+        check(status["loop"].startswith(wanted), status["loop"])
+
+
+@case
+def stop_ends_the_daemon():
+    with start() as daemon:
+        with daemon.client() as client, daemon.client() as other:
+            other.hello()
+            client.send(STOP, protocol=1)
+            equal(client.receive()["kind"], STOPPING)
+            check(client.ended())
+            check(other.ended())
+        equal(daemon.end(), 0)
+        check(not os.path.exists(daemon.path))
+
+
+@case
+def only_the_owner_and_root_may_stop():
+    if os.geteuid() != 0:
+        raise Skip("needs another user, and so root")
+    with start() as daemon:
+        os.chmod(daemon.directory, 0o711)
+        os.chmod(daemon.path, 0o666)
+        answer, result = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.setresuid(65534, 65534, 65534)
+            with daemon.client() as client:
+                client.send(STOP, protocol=1)
+                os.write(result, str(client.receive()["code"]).encode())
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(result)
+        equal(os.read(answer, 10), str(DENIED).encode())
+        os.close(answer)
+        still_serves(daemon)
+
+
+@case
+def the_log_names_no_sequence():
+    with start() as daemon:
+        with daemon.client() as client:
+            client.hello()
+            client.submit(1, b"MKTAYIAKQR")
+            message_result(client)
+        with daemon.client() as client:
+            client.hello()
+            client.submit(1, b"MKTAYIAKQRj")
+            check(client.ended())
+        equal(daemon.terminate(), 0)
+        check("welcomed (test 1)" in daemon.text(), daemon.text())
+        check("MKTAY" not in daemon.text())
+
+
+def io_uring_works():
+    with start(environment={"ESM1NV_LOOP": ""}) as daemon:
+        return daemon.status()["loop"] == "io_uring"
+
+
+if os.environ.get("ESM1NV_LOOP") == "io_uring" and not io_uring_works():
+    print("1..0 # SKIP io_uring does not work here")
+else:
+    run_cases()

@@ -1,0 +1,491 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# How esm1nvd starts and leaves: options and their errors, sockets of its own and handed over, the
+# lock, what systemd is told, draining, running out of descriptors.
+# Usage: test_start.py ESM1NVD MODEL.nemo
+import ctypes
+import errno
+import os
+import resource
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import time
+
+from harness import (Daemon, Skip, case, check, clean_environment, equal, run_cases,
+                     temporary_directory)
+from wire import *
+
+PROGRAM, MODEL_FILE = sys.argv[1:3]
+
+
+def start(*options, backend="null", **more):
+    return Daemon(PROGRAM, "--model", MODEL_FILE, "--backend", backend, *options, **more)
+
+
+def run(*options, **environment):
+    """Runs it to its end; returns (exit status, stdout, stderr)."""
+    done = subprocess.run([PROGRAM, *options], env=clean_environment(**environment),
+                          capture_output=True, text=True, timeout=60)
+    check("Sanitizer" not in done.stderr, done.stderr)
+    return done.returncode, done.stdout, done.stderr
+
+
+def embeds(path):
+    with Client(path) as client:
+        equal(client.hello()["kind"], WELCOME)
+        client.submit(1, b"MKT")
+        equal(client.receive()["status"], 0)
+
+
+@case
+def options_and_their_errors():
+    for option in ("--threads", "--max-clients", "--max-clients-per-user", "--max-pinned-per-user",
+                   "--max-queued-per-user", "--ring-size", "--max-batch-residues", "--idle-exit"):
+        for value in ("", "x", "-1", "0", "1.5", "1T", "1KK", "1Mix", "99999999999999999999",
+                      "18446744073709551615G"):
+            status, out, err = run(option, value)
+            equal((status, out), (64, ""))
+            check(option in err and f"'{value}'" in err and err.count("\n") == 1, err)
+    for option, value in (("--backend", "gpu"), ("--precision", "f64"), ("--log-level", "loud"),
+                          ("--socket", ""), ("--model", "")):
+        status, _, err = run(option, value)
+        equal(status, 64)
+        check(option in err and f"'{value}'" in err, err)
+    for arguments in (["--nonsense"], ["-z"], ["--model"], ["-t"], ["file.nemo"], ["--check=x"]):
+        status, _, err = run(*arguments)
+        equal(status, 64)
+        check(arguments[0].split("=")[0].lstrip("-") in err and err.count("\n") == 1, err)
+    status, out, err = run("--version")
+    check(status == 0 and out.startswith("esm1nvd ") and out.count(".") == 2 and not err, out)
+    status, out, _ = run("--help")
+    check(status == 0 and "--max-pinned-per-user" in out)
+
+
+@case
+def size_suffixes():
+    for value, size in (("1048576", 1 << 20), ("1024K", 1 << 20), ("1Mi", 1 << 20),
+                        ("1G", 1 << 30)):
+        with start("--ring-size", value) as daemon, daemon.client() as client:
+            equal(client.hello()["ring_max"], size)
+
+
+@case
+def models_and_backends_that_cannot_be():
+    for arguments, words, environment in (
+            ([], ["--model", "ESM1NV_MODEL"], {}),
+            (["--model", "/nonexistent.nemo"], ["/nonexistent.nemo"], {}),
+            ([], ["/nonexistent.nemo"], {"ESM1NV_MODEL": "/nonexistent.nemo"}),
+            (["--model", MODEL_FILE, "--backend", "cuda"], ["CUDA", "--backend cpu"], {}),
+            (["--model", MODEL_FILE, "--backend", "null"], ["ESM1NV_LOOP=select"],
+             {"ESM1NV_LOOP": "select"})):
+        with temporary_directory() as directory:
+            socket_path = directory + "/socket"
+            status, _, err = run("--socket", socket_path, *arguments, **environment)
+            equal(status, 78)
+            for word in words:
+                check(word in err, err)
+            check(not os.path.exists(socket_path))
+    for option in ("--max-batch-residues", "--max-queued-per-user"):
+        with temporary_directory() as directory:
+            status, _, err = run("--socket", directory + "/socket", "--model", MODEL_FILE, option,
+                                 "511")
+            check(status == 64 and option in err and "511" in err, err)
+
+
+@case
+def check_prints_what_was_loaded():
+    status, out, err = run("--check", "--model", MODEL_FILE, "--threads", "1")
+    equal(status, 0)
+    facts = dict(line.split(": ", 1) for line in out.splitlines())
+    equal(list(facts), ["model", "architecture", "parameters", "weights type", "precision",
+                        "backend", "instructions", "threads", "tokenizer", "weights sha256",
+                        "model digest", "memory"])
+    equal(facts["model"], os.path.basename(MODEL_FILE))
+    check("hidden 128" in facts["architecture"] and "512 positions" in facts["architecture"])
+    check("25 letters ABCDEFGHIKLMNOPQRSTUVWXYZ" in facts["tokenizer"], facts["tokenizer"])
+    equal((facts["threads"], facts["backend"]), ("1", "cpu"))
+    with start(environment={"ESM1NV_MODEL": "ignored"}) as daemon:
+        equal(daemon.status()["digest"], facts["model digest"])
+
+
+@case
+def synthetic_weights_are_said_to_be():
+    status, out, err = run("--check", "--model", "synthetic:7", "--backend", "null")
+    equal(status, 0)
+    check("parameters: 43612544\n" in out, out)
+    check("no biology" in err, err)
+
+
+@case
+def the_socket_and_its_directory():
+    with temporary_directory() as directory:
+        path = directory + "/below/socket"
+        with start(path=path) as daemon:
+            equal(os.stat(path).st_mode & 0o7777, 0o660)
+            equal(os.stat(directory + "/below").st_mode & 0o7777, 0o700)
+            embeds(path)
+            equal(daemon.terminate(), 0)
+            check(not os.path.exists(path))
+
+
+@case
+def the_default_place_of_a_user():
+    if os.geteuid() != 0:
+        raise Skip("must be root to become a user")
+    with temporary_directory() as directory:
+        program = shutil.copy(PROGRAM, directory)
+        model = shutil.copy(MODEL_FILE, directory)
+        os.chmod(directory, 0o777)
+        with start(wait=False) as unused:
+            process = subprocess.Popen(
+                [program, "--model", model, "--backend", "null"], user=65534, group=65534,
+                extra_groups=[], stderr=subprocess.DEVNULL,
+                env=clean_environment(XDG_RUNTIME_DIR=directory))
+            unused.wait_told("READY=1")
+            for _ in range(500):
+                if os.path.exists(directory + "/esm1nv/socket"):
+                    break
+                time.sleep(0.01)
+            equal(os.stat(directory + "/esm1nv").st_mode & 0o7777, 0o700)
+            process.terminate()
+            equal(process.wait(timeout=30), 0)
+
+
+@case
+def a_group_may_be_let_in():
+    with start("--group", "root") if os.geteuid() == 0 else start() as daemon:
+        equal(os.stat(daemon.path).st_gid, 0 if os.geteuid() == 0 else os.getegid())
+    with temporary_directory() as directory:
+        status, _, err = run("--model", MODEL_FILE, "--socket", directory + "/socket", "--group",
+                             "no-such-group")
+        equal(status, 64)
+        check("no-such-group" in err, err)
+        check(not os.path.exists(directory + "/socket"))
+
+
+@case
+def two_daemons_do_not_share_a_socket():
+    with start() as daemon:
+        status, _, err = run("--model", MODEL_FILE, "--socket", daemon.path)
+        equal(status, 73)
+        check(daemon.path in err and "another esm1nvd" in err, err)
+        embeds(daemon.path)
+
+
+@case
+def whatever_else_serves_the_path_stays():
+    with temporary_directory() as directory:
+        path = directory + "/socket"
+        other = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        other.bind(path)
+        other.listen()
+        status, _, err = run("--model", MODEL_FILE, "--socket", path)
+        equal(status, 73)
+        check(path in err and "another program serves it" in err, err)
+        check(os.path.exists(path))
+        other.close()
+        os.unlink(path)
+        with open(path, "w") as file:
+            file.write("precious")
+        status, _, err = run("--model", MODEL_FILE, "--socket", path)
+        equal(status, 73)
+        with open(path) as file:
+            equal(file.read(), "precious")
+
+
+@case
+def a_stale_socket_is_replaced():
+    with temporary_directory() as directory:
+        path = directory + "/socket"
+        for _ in range(5):
+            with start(path=path) as daemon:
+                daemon.process.kill()
+                daemon.end()
+                check(os.path.exists(path))
+            with start(path=path) as daemon:
+                check("stale" in daemon.text(), daemon.text())
+                embeds(path)
+
+
+@case
+def a_path_that_is_not_ours_any_more_stays():
+    with start() as daemon:
+        os.unlink(daemon.path)
+        with open(daemon.path, "w"):
+            pass
+        equal(daemon.terminate(), 0)
+        check(os.path.exists(daemon.path))
+
+
+@case
+def paths_that_cannot_be():
+    for path, status in (("/nonexistent/x/y/socket", 73), ("/tmp/" + "x" * 120, 64)):
+        got, _, err = run("--model", MODEL_FILE, "--socket", path)
+        equal(got, status)
+        check(path in err, err)
+
+
+def with_passed(listening, *options, **environment):
+    """Starts a daemon the way systemd does, with its socket as descriptor 3."""
+    return subprocess.Popen(
+        ["sh", "-c", 'n=$1; shift; eval "exec 3<&$n"; LISTEN_PID=$$ exec "$@"', "sh",
+         str(listening.fileno()), PROGRAM, *options], pass_fds=[listening.fileno()],
+        stderr=subprocess.PIPE, text=True, env=clean_environment(LISTEN_FDS="1", **environment))
+
+
+@case
+def a_socket_handed_over():
+    with temporary_directory() as directory:
+        path = directory + "/socket"
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listening.bind(path)
+        listening.listen()
+        with Client(path) as early:
+            early.send(HELLO, protocol=1, program="early", pooling=MEAN, dtype=F32)
+            process = with_passed(listening, "--model", MODEL_FILE, "--backend", "null")
+            equal(early.receive()["kind"], WELCOME)
+            embeds(path)
+        process.terminate()
+        err = process.communicate(timeout=30)[1]
+        equal(process.returncode, 0)
+        check("passed socket" in err, err)
+        equal(os.listdir(directory), ["socket"])
+        listening.close()
+
+
+@case
+def clients_learn_that_the_model_cannot_be_loaded():
+    with temporary_directory() as directory:
+        listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        listening.bind(directory + "/socket")
+        listening.listen()
+        with Client(directory + "/socket") as client:
+            client.send(HELLO, protocol=1, program="x", pooling=MEAN, dtype=F32)
+            process = with_passed(listening, "--model", "/nonexistent.nemo")
+            answer = client.receive()
+            equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, LOAD, 0))
+            check("/nonexistent.nemo" in answer["text"])
+            check(client.ended())
+        check("/nonexistent.nemo" in process.communicate(timeout=30)[1])
+        equal(process.returncode, 78)
+        listening.close()
+
+
+@case
+def something_else_handed_over():
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
+        process = with_passed(stream, "--model", MODEL_FILE)
+        err = process.communicate(timeout=30)[1]
+        equal(process.returncode, 78)
+        check("ListenSequentialPacket" in err, err)
+
+
+@case
+def systemd_socket_activate():
+    activate = shutil.which("systemd-socket-activate")
+    if not activate:
+        raise Skip("systemd-socket-activate is not installed")
+    with temporary_directory() as directory:
+        path = directory + "/socket"
+        process = subprocess.Popen([activate, "--seqpacket", "--listen", path, PROGRAM, "--model",
+                                    MODEL_FILE, "--backend", "null"],
+                                   stderr=subprocess.DEVNULL, env=clean_environment())
+        for _ in range(500):
+            if os.path.exists(path):
+                break
+            time.sleep(0.01)
+        time.sleep(0.05)
+        embeds(path)
+        process.terminate()
+        equal(process.wait(timeout=30), 0)
+
+
+@case
+def what_systemd_is_told():
+    with start(environment={"WATCHDOG_USEC": "300000"}) as daemon:
+        check(any(line.startswith("STATUS=Loading") for line in daemon.told), daemon.told)
+        check(any(line.startswith("STATUS=Serving") for line in daemon.told), daemon.told)
+        began = time.monotonic()
+        for _ in range(3):
+            daemon.told.clear()
+            daemon.wait_told("WATCHDOG=1")
+        check(0.25 < time.monotonic() - began < 2, "the watchdog is not told every 150 ms")
+        daemon.process.terminate()
+        daemon.wait_told("STOPPING=1")
+        equal(daemon.end(), 0)
+
+
+@case
+def journald_gets_priorities():
+    with temporary_directory() as directory:
+        with open(directory + "/log", "w+") as log:
+            status = os.fstat(log.fileno())
+            for stream, wanted in ((f"{status.st_dev}:{status.st_ino}", "<3>"),
+                                   (f"{status.st_dev}:{status.st_ino + 1}", "esm1nvd: ")):
+                log.seek(0)
+                log.truncate()
+                subprocess.run([PROGRAM, "--nonsense"], stderr=log, timeout=30,
+                               env=clean_environment(JOURNAL_STREAM=stream))
+                log.seek(0)
+                check(log.read().startswith(wanted), wanted)
+
+
+@case
+def leaving_finishes_what_was_taken():
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        with start("--threads", "1", backend="cpu") as daemon, daemon.client() as client, \
+                daemon.client() as ring:
+            client.hello()
+            ring.hello()
+            ring.attach()
+            for tag in range(100):
+                check(ring.ring.put(tag, b"MKTAYIAKQR" * 50))
+            ring.ring.publish()
+            ring.send_raw(BELL)
+            for tag in range(8):
+                client.submit(tag, b"MKTAYIAKQR" * 50)
+            equal(client.receive()["tag"], 0)
+            daemon.process.send_signal(signal_number)
+            for tag in range(1, 8):
+                equal(client.receive()["tag"], tag)
+            check(client.ended())
+            equal(daemon.end(), 0)
+            tags = [result[0] for result in ring.ring.take()]
+            equal(tags, list(range(len(tags))))
+            check(len(tags) >= 64, f"only {len(tags)} of those taken were finished")
+
+
+def submit_unread(daemon, client, most):
+    """Submits without reading answers; returns how many were accepted before the drop."""
+    client.hello()
+    for tag in range(most):
+        try:
+            client.submit(tag, b"MKT")
+            daemon.wait_status(lambda status: status["records"] > tag or not status["clients"])
+        except (BrokenPipeError, ConnectionResetError):
+            return tag
+    return most
+
+
+@case
+def new_work_is_refused_while_leaving():
+    with start() as daemon, daemon.client() as client:
+        room = submit_unread(daemon, client, 3000) - 4  # with a few answers not sent
+        check(room > 8)
+    with start() as daemon, daemon.client() as client, daemon.client() as late:
+        equal(submit_unread(daemon, client, room), room)
+        daemon.process.terminate()
+        daemon.wait_told("STOPPING=1")
+        answer = late.hello()
+        equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, DRAINING, 1))
+        for tag in range(room):
+            equal(client.receive()["tag"], tag)
+        began = time.monotonic()
+        equal(daemon.end(), 0)
+        check(time.monotonic() - began < 1, "waited although everything was read")
+
+
+@case
+def a_client_that_never_reads_does_not_keep_it():
+    with start() as daemon, daemon.client() as client:
+        room = submit_unread(daemon, client, 3000) - 4
+    with start() as daemon, daemon.client() as client:
+        submit_unread(daemon, client, room)
+        began = time.monotonic()
+        equal(daemon.terminate(), 0)
+        check(1 < time.monotonic() - began < 10)
+
+
+@case
+def idle_exit():
+    with start("--idle-exit", "1") as daemon:
+        with daemon.client() as client:
+            client.hello()
+            time.sleep(1.5)
+            check(daemon.process.poll() is None, "left with a client")
+        began = time.monotonic()
+        equal(daemon.end(), 0)
+        check(0.8 < time.monotonic() - began < 4, "left after another time")
+        check(not os.path.exists(daemon.path))
+
+
+@case
+def out_of_descriptors():
+    def few():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
+
+    with start(preexec=few) as daemon:
+        clients, refused, served = [], 0, 0
+        for _ in range(60):
+            clients.append(daemon.client())
+        for client in clients:
+            client.socket.settimeout(0.05)
+            try:
+                answer = client.hello()["kind"]
+                refused += answer == REFUSED
+                served += answer == WELCOME
+            except TimeoutError:
+                pass  # waits in the kernel's queue
+        check(10 < served < 40 and refused > 0, f"{served} served, {refused} refused")
+        before = daemon.cpu_seconds()
+        time.sleep(1)
+        check(daemon.cpu_seconds() - before <= 0.05, "spins without descriptors")
+        for client in clients:
+            client.close()
+        for _ in range(200):
+            try:
+                with daemon.client() as client:
+                    if client.hello()["kind"] == WELCOME:
+                        return
+            except (ConnectionError, Closed):
+                pass
+            time.sleep(0.02)
+        check(False, "does not serve again")
+
+
+def refuse_io_uring(error):
+    """A seccomp filter, as containers install it, under which io_uring_setup fails."""
+    load, equals, answer = 0x20, 0x15, 0x06  # BPF: load a word, jump if equal, return
+    allow, fail, io_uring_setup = 0x7FFF0000, 0x00050000 | error, 425
+    program = struct.pack("HBBI" * 4, load, 0, 0, 0, equals, 0, 1, io_uring_setup,
+                          answer, 0, 0, fail, answer, 0, 0, allow)
+    code = ctypes.create_string_buffer(program)
+    filter = struct.pack("HxxxxxxP", 4, ctypes.addressof(code))
+    libc = ctypes.CDLL(None, use_errno=True)
+    check(libc.prctl(38, 1, 0, 0, 0) == 0)  # PR_SET_NO_NEW_PRIVS
+    check(libc.prctl(22, 2, filter, 0, 0) == 0)  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+
+
+@case
+def io_uring_refused_by_a_container():
+    for error in (errno.EPERM, errno.ENOSYS, errno.ENOMEM):
+        with start(preexec=lambda: refuse_io_uring(error)) as daemon:
+            embeds(daemon.path)
+            equal(daemon.status()["loop"], f"epoll (io_uring: {os.strerror(error)})")
+
+
+@case
+def descriptors_are_raised_to_the_hard_limit():
+    def low():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512))
+
+    with start(preexec=low) as daemon:
+        with open(f"/proc/{daemon.process.pid}/limits") as limits:
+            line = next(line for line in limits if line.startswith("Max open files"))
+        equal(line.split()[3:5], ["512", "512"])
+
+
+@case
+def nothing_is_inherited():
+    with start() as daemon:
+        for name in os.listdir(f"/proc/{daemon.process.pid}/fd"):
+            with open(f"/proc/{daemon.process.pid}/fdinfo/{name}") as info:
+                flags = int(next(l for l in info if l.startswith("flags:")).split()[1], 8)
+            check(int(name) < 3 or flags & os.O_CLOEXEC, f"descriptor {name} is not close-on-exec")
+
+
+run_cases()
