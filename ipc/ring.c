@@ -161,8 +161,10 @@ int ring_reserve(struct ring_producer *producer, size_t header, size_t body, voi
         int ret = producer_refresh(producer);
         if (ret < 0)
             return ret;
-        if (producer->reserved + skip + need - producer->head > producer->size)
+        if (producer->reserved + skip + need - producer->head > producer->size) {
+            producer->refused = producer->head;
             return -EAGAIN;
+        }
     }
     if (skip) {
         write_skip(producer, producer->data + offset);
@@ -290,7 +292,6 @@ bool ring_consumer_sleeps(struct ring_consumer *consumer) {
 }
 
 bool ring_producer_sleeps(struct ring_producer *producer) {
-    uint64_t seen = producer->head;
     raise_flag(&producer->flags->wants_space);
-    return producer_refresh(producer) < 0 || producer->head != seen;
+    return producer_refresh(producer) < 0 || producer->head != producer->refused;
 }

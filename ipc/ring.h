@@ -106,6 +106,7 @@ struct ring_producer {
     uint64_t reserved;  /* private: end of what is reserved */
     uint64_t published; /* private: what was last stored to tail */
     uint64_t head;      /* private: last checked value of the consumer's head */
+    uint64_t refused;   /* private: head when a reservation last found no room */
     uint32_t align;
 };
 
@@ -149,7 +150,7 @@ int ring_take_completion(struct ring_consumer *consumer, struct ring_completion 
 bool ring_release(struct ring_consumer *consumer, uint64_t end);
 
 /* Declares that this side is about to sleep. Returns true when it must not, for there is already
- * something to take (consumer) or room beyond what was last seen (producer). */
+ * something to take (consumer) or more room than when a reservation last failed (producer). */
 bool ring_consumer_sleeps(struct ring_consumer *consumer);
 bool ring_producer_sleeps(struct ring_producer *producer);
 

@@ -293,6 +293,36 @@ static void test_limits(void) {
     ring_detach(&map);
 }
 
+/* Room that came after a failed reservation keeps its side awake until it has tried again. */
+static void test_sleep(void) {
+    struct ring_producer producer;
+    struct ring_consumer consumer;
+    struct ring_completion header;
+    struct ring_map map;
+    const uint8_t *body;
+    uint64_t end;
+    void *place;
+
+    test_case("nobody sleeps while there is room or a record");
+    close(ring_create(&map, SIZE, SIZE));
+    ring_completion_producer(&producer, &map);
+    ring_completion_consumer(&consumer, &map);
+    CHECK(!ring_consumer_sleeps(&consumer), "an empty ring keeps its consumer awake");
+    for (int half = 0; half < 2; half++) {
+        CHECK(ring_reserve(&producer, 64, SIZE / 2 - 64, &place, &end) == 0, "half");
+        memcpy(place, &(struct ring_completion){.bytes = SIZE / 2 - 64}, sizeof header);
+        CHECK(ring_publish(&producer, end) == (half == 0), "one bell for one sleeper");
+    }
+    CHECK(ring_consumer_sleeps(&consumer), "the consumer sleeps over a record");
+    CHECK(ring_reserve(&producer, 64, 0, &place, &end) == -EAGAIN, "full");
+    CHECK(!ring_producer_sleeps(&producer), "a full ring keeps its producer awake");
+    CHECK(ring_take_completion(&consumer, &header, &body, &end) == 0, "take");
+    CHECK(ring_release(&consumer, end), "a bell for the producer");
+    CHECK(ring_producer_sleeps(&producer), "the producer sleeps over room");
+    CHECK(ring_producer_sleeps(&producer), "the producer forgets the room it was told of");
+    ring_detach(&map);
+}
+
 /* --- Hostile peers ---------------------------------------------------------------------------- */
 
 static void test_hostile_head(void) {
@@ -406,6 +436,7 @@ int main(void) {
     test_model(false);
     test_model(true);
     test_limits();
+    test_sleep();
     test_hostile_head();
     test_hostile_records();
     test_hostile_wrap();
