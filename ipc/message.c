@@ -267,7 +267,8 @@ static int writer_append(void *context, const char *bytes, size_t length) {
         writer->overflow = true;
         return -1;
     }
-    memcpy(writer->data + writer->size, bytes, length);
+    if (length > 0) /* empty values may be NULL */
+        memcpy(writer->data + writer->size, bytes, length);
     writer->size += length;
     return 0;
 }

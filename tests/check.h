@@ -16,24 +16,24 @@
 #include <stdio.h>
 
 static struct {
-    const char *name;
+    char name[160]; /* empty: no case has begun */
     unsigned number;
     unsigned failures; /* in this case */
     bool failed;       /* any case */
 } test_state;
 
 static inline void test_case_end(void) {
-    if (!test_state.name)
+    if (!test_state.name[0])
         return;
     printf("%s %u - %s\n", test_state.failures ? "not ok" : "ok", test_state.number,
            test_state.name);
     fflush(stdout);
-    test_state.name = NULL;
+    test_state.name[0] = '\0';
 }
 
 static inline void test_case(const char *name) {
     test_case_end();
-    test_state.name = name;
+    snprintf(test_state.name, sizeof test_state.name, "%s", name);
     test_state.number++;
     test_state.failures = 0;
 }
