@@ -335,7 +335,7 @@ def queued_residues_are_limited():
         def watch():
             most[0] = max(most[0], daemon.status()["queued_residues"])
 
-        stream_in_threads(daemon, 16, lambda number: [sequence(512)] * 15, watch)
+        stream_in_threads(daemon, 16, lambda number: [sequence(512)] * 5, watch)
         check(most[0] <= 512, f"{most[0]} residues were queued")
 
 

@@ -41,7 +41,7 @@ class Closed(Exception):
 class Client:
     """One connection. Every wait ends after `timeout` seconds with an exception."""
 
-    def __init__(self, path, timeout=20):
+    def __init__(self, path, timeout=60):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(timeout)
         self.socket.connect(path)
