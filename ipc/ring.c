@@ -91,44 +91,37 @@ void ring_detach(struct ring_map *map) {
     *map = (struct ring_map){0};
 }
 
+static struct ring_producer producer_of(uint8_t *data, uint32_t size, struct ring_indices *indices,
+                                        struct ring_flags *flags, uint32_t align) {
+    return (struct ring_producer){
+        .data = data, .indices = indices, .flags = flags, .size = size, .align = align};
+}
+
+static struct ring_consumer consumer_of(const uint8_t *data, uint32_t size,
+                                        struct ring_indices *indices, struct ring_flags *flags,
+                                        uint32_t align) {
+    return (struct ring_consumer){
+        .data = data, .indices = indices, .flags = flags, .size = size, .align = align};
+}
+
 void ring_submission_producer(struct ring_producer *producer, const struct ring_map *map) {
-    *producer = (struct ring_producer){
-        .data = map->submission,
-        .indices = &map->header->submission,
-        .flags = &map->header->submission_flags,
-        .size = map->submission_size,
-        .align = RING_SUBMISSION_ALIGN,
-    };
+    *producer = producer_of(map->submission, map->submission_size, &map->header->submission,
+                            &map->header->submission_flags, RING_SUBMISSION_ALIGN);
 }
 
 void ring_completion_producer(struct ring_producer *producer, const struct ring_map *map) {
-    *producer = (struct ring_producer){
-        .data = map->completion,
-        .indices = &map->header->completion,
-        .flags = &map->header->completion_flags,
-        .size = map->completion_size,
-        .align = RING_COMPLETION_ALIGN,
-    };
+    *producer = producer_of(map->completion, map->completion_size, &map->header->completion,
+                            &map->header->completion_flags, RING_COMPLETION_ALIGN);
 }
 
 void ring_submission_consumer(struct ring_consumer *consumer, const struct ring_map *map) {
-    *consumer = (struct ring_consumer){
-        .data = map->submission,
-        .indices = &map->header->submission,
-        .flags = &map->header->submission_flags,
-        .size = map->submission_size,
-        .align = RING_SUBMISSION_ALIGN,
-    };
+    *consumer = consumer_of(map->submission, map->submission_size, &map->header->submission,
+                            &map->header->submission_flags, RING_SUBMISSION_ALIGN);
 }
 
 void ring_completion_consumer(struct ring_consumer *consumer, const struct ring_map *map) {
-    *consumer = (struct ring_consumer){
-        .data = map->completion,
-        .indices = &map->header->completion,
-        .flags = &map->header->completion_flags,
-        .size = map->completion_size,
-        .align = RING_COMPLETION_ALIGN,
-    };
+    *consumer = consumer_of(map->completion, map->completion_size, &map->header->completion,
+                            &map->header->completion_flags, RING_COMPLETION_ALIGN);
 }
 
 /* Reads the consumer's head again. It may only move forward, in whole alignment units, and not
