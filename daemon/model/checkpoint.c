@@ -71,10 +71,12 @@ static int check_byte_order(const struct zip *zip, struct bytes root, struct err
 }
 
 /* One past the last element of the storage that the tensor reaches, and how many it has. Returns
- * -1 where a size or stride is negative or something overflows. */
+ * -1 where an offset, size or stride is negative or something overflows. */
 static int tensor_extent(const struct pickle_tensor *tensor, int64_t *end, int64_t *elements) {
     int64_t last = tensor->offset, step;
     *elements = 1;
+    if (tensor->offset < 0)
+        return -1;
     for (int i = 0; i < tensor->rank; i++) {
         if (tensor->shape[i] < 0 || tensor->stride[i] < 0 ||
             __builtin_mul_overflow(*elements, tensor->shape[i], elements) ||
@@ -84,7 +86,7 @@ static int tensor_extent(const struct pickle_tensor *tensor, int64_t *end, int64
     }
     if (*elements == 0)
         last = tensor->offset - 1;
-    return tensor->offset < 0 || __builtin_add_overflow(last, 1, end) ? -1 : 0;
+    return __builtin_add_overflow(last, 1, end) ? -1 : 0;
 }
 
 static int place_tensor(struct checkpoint_tensor *tensor, const struct zip *zip, struct bytes root,

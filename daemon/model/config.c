@@ -15,8 +15,8 @@
 #include <sysexits.h>
 #include <yaml.h>
 
-#define CONFIG_MAX (256u << 10)
-#define BRACKETS_MAX 1000 /* libyaml takes time by the square of them */
+#define CONFIG_MAX (64u << 10) /* libyaml takes time by the square of its anchors too */
+#define BRACKETS_MAX 1000      /* libyaml takes time by the square of them */
 #define PATH_MAX_BYTES 256
 #define REFERENCES_MAX 16 /* interpolations that lead to each other */
 
@@ -355,6 +355,8 @@ int config_read(struct model_config *config, char tokenizer_member[256], struct 
     if (yaml_parser_load(&parser, &reader.document)) {
         result = read_document(&reader, config, tokenizer_member);
         yaml_document_delete(&reader.document);
+    } else if (parser.error == YAML_MEMORY_ERROR) {
+        result = error_set(error, EX_OSERR, "out of memory");
     } else {
         result = error_set(error, EX_CONFIG, "line %zu: not YAML: %s", parser.problem_mark.line + 1,
                            parser.problem ? parser.problem : "damaged");

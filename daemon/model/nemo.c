@@ -95,6 +95,8 @@ static int inflate_all(z_stream *stream, const struct nemo *nemo, struct unpacke
             result = inflateReset(stream);
         if (result == Z_BUF_ERROR)
             return error_set(error, EX_CONFIG, "the gzip stream is cut short: get the file again");
+        if (result == Z_MEM_ERROR)
+            return error_set(error, EX_OSERR, "no memory to unpack it");
         if (result != Z_OK)
             return error_set(error, EX_CONFIG,
                              "the gzip stream is damaged (%s): get the file again",
@@ -151,6 +153,12 @@ static int add_member(struct nemo *nemo, const char *name, struct bytes content,
     return 0;
 }
 
+/* Not for every failure does libarchive have words. */
+static const char *reason(struct archive *archive) {
+    const char *text = archive_error_string(archive);
+    return text ? text : "it is damaged";
+}
+
 /* The content of the current entry, which lies in the mapping in one piece. */
 static int entry_content(struct bytes *content, const struct nemo *nemo, struct archive *archive,
                          int64_t size, struct error *error) {
@@ -161,7 +169,7 @@ static int entry_content(struct bytes *content, const struct nemo *nemo, struct 
     size_t length;
     la_int64_t offset;
     if (archive_read_data_block(archive, &data, &length, &offset) != ARCHIVE_OK)
-        return error_set(error, EX_CONFIG, "%s", archive_error_string(archive));
+        return error_set(error, EX_CONFIG, "%s", reason(archive));
     if ((int64_t)length != size)
         return error_set(error, EX_CONFIG, "cut short or sparse: %zu of its %" PRId64 " bytes",
                          length, size);
@@ -203,7 +211,7 @@ static int read_entries(struct nemo *nemo, struct archive *archive, struct error
         if (result != ARCHIVE_OK && result != ARCHIVE_WARN)
             return error_set(error, EX_CONFIG, "not a sound tar archive behind %s: %s",
                              nemo->count ? nemo->members[nemo->count - 1].name : "its beginning",
-                             archive_error_string(archive));
+                             reason(archive));
         if (read_entry(nemo, archive, entry, error) < 0)
             return -1;
     }
@@ -217,8 +225,7 @@ static int read_tar(struct nemo *nemo, struct error *error) {
         error_set(error, EX_OSERR, "out of memory");
     else if (archive_read_support_format_tar(archive) != ARCHIVE_OK ||
              archive_read_open_memory(archive, nemo->memory, nemo->size) != ARCHIVE_OK)
-        error_set(error, EX_CONFIG, "not a tar archive, plain or gzip: %s",
-                  archive_error_string(archive));
+        error_set(error, EX_CONFIG, "not a tar archive, plain or gzip: %s", reason(archive));
     else
         result = read_entries(nemo, archive, error);
     archive_read_free(archive);
