@@ -20,17 +20,14 @@ static const char letters[] = "LAGVSERTIDPKQNFYMHWCXBUZO";
 
 struct counts {
     uint64_t records, residues, over_long, invalid, empty, failed, rows;
-    uint64_t text_bytes;
+    uint64_t bytes; /* of the output beside the values */
 };
 
 static void set_rules(struct record_rules *rules, const struct options *options) {
     uint8_t alphabet[32] = {0};
     for (const char *letter = letters; *letter; letter++)
         alphabet[*letter / 8] |= (uint8_t)(1u << (*letter % 8));
-    rules->id = options->id;
-    rules->invalid = options->invalid;
-    rules->too_long = options->too_long;
-    record_rules_set(rules, alphabet, POSITIONS);
+    options_set_rules(options, rules, alphabet, POSITIONS, HIDDEN);
 }
 
 static uint64_t rows_of(const struct options *options, const struct record *record) {
@@ -41,27 +38,38 @@ static uint64_t rows_of(const struct options *options, const struct record *reco
     return options->pooling == ESM1NV_POOL_NONE ? record->residue_count : 1;
 }
 
+/* About what a record takes beside its values. */
+static uint64_t bytes_beside(const struct options *options, const struct record *record,
+                             uint64_t rows) {
+    if (options->format == &output_tsv)
+        return rows * (record->id_size + 1);
+    if (options->format == &output_jsonl)
+        return record->id_size + (rows ? 45 + 2 * rows : 60);
+    if (options->format == &output_msgpack)
+        return record->id_size + (rows ? 51 : 60);
+    if (options->format == &output_h5)
+        return rows ? record->id_size + record->header_size + 340 : 0;
+    return 0;
+}
+
 static void count(struct counts *counts, const struct options *options,
                   const struct record *record) {
     uint64_t rows = rows_of(options, record);
     counts->records++;
     counts->residues += record->length;
-    counts->over_long += record->truncated;
+    counts->over_long += record->length > POSITIONS;
     counts->invalid += record->has_unknown || record->has_dropped;
     counts->empty += record->length == 0;
     counts->failed += rows == 0;
     counts->rows += rows;
-    if (options->format == &output_jsonl)
-        counts->text_bytes += record->id_size + (rows ? 45 + 2 * rows : 60);
-    else
-        counts->text_bytes += rows * (record->id_size + 1);
+    counts->bytes += bytes_beside(options, record, rows);
 }
 
 static uint64_t output_bytes(const struct counts *counts, const struct options *options) {
     uint64_t values = counts->rows * HIDDEN;
     if (!options->format->binary)
-        return counts->text_bytes + values * TEXT_VALUE_TENTHS / 10;
-    return values * (options->dtype == ESM1NV_F16 ? 2 : 4) +
+        return counts->bytes + values * TEXT_VALUE_TENTHS / 10;
+    return counts->bytes + values * (options->dtype == ESM1NV_F16 ? 2 : 4) +
            (options->format == &output_npy ? NPY_HEADER : 0);
 }
 
@@ -95,6 +103,7 @@ static int count_all(struct counts *counts, const struct options *options, struc
 }
 
 static void print_counts(const struct counts *counts, const struct options *options) {
+    bool exact = options->format == &output_raw || options->format == &output_npy;
     printf("records            %" PRIu64 "\n", counts->records);
     printf("residues           %" PRIu64 "\n", counts->residues);
     printf("over-long records  %" PRIu64 "\n", counts->over_long);
@@ -102,7 +111,7 @@ static void print_counts(const struct counts *counts, const struct options *opti
     printf("empty records      %" PRIu64 "\n", counts->empty);
     printf("failing records    %" PRIu64 "\n", counts->failed);
     printf("output rows        %" PRIu64 "\n", counts->rows);
-    printf("output bytes       %s%" PRIu64 "\n", options->format->binary ? "" : "about ",
+    printf("output bytes       %s%" PRIu64 "\n", exact ? "" : "about ",
            output_bytes(counts, options));
 }
 

@@ -90,12 +90,15 @@ static void end_inflate(struct input *input) {
     input->inflating = false;
 }
 
+static int out_of_memory(void) {
+    report("out of memory");
+    return -EX_SOFTWARE;
+}
+
 static int begin_inflate(struct input *input) {
     memset(&input->zlib, 0, sizeof input->zlib);
-    if (inflateInit2(&input->zlib, 15 + 16) != Z_OK) {
-        report("out of memory");
-        return -EX_SOFTWARE;
-    }
+    if (inflateInit2(&input->zlib, 15 + 16) != Z_OK)
+        return out_of_memory();
     input->inflating = true;
     input->member_ended = false;
     input->zlib.next_in = (Bytef *)input->data;
@@ -141,10 +144,12 @@ static int more_gzip(struct input *input) {
         bool progress = size > input->size;
         input->size = size;
         input->member_ended = result == Z_STREAM_END;
+        if (progress)
+            return INPUT_BYTES; /* what came before damage too, however it was read */
+        if (result == Z_MEM_ERROR)
+            return out_of_memory();
         if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
             return unreadable(input_file(input), "its gzip data is damaged");
-        if (progress)
-            return INPUT_BYTES;
         if (input->member_ended)
             continue;
         if (!zlib->avail_in && input->end)

@@ -5,11 +5,16 @@
  */
 #include "client/filter/options.h"
 
+#include "client/filter/window.h"
+
 #include <ctype.h>
 #include <getopt.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+
+#define SECONDS_MAX 1000000000u
 
 enum {
     OPTION_ID = 256,
@@ -19,6 +24,9 @@ enum {
     OPTION_INDEX,
     OPTION_PROGRESS,
     OPTION_EXPECT_MODEL,
+    OPTION_NO_AUTOSTART,
+    OPTION_IDLE_EXIT,
+    OPTION_WAIT,
     OPTION_STATUS,
     OPTION_STOP,
     OPTION_DRY_RUN,
@@ -38,6 +46,10 @@ static const struct option long_options[] = {
     {"verbose", no_argument, NULL, 'v'},
     {"progress", required_argument, NULL, OPTION_PROGRESS},
     {"socket", required_argument, NULL, 's'},
+    {"model", required_argument, NULL, 'm'},
+    {"no-autostart", no_argument, NULL, OPTION_NO_AUTOSTART},
+    {"idle-exit", required_argument, NULL, OPTION_IDLE_EXIT},
+    {"wait", required_argument, NULL, OPTION_WAIT},
     {"expect-model", required_argument, NULL, OPTION_EXPECT_MODEL},
     {"status", optional_argument, NULL, OPTION_STATUS},
     {"stop", no_argument, NULL, OPTION_STOP},
@@ -57,11 +69,13 @@ static const char help[] =
     "      --id first|full               id: first word of the header, or all (first)\n"
     "      --invalid error|unk|drop      letters outside the alphabet fail the record, get\n"
     "                                    the <unk> token, or are left out (error)\n"
-    "      --long truncate|error         sequences longer than the model takes (truncate)\n"
+    "      --long truncate|error|window  sequences longer than the model takes: cut, failed, or\n"
+    "                                    embedded in windows (truncate)\n"
     "Output\n"
     "  -p, --pool mean|max|bos|none      one vector per record, or one per residue (mean)\n"
-    "  -f, --format tsv|jsonl|npy|raw    (tsv)\n"
-    "      --dtype f32|f16               values of npy and raw (f32)\n"
+    "  -f, --format tsv|jsonl|npy|raw|msgpack|h5\n"
+    "                                    (tsv)\n"
+    "      --dtype f32|f16               values of the binary formats (f32)\n"
     "      --index FILE                  a line per record: id length rows offset status\n"
     "  -o, --output FILE                 appears when complete (stdout)\n"
     "  -v, --verbose                     a line for every record that is worth one\n"
@@ -69,6 +83,11 @@ static const char help[] =
     "Daemon\n"
     "  -s, --socket PATH                 else $ESM1NV_SOCKET, $XDG_RUNTIME_DIR/esm1nv/socket,\n"
     "                                    /run/esm1nv/socket\n"
+    "  -m, --model FILE.nemo|synthetic   use a private daemon with this model, started when\n"
+    "                                    there is none ($ESM1NV_MODEL: when no other answers)\n"
+    "      --no-autostart                start none\n"
+    "      --idle-exit SECONDS           a private daemon leaves without clients (600)\n"
+    "      --wait SECONDS                for a daemon that went away or is busy (30)\n"
     "      --expect-model DIGEST         refuse another model; DIGEST may be a prefix\n"
     "Other\n"
     "      --dry-run                     count records, residues and bytes; no daemon needed\n"
@@ -78,12 +97,12 @@ static const char help[] =
     "  -h, --help\n"
     "\n"
     "Exit status: 0 all embedded, 64 usage, 65 some records failed, 66 input unreadable,\n"
-    "69 no daemon, 70 internal error, 73/74 output, 75 daemon lost or busy, 78 another model.\n";
+    "69 no daemon, 70 internal error, 73/74 output, 75 daemon lost or busy, 78 bad model.\n";
 
 static const char *const input_names[] = {"auto", "fasta", "lines", NULL};
 static const char *const id_names[] = {"first", "full", NULL};
 static const char *const invalid_names[] = {"error", "unk", "drop", NULL};
-static const char *const long_names[] = {"truncate", "error", NULL};
+static const char *const long_names[] = {"truncate", "error", "window", NULL};
 static const char *const pool_names[] = {"none", "mean", "max", "bos", NULL};
 static const char *const dtype_names[] = {"f32", "f16", NULL};
 static const char *const progress_names[] = {"auto", "always", "never", NULL};
@@ -128,6 +147,18 @@ static bool choose_digest(struct options *options, char *value) {
         return false;
     }
     options->expect = value;
+    return true;
+}
+
+static bool choose_seconds(const char *option, const char *value, unsigned least,
+                           unsigned *seconds) {
+    char *end;
+    unsigned long parsed = strtoul(value, &end, 10);
+    if (!isdigit((unsigned char)value[0]) || *end || parsed < least || parsed > SECONDS_MAX) {
+        report("--%s %s: not a number of seconds from %u to %u", option, value, least, SECONDS_MAX);
+        return false;
+    }
+    *seconds = (unsigned)parsed;
     return true;
 }
 
@@ -216,6 +247,15 @@ static bool set_option(struct options *options, int option, char *value) {
     case 's':
         options->socket = value;
         return true;
+    case 'm':
+        options->model = value;
+        return options->model_named = true;
+    case OPTION_NO_AUTOSTART:
+        return options->no_autostart = true;
+    case OPTION_IDLE_EXIT:
+        return choose_seconds("idle-exit", value, 1, &options->idle_exit);
+    case OPTION_WAIT:
+        return choose_seconds("wait", value, 0, &options->wait);
     case 'v':
         return options->verbose = true;
     case 'h':
@@ -246,27 +286,61 @@ static bool check(const struct options *options, bool dtype_given) {
                options->verb == VERB_STOP ? "--stop" : "--status", options->files[0]);
         return false;
     }
+    if (options->model_named && options->socket) {
+        report("--model is for a private daemon, --socket %s names another; give one of them",
+               options->socket);
+        return false;
+    }
     if (dtype_given && !options->format->binary) {
-        report("--dtype %s is for binary formats, not for --format %s; use --format npy or raw",
+        report("--dtype %s is for binary formats, not for --format %s; use npy, raw, msgpack or h5",
                dtype_names[options->dtype], options->format->name);
         return false;
     }
     return true;
 }
 
+/* The environment counts where no option does; where a socket is named, nothing is started. */
+static void settle_daemon(struct options *options) {
+    const char *socket = getenv("ESM1NV_SOCKET"), *model = getenv("ESM1NV_MODEL");
+    if (options->model_named)
+        return;
+    if (!options->socket && socket && *socket)
+        options->socket = socket;
+    if (!options->socket && model && *model)
+        options->model = model;
+}
+
 int options_parse(struct options *options, int argc, char **argv) {
     static char program[] = "esm1nv";
-    *options = (struct options){.pooling = ESM1NV_POOL_MEAN, .format = &output_tsv};
+    *options = (struct options){
+        .pooling = ESM1NV_POOL_MEAN, .format = &output_tsv, .idle_exit = 600, .wait = 30};
     if (argc > 0)
         argv[0] = program; /* for getopt_long()'s messages */
     bool dtype_given = false;
     int option;
-    while ((option = getopt_long(argc, argv, "i:p:f:o:vs:h", long_options, NULL)) != -1) {
+    while ((option = getopt_long(argc, argv, "i:p:f:o:vs:m:h", long_options, NULL)) != -1) {
         dtype_given |= option == OPTION_DTYPE;
         if (!set_option(options, option, optarg))
             return -EX_USAGE;
     }
     options->files = argv + optind;
     options->file_count = (size_t)(argc - optind);
-    return check(options, dtype_given) ? 0 : -EX_USAGE;
+    if (!check(options, dtype_given))
+        return -EX_USAGE;
+    settle_daemon(options);
+    return 0;
+}
+
+void options_set_rules(const struct options *options, struct record_rules *rules,
+                       const uint8_t alphabet[32], uint32_t positions, uint32_t hidden) {
+    rules->id = options->id;
+    rules->invalid = options->invalid;
+    rules->too_long = options->too_long;
+    if (options->pooling == ESM1NV_POOL_BOS && options->too_long == LONG_WINDOW)
+        rules->too_long = LONG_TRUNCATE; /* so long a record has no start token: it fails */
+    rules->keep_header = options->format->keeps_header;
+    rules->residues_max = positions;
+    if (rules->too_long == LONG_WINDOW)
+        rules->residues_max = stitch_residues_max(options->pooling, options->dtype, hidden);
+    record_rules_set(rules, alphabet, positions);
 }

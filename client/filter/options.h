@@ -25,7 +25,12 @@ struct options {
     const char *index;
     bool verbose;
     enum progress_mode progress;
-    const char *socket;
+    const char *socket; /* NULL: where daemons usually are */
+    const char *model;  /* what a private daemon loads; NULL: there can be none */
+    bool model_named;   /* by --model: no other daemon will do */
+    bool no_autostart;
+    unsigned idle_exit; /* seconds */
+    unsigned wait;      /* seconds */
     const char *expect; /* lower-case hex digits */
     bool status_json;
     char **files;
@@ -35,5 +40,8 @@ struct options {
 /* Returns 0, or a negative exit status after reporting. */
 int options_parse(struct options *options, int argc, char **argv);
 void options_print_help(void);
+/* How records are read for a model. */
+void options_set_rules(const struct options *options, struct record_rules *rules,
+                       const uint8_t alphabet[32], uint32_t positions, uint32_t hidden);
 
 #endif

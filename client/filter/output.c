@@ -16,8 +16,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-const struct output_format *const output_formats[] = {&output_tsv, &output_jsonl, &output_npy,
-                                                      &output_raw, NULL};
+const struct output_format *const output_formats[] = {
+    &output_tsv, &output_jsonl, &output_npy, &output_raw, &output_msgpack, &output_h5, NULL};
 
 static bool can_patch(const struct target *target, bool standard_output) {
     struct stat status;
@@ -36,6 +36,10 @@ static int check_target(const struct output *output, bool standard_output) {
     if (output->format->patches && !can_patch(&output->target, standard_output)) {
         report("--format %s needs --output FILE, or a regular file (not opened for append) as %s",
                name, output->target.name);
+        return -EX_USAGE;
+    }
+    if (output->format->needs_path && !output->target.path) {
+        report("--format %s needs --output FILE, a regular file", name);
         return -EX_USAGE;
     }
     return 0;
@@ -99,6 +103,8 @@ int output_commit(struct output *output) {
 }
 
 void output_finish(struct output *output) {
+    if (output->format && output->format->finish)
+        output->format->finish(output);
     target_finish(&output->target);
     target_finish(&output->index);
 }

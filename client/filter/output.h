@@ -10,22 +10,27 @@
 #include "client/filter/record.h"
 #include "client/filter/target.h"
 
+struct h5_table;
+struct h5_file;
 struct output;
 
 struct output_format {
     const char *name;
-    bool binary;  /* takes --dtype; not for terminals */
-    bool patches; /* goes back in the file at the end, which must therefore be able to seek */
-    /* All return 0, or a negative exit status after reporting; begin, failed and end may be NULL.
-     */
+    bool binary;       /* takes --dtype; not for terminals */
+    bool patches;      /* goes back in the file at the end, which must therefore be able to seek */
+    bool keeps_header; /* wants more of a header than the id */
+    bool needs_path;   /* writes by itself to the file of a name */
+    /* All return 0, or a negative exit status after reporting; all but rows may be NULL. */
     int (*begin)(struct output *output);
     int (*rows)(struct output *output, const struct record *record,
                 const struct esm1nv_result *result);
     int (*failed)(struct output *output, const struct record *record);
     int (*end)(struct output *output);
+    void (*finish)(struct output *output); /* also when there was no end */
 };
 
-extern const struct output_format output_tsv, output_jsonl, output_raw, output_npy;
+extern const struct output_format output_tsv, output_jsonl, output_raw, output_npy, output_msgpack,
+    output_h5;
 /* All of them, ended by NULL. */
 extern const struct output_format *const output_formats[];
 
@@ -38,6 +43,8 @@ struct output {
     struct target target;
     struct target index;
     bool has_index;
+    const struct h5_table *h5;
+    struct h5_file *h5_file;
 };
 #define OUTPUT_NULL ((struct output){.target = TARGET_NULL, .index = TARGET_NULL})
 

@@ -17,8 +17,8 @@
 /* Classes of bytes that are not letters of the alphabet; all below ' '. */
 enum { BYTE_OUTSIDE = 0, BYTE_SKIPPED = 1, BYTE_STAR = 2, BYTE_HIGH = 3, BYTE_CLASSES = 4 };
 
-/* A larger id than this gives its memory back when its record is done. */
-#define ID_CAPACITY_KEPT 65536u
+/* More memory than this is given back when its record is done. */
+#define CAPACITY_KEPT 8192u
 
 static bool in_alphabet(const struct record_rules *rules, uint32_t byte) {
     return byte > ' ' && byte < 0x7F && (rules->alphabet[byte / 8] >> (byte % 8) & 1);
@@ -46,8 +46,6 @@ void record_rules_set(struct record_rules *rules, const uint8_t alphabet[32], ui
 }
 
 void record_begin(struct record *record, uint64_t ordinal, const char *file, uint64_t line) {
-    if (record->id_capacity > ID_CAPACITY_KEPT)
-        record_finish(record);
     struct record fresh = {.ordinal = ordinal,
                            .file = file,
                            .line = line,
@@ -81,7 +79,7 @@ void record_add_id(struct record *record, const struct record_rules *rules, cons
     if (record->reading.id_ended || bytes == end)
         return;
     const char *stop = end;
-    if (rules->id == ID_FIRST) {
+    if (rules->id == ID_FIRST && !rules->keep_header) {
         for (stop = bytes; stop < end && *stop != ' ' && *stop != '\t';)
             stop++;
         record->reading.id_ended = stop < end;
@@ -99,7 +97,7 @@ static void keep_unknown(struct record *record, uint32_t letter) {
 
 static void grow_residues(struct record *record, const struct record_rules *rules) {
     uint32_t capacity = record->residue_capacity * 2 + 64;
-    record->residue_capacity = capacity < rules->positions ? capacity : rules->positions;
+    record->residue_capacity = capacity < rules->residues_max ? capacity : rules->residues_max;
     record->residues = allocate(record->residues, record->residue_capacity);
 }
 
@@ -107,7 +105,7 @@ static void grow_residues(struct record *record, const struct record_rules *rule
 static inline void add_residue(struct record *record, const struct record_rules *rules,
                                uint8_t residue) {
     record->length++;
-    if (record->residue_count >= rules->positions)
+    if (record->residue_count >= rules->residues_max)
         return;
     if (record->residue_count == record->residue_capacity)
         grow_residues(record, rules);
@@ -121,7 +119,7 @@ static void add_outside(struct record *record, const struct record_rules *rules,
         return;
     }
     record->has_unknown = true;
-    if (record->residue_count < rules->positions && rules->invalid == INVALID_UNK)
+    if (record->residue_count < rules->residues_max && rules->invalid == INVALID_UNK)
         keep_unknown(record, letter);
     add_residue(record, rules, 0);
     if (!record->reading.bad_position) {
@@ -240,13 +238,23 @@ static bool id_is_utf8(const struct record *record) {
     return true;
 }
 
-static void end_id(struct record *record) {
+static size_t first_word(const char *text, size_t size) {
+    size_t end = 0;
+    while (end < size && text[end] != ' ' && text[end] != '\t')
+        end++;
+    return end;
+}
+
+static void end_id(struct record *record, const struct record_rules *rules) {
     if (record->id_size == 0) {
         char ordinal[24];
         append_id(record, ordinal, (size_t)sprintf(ordinal, "%" PRIu64, record->ordinal));
     } else if (!id_is_utf8(record)) {
         repair_id(record);
     }
+    record->header_size = record->id_size;
+    if (rules->id == ID_FIRST)
+        record->id_size = first_word(record->id, record->id_size);
 }
 
 static void describe_letter(uint32_t letter, char text[24]) {
@@ -260,8 +268,8 @@ static void describe_letter(uint32_t letter, char text[24]) {
 
 void record_end(struct record *record, const struct record_rules *rules) {
     record_end_line(record, rules);
-    end_id(record);
-    record->truncated = record->length > rules->positions;
+    end_id(record, rules);
+    record->truncated = record->length > rules->residues_max;
     if (record->length == 0) {
         record_fail(record, "the sequence is empty");
     } else if (record->reading.bad_position && rules->invalid == INVALID_ERROR) {
@@ -275,6 +283,11 @@ void record_end(struct record *record, const struct record_rules *rules) {
         record_fail(record,
                     "%" PRIu64 " residues are more than the model's %" PRIu32 " (see --long)",
                     record->length, rules->positions);
+    } else if (record->truncated && rules->too_long == LONG_WINDOW) {
+        record_fail(record,
+                    "%" PRIu64 " residues are more than the %" PRIu32
+                    " whose rows can be held together",
+                    record->length, rules->residues_max);
     }
 }
 
@@ -283,6 +296,17 @@ void record_fail(struct record *record, const char *format, ...) {
     va_start(arguments, format);
     vsnprintf(record->failure, sizeof record->failure, format, arguments);
     va_end(arguments);
+}
+
+size_t record_size(const struct record *record) {
+    return record->header_size + record->residue_count +
+           record->unknown_count * sizeof *record->unknown;
+}
+
+void record_trim(struct record *record) {
+    if (record->id_capacity > CAPACITY_KEPT || record->residue_capacity > CAPACITY_KEPT ||
+        record->unknown_capacity > CAPACITY_KEPT)
+        record_finish(record);
 }
 
 void record_finish(struct record *record) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * One input record: its id, and its sequence cleaned for the model. Readers feed it bytes as they
- * come; however long the sequence is, no more than the model's positions is kept.
+ * come; however long the sequence is, no more of it is kept than will be embedded.
  */
 #ifndef ESM1NV_FILTER_RECORD_H
 #define ESM1NV_FILTER_RECORD_H
@@ -14,7 +14,7 @@
 
 enum id_rule { ID_FIRST, ID_FULL };
 enum invalid_rule { INVALID_ERROR, INVALID_UNK, INVALID_DROP };
-enum long_rule { LONG_TRUNCATE, LONG_ERROR };
+enum long_rule { LONG_TRUNCATE, LONG_ERROR, LONG_WINDOW };
 
 #define RECORD_ID_MAX (1u << 20) /* bytes of an id that are kept */
 #define RECORD_FAILURE_MAX 160
@@ -25,6 +25,8 @@ struct record_rules {
     enum invalid_rule invalid;
     enum long_rule too_long;
     uint32_t positions;
+    uint32_t residues_max; /* that are kept; more than positions with LONG_WINDOW */
+    bool keep_header;
     uint8_t letter[256]; /* what a byte is: see record.c */
     uint8_t alphabet[32];
 };
@@ -36,7 +38,8 @@ struct record {
 
     char *id; /* valid UTF-8, not ended by NUL; it may contain any character but line ends */
     size_t id_size;
-    bool id_repaired; /* bytes of it were not UTF-8 */
+    size_t header_size; /* with keep_header, the header that the id is the beginning of */
+    bool id_repaired;   /* bytes of it were not UTF-8 */
 
     uint8_t *residues; /* as submitted: letters, or 0 for one the alphabet lacks */
     uint32_t residue_count;
@@ -63,6 +66,7 @@ struct record {
 #define RECORD_BAD_BYTE 0x80000000u
 #define RECORD_NULL ((struct record){0})
 
+/* What follows from the model; the rest is set before. */
 void record_rules_set(struct record_rules *rules, const uint8_t alphabet[32], uint32_t positions);
 
 /* Begins a record, reusing the memory of the one before it. */
@@ -86,6 +90,10 @@ static inline bool record_failed(const struct record *record) {
     return record->failure[0] != 0;
 }
 
+/* Bytes of input that it keeps. */
+size_t record_size(const struct record *record);
+/* The record is done: gives memory back that few records need. */
+void record_trim(struct record *record);
 void record_finish(struct record *record);
 
 #endif

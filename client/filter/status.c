@@ -2,6 +2,7 @@
  *
  * --status and --stop, and what the library's errors mean for the exit status.
  */
+#include "client/filter/autostart.h"
 #include "client/filter/verbs.h"
 
 #include <inttypes.h>
@@ -62,19 +63,40 @@ static void visit(void *context, const char *name, const char *text, uint64_t nu
     text ? print_json_text(text) : (void)printf("%" PRIu64, number);
 }
 
+/* Asks where daemons usually are, then the private one; with --model only that. */
+static int ask(const struct options *options, struct listing *listing,
+               int (*question)(const char *socket, struct listing *listing, char text[256])) {
+    struct private_daemon daemon = {.child = 0};
+    char text[256] = "";
+    int code = ESM1NV_ERROR_CONNECT;
+    if (!options->model_named)
+        code = question(options->socket, listing, text);
+    if (code == ESM1NV_ERROR_CONNECT && options->model) {
+        int result = private_locate(&daemon, options->model);
+        if (result < 0)
+            return -result;
+        code = question(daemon.socket, listing, text);
+    }
+    return code < 0 ? daemon_error(code, text) : EX_OK;
+}
+
+static int ask_status(const char *socket, struct listing *listing, char text[256]) {
+    return esm1nv_status(socket, visit, listing, text);
+}
+
+static int ask_to_stop(const char *socket, struct listing *listing, char text[256]) {
+    (void)listing;
+    return esm1nv_stop(socket, text);
+}
+
 int status_show(const struct options *options) {
     struct listing listing = {.json = options->status_json};
-    char text[256] = "";
-    int code = esm1nv_status(options->socket, visit, &listing, text);
-    if (code < 0)
-        return daemon_error(code, text);
-    if (listing.json)
+    int status = ask(options, &listing, ask_status);
+    if (status == EX_OK && listing.json)
         puts(listing.begun ? "}" : "{}");
-    return EX_OK;
+    return status;
 }
 
 int status_stop(const struct options *options) {
-    char text[256] = "";
-    int code = esm1nv_stop(options->socket, text);
-    return code < 0 ? daemon_error(code, text) : EX_OK;
+    return ask(options, NULL, ask_to_stop);
 }

@@ -4,8 +4,15 @@
  * record that is not written yet stands in a queue, a ring of slots that own their cleaned
  * sequence until then; failed records wait there for their turn. It sleeps only in one poll() on
  * the input and the session, and writes out what it has before that.
+ *
+ * With --long window a long record is several sequences to the daemon: they are sent one by one,
+ * and its rows put together (window.h) as it stands at the head of the queue.
+ *
+ * When the daemon goes away, what is in the queue is sent again to the one that comes.
  */
+#include "client/filter/connection.h"
 #include "client/filter/verbs.h"
+#include "client/filter/window.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -14,7 +21,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define QUEUE_SLOTS 1024u /* a power of two */
+#define QUEUE_SLOTS 1024u      /* a power of two */
+#define QUEUE_BYTES (4u << 20) /* of input in the queue: no record joins more */
 #define FEED_RECORDS 32
 
 struct stream {
@@ -26,12 +34,15 @@ struct stream {
     struct warnings warnings;
     struct progress progress;
     uint64_t residues; /* embedded so far */
-    esm1nv_session *session;
+    struct connection connection;
 
     /* Slots head, head + 1, ... modulo QUEUE_SLOTS: first those that were submitted (or failed),
      * then at most one that waits for room, then the one that is being read. */
     struct record *queue;
     uint64_t head, submitted, tail;
+    size_t queued;        /* bytes of input in it */
+    uint32_t sent;        /* windows of the record at submitted that went */
+    struct stitch stitch; /* of the record at head */
 
     bool input_waits; /* the reader needs input_read() */
     bool input_ended;
@@ -42,8 +53,24 @@ static struct record *slot(const struct stream *stream, uint64_t number) {
     return &stream->queue[number % QUEUE_SLOTS];
 }
 
-static int session_error(const struct stream *stream, int code) {
-    return -daemon_error(code, esm1nv_error_text(stream->session));
+static struct windows windows_of_record(const struct stream *stream, const struct record *record) {
+    return windows_of(record->residue_count, stream->rules.positions);
+}
+
+static esm1nv_session *session_of(const struct stream *stream, const struct record *record) {
+    return record->residue_count > stream->rules.positions ? stream->connection.windows
+                                                           : stream->connection.session;
+}
+
+/* A session failed. Returns 1 when there are new ones, which know nothing of the queue. */
+static int restore(struct stream *stream, const esm1nv_session *failed, int code) {
+    int result = output_flush(&stream->output); /* it may take a while */
+    if (result == 0)
+        result = connection_restore(&stream->connection, failed, code, stream->warnings.records);
+    stream->submitted = stream->head;
+    stream->sent = 0;
+    stream->stitch.taken = 0;
+    return result < 0 ? result : 1;
 }
 
 /* The oldest record leaves the queue: with its rows, or with its failure. */
@@ -54,51 +81,80 @@ static int write_head(struct stream *stream, const struct esm1nv_result *result)
     if (!record_failed(record))
         stream->residues += record->residue_count;
     warnings_add(&stream->warnings, record);
-    return output_write(&stream->output, record, result);
+    stream->queued -= record_size(record);
+    int code = output_write(&stream->output, record, result);
+    record_trim(record);
+    return code;
+}
+
+/* One result of the record at the head, which is its only one or that of a window. */
+static int take_window(struct stream *stream, const struct windows *windows,
+                       const struct esm1nv_result *result) {
+    if (windows->count == 1)
+        return write_head(stream, result);
+    stitch_add(&stream->stitch, windows, result);
+    if (stream->stitch.taken < windows->count)
+        return 0;
+    struct esm1nv_result whole = stitch_end(&stream->stitch, windows);
+    return write_head(stream, &whole);
+}
+
+/* Takes what is there for the record at the head. Returns 1 when there was something. */
+static int take_head(struct stream *stream) {
+    const struct record *record = slot(stream, stream->head);
+    if (record_failed(record)) {
+        int code = write_head(stream, NULL);
+        return code < 0 ? code : 1;
+    }
+    esm1nv_session *session = session_of(stream, record);
+    struct windows windows = windows_of_record(stream, record);
+    struct esm1nv_result result;
+    int next = esm1nv_next(session, &result, 0);
+    if (next == ESM1NV_AGAIN)
+        return 0;
+    if (next < 0)
+        return restore(stream, session, next);
+    if (next != 0 || result.tag != record->ordinal)
+        return -daemon_error(ESM1NV_ERROR_PROTOCOL, "a result came out of order");
+    int code = take_window(stream, &windows, &result);
+    esm1nv_release(session, &result);
+    return code < 0 ? code : 1;
 }
 
 /* Writes what is done. Returns 1 when there was something. */
 static int take_results(struct stream *stream) {
     int progress = 0;
-    for (; stream->head < stream->submitted; progress = 1) {
-        const struct record *record = slot(stream, stream->head);
-        struct esm1nv_result result;
-        int code = 0;
-        if (record_failed(record)) {
-            code = write_head(stream, NULL);
-        } else {
-            int next = esm1nv_next(stream->session, &result, 0);
-            if (next == ESM1NV_AGAIN)
-                break;
-            if (next < 0)
-                return session_error(stream, next);
-            if (next != 0 || result.tag != record->ordinal)
-                return -daemon_error(ESM1NV_ERROR_PROTOCOL, "a result came out of order");
-            code = write_head(stream, &result);
-            esm1nv_release(stream->session, &result);
-        }
-        if (code < 0)
-            return code;
+    while (stream->head < stream->submitted || stream->stitch.taken < stream->sent) {
+        int taken = take_head(stream);
+        if (taken <= 0)
+            return taken < 0 ? taken : progress;
+        progress = 1;
     }
     return progress;
 }
 
-/* Submits the record that waits. Returns 1 when it went. */
+/* Submits the record that waits, or its next window. Returns 1 when it went. */
 static int submit_next(struct stream *stream) {
     if (stream->submitted == stream->tail)
         return 0;
     struct record *record = slot(stream, stream->submitted);
     if (!record_failed(record)) {
-        int code = esm1nv_submit(stream->session, record->ordinal, record->residues,
-                                 record->residue_count);
+        esm1nv_session *session = session_of(stream, record);
+        struct windows windows = windows_of_record(stream, record);
+        int code =
+            esm1nv_submit(session, record->ordinal,
+                          record->residues + window_start(&windows, stream->sent), windows.size);
         if (code == ESM1NV_AGAIN)
             return 0;
         if (code == ESM1NV_ERROR_ARGUMENT || code == ESM1NV_ERROR_LENGTH ||
             code == ESM1NV_ERROR_LETTER)
             record_fail(record, "%s", esm1nv_error_name(code));
         else if (code < 0)
-            return session_error(stream, code);
+            return restore(stream, session, code);
+        else if (++stream->sent < windows.count)
+            return 1;
     }
+    stream->sent = 0;
     stream->submitted++;
     return 1;
 }
@@ -106,15 +162,17 @@ static int submit_next(struct stream *stream) {
 /* A record is read only when the one before it is on its way, so that little is held here. */
 static bool wants_record(const struct stream *stream) {
     return !stream->input_ended && stream->submitted == stream->tail &&
-           stream->tail - stream->head < QUEUE_SLOTS;
+           stream->tail - stream->head < QUEUE_SLOTS && stream->queued < QUEUE_BYTES;
 }
 
 /* Reads a record out of the bytes that are there. Returns 1 when one was complete. */
 static int read_record(struct stream *stream) {
     if (!wants_record(stream) || stream->input_waits)
         return 0;
-    int result = reader_next(&stream->reader, slot(stream, stream->tail));
+    struct record *record = slot(stream, stream->tail);
+    int result = reader_next(&stream->reader, record);
     if (result == READER_RECORD) {
+        stream->queued += record_size(record);
         stream->tail++;
         return 1;
     }
@@ -146,7 +204,9 @@ static void read_input(struct stream *stream) {
     stream->input_error = result;
 }
 
-/* Sleeps until the input or the session has something. Writes out first if that takes time. */
+/* Sleeps until the input or the session that serves the head has something. Room for records of
+ * the other session, which are behind it, is not worth waking up for. Writes out first if that
+ * takes time. */
 static int wait_for_more(struct stream *stream) {
     bool reading = wants_record(stream);
     struct pollfd polls[2] = {{.fd = -1, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
@@ -158,7 +218,7 @@ static int wait_for_more(struct stream *stream) {
         }
     }
     if (stream->tail != stream->head)
-        polls[1].fd = esm1nv_fd(stream->session);
+        polls[1].fd = esm1nv_fd(session_of(stream, slot(stream, stream->head)));
     int ready = poll(polls, 2, 0);
     if (ready == 0) {
         int result = output_flush(&stream->output);
@@ -199,29 +259,14 @@ static int pump(struct stream *stream) {
     return result < 0 ? result : stream->input_error;
 }
 
-static int connect_daemon(struct stream *stream) {
-    const struct options *options = stream->options;
-    struct esm1nv_options wanted = ESM1NV_OPTIONS_INIT;
-    wanted.socket = options->socket;
-    wanted.pooling = options->pooling;
-    wanted.dtype = options->dtype;
-    wanted.expect_digest = options->expect;
-    wanted.program = "esm1nv " ESM1NV_VERSION;
-    int code = esm1nv_connect(&stream->session, &wanted);
-    if (code < 0)
-        return session_error(stream, code);
-    if (esm1nv_info(stream->session)->synthetic)
-        report("synthetic weights: these embeddings carry no biology");
-    return 0;
-}
-
 /* What the daemon told decides how records are cleaned and how wide rows are. */
 static int begin(struct stream *stream) {
-    const struct esm1nv_info *info = esm1nv_info(stream->session);
-    stream->rules.id = stream->options->id;
-    stream->rules.invalid = stream->options->invalid;
-    stream->rules.too_long = stream->options->too_long;
-    record_rules_set(&stream->rules, info->alphabet, info->positions);
+    const struct esm1nv_info *info = esm1nv_info(stream->connection.session);
+    options_set_rules(stream->options, &stream->rules, info->alphabet, info->positions,
+                      info->hidden);
+    stream->stitch = (struct stitch){.pooling = stream->options->pooling,
+                                     .dtype = stream->options->dtype,
+                                     .hidden = info->hidden};
     stream->warnings.positions = info->positions;
     stream->warnings.verbose = stream->options->verbose;
     reader_init(&stream->reader, &stream->input, &stream->rules, stream->options->input);
@@ -246,7 +291,7 @@ static int run(struct stream *stream) {
     if (result == 0)
         result = output_open(&stream->output, options->output, options->index);
     if (result == 0)
-        result = connect_daemon(stream);
+        result = connection_open(&stream->connection, options);
     if (result == 0)
         result = begin(stream);
     if (result < 0)
@@ -262,11 +307,13 @@ static int run(struct stream *stream) {
 }
 
 int stream_run(const struct options *options) {
-    struct stream stream = {.options = options, .output = OUTPUT_NULL};
+    struct stream stream = {
+        .options = options, .output = OUTPUT_NULL, .connection = CONNECTION_NULL};
     int result = run(&stream);
     if (result == 0 && stream.warnings.failed)
         result = -EX_DATAERR;
-    esm1nv_close(stream.session);
+    connection_finish(&stream.connection);
+    stitch_finish(&stream.stitch);
     output_finish(&stream.output);
     input_finish(&stream.input);
     for (size_t i = 0; stream.queue && i < QUEUE_SLOTS; i++)

@@ -5,8 +5,10 @@
  * float16. The environment makes it difficult: FAKE_HIDDEN and FAKE_POSITIONS change the model,
  * FAKE_DELAY answers only after milliseconds, FAKE_ROOM takes so many records at a time, FAKE_AGAIN
  * answers AGAIN every second time, FAKE_CONNECT fails with an error code, FAKE_LOST goes away
- * before the result of that ordinal, FAKE_BAD gives that record a status, FAKE_EXTREME puts odd
- * values in.
+ * before the result of that ordinal every time, FAKE_FLAKY once before every so many results,
+ * FAKE_REBORN fails with an error code when that is to be made good, FAKE_BACKEND is another one
+ * from then on, FAKE_BAD gives that record a status, FAKE_EXTREME puts odd
+ * values in, FAKE_VALUE the same everywhere.
  */
 #include "client/esm1nv.h"
 
@@ -26,6 +28,9 @@ struct pending {
     size_t length;
     int64_t due; /* milliseconds */
 };
+
+/* Where FAKE_FLAKY struck last. */
+static uint64_t struck;
 
 struct esm1nv_session {
     struct esm1nv_options options;
@@ -70,20 +75,21 @@ int esm1nv_connect(esm1nv_session **result, const struct esm1nv_options *options
         return ESM1NV_ERROR_MEMORY;
     session->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     session->options = *options;
-    int code = (int)setting("FAKE_CONNECT", 0);
+    int code = (int)setting(struck ? "FAKE_REBORN" : "FAKE_CONNECT", 0);
     if (code < 0)
         return fail(session, code, "the fake refuses");
     if (options->expect_digest &&
         strncmp("0123456789", options->expect_digest, strlen(options->expect_digest)) != 0)
         return fail(session, ESM1NV_ERROR_MODEL, "the fake serves model 0123456789");
-    session->info = (struct esm1nv_info){.socket = "fake",
-                                         .digest = "0123456789",
-                                         .model = "fake",
-                                         .backend = "null",
-                                         .precision = "f32",
-                                         .synthetic = setting("FAKE_SYNTHETIC", 0) != 0,
-                                         .hidden = (uint32_t)setting("FAKE_HIDDEN", 8),
-                                         .positions = (uint32_t)setting("FAKE_POSITIONS", 512)};
+    session->info = (struct esm1nv_info){
+        .socket = "fake",
+        .digest = "0123456789",
+        .model = "fake",
+        .backend = struck && getenv("FAKE_BACKEND") ? getenv("FAKE_BACKEND") : "null",
+        .precision = "f32",
+        .synthetic = setting("FAKE_SYNTHETIC", 0) != 0,
+        .hidden = (uint32_t)setting("FAKE_HIDDEN", 8),
+        .positions = (uint32_t)setting("FAKE_POSITIONS", 512)};
     for (const char *letter = "LAGVSERTIDPKQNFYMHWCXBUZO"; *letter; letter++)
         session->info.alphabet[*letter / 8] |= (uint8_t)(1u << (*letter % 8));
     return 0;
@@ -147,6 +153,8 @@ static float row_value(const esm1nv_session *session, const struct pending *reco
     static const float extremes[] = {0.0f, -0.0f, 1e-5f, 1e-45f, 3.4028235e38f, 1e9f, 0.1f, -1.0f};
     if (setting("FAKE_EXTREME", 0))
         return extremes[column % 8];
+    if (getenv("FAKE_VALUE"))
+        return strtof(getenv("FAKE_VALUE"), NULL);
     bool each = session->options.pooling == ESM1NV_POOL_NONE;
     return (float)(each ? value_of(record, row, column) : pooled(session, record, column)) / 64.0f;
 }
@@ -186,6 +194,11 @@ int esm1nv_next(esm1nv_session *session, struct esm1nv_result *result, int timeo
         return again(session);
     if ((uint64_t)setting("FAKE_LOST", 0) == record->tag)
         return fail(session, ESM1NV_ERROR_LOST, "the fake went away");
+    uint64_t flaky = (uint64_t)setting("FAKE_FLAKY", 0);
+    if (flaky && record->tag % flaky == 0 && record->tag > struck) {
+        struck = record->tag;
+        return fail(session, ESM1NV_ERROR_LOST, "the fake went away");
+    }
     enum esm1nv_status status = status_of(session, record);
     uint32_t rows = session->options.pooling == ESM1NV_POOL_NONE ? (uint32_t)record->length : 1;
     rows = status == ESM1NV_RECORD_OK ? rows : 0;

@@ -17,10 +17,10 @@ REFUSED = [  # arguments, what the message must name
     (["-i", "genbank"], ["--input", "genbank", "auto", "fasta", "lines"]),
     (["--id", "last"], ["--id", "last", "first", "full"]),
     (["--invalid", "keep"], ["--invalid", "keep", "unk"]),
-    (["--long", "window"], ["--long", "window", "truncate"]),
+    (["--long", "windows"], ["--long", "windows", "truncate", "window"]),
     (["-p", "sum"], ["--pool", "sum", "mean"]),
-    (["-f", "csv"], ["--format", "csv", "tsv, jsonl, npy, raw"]),
-    (["-f", "h5"], ["--format", "h5"]),
+    (["-f", "csv"], ["--format", "csv", "tsv, jsonl, npy, raw, msgpack, h5"]),
+    (["-f", "h5"], ["--format h5", "--output FILE"]),
     (["-f", "npy", "--dtype", "f64"], ["--dtype", "f64", "f16"]),
     (["--dtype", "f16"], ["--dtype f16", "--format tsv"]),
     (["--dtype", "f32", "-f", "jsonl"], ["--dtype f32", "--format jsonl"]),
@@ -33,8 +33,9 @@ REFUSED = [  # arguments, what the message must name
     (["--status", "--stop"], ["--status", "--stop"]),
     (["--status", "file"], ["--status", "file"]),
     (["--stop", "file"], ["--stop", "file"]),
-    (["-m", "model"], ["m"]), (["--wait", "3"], ["wait"]), (["--metrics"], ["metrics"]),
-    (["--no-autostart"], ["no-autostart"]),
+    (["--wait", "-3"], ["--wait", "-3"]), (["--wait", "3s"], ["--wait", "3s"]),
+    (["--wait", "99999999999"], ["--wait"]), (["--idle-exit", "0"], ["--idle-exit"]),
+    (["-m", "x.nemo", "-s", "path"], ["--model", "--socket path"]), (["--metrics"], ["metrics"]),
 ]
 for arguments, names in REFUSED:
     case("refused: " + " ".join(arguments)[:60])
@@ -52,7 +53,7 @@ result = run("--help")
 equal((result.status, result.err), (0, ""))
 for option in ("--input", "--id", "--invalid", "--long", "--pool", "--format", "--dtype", "--index",
                "--output", "--verbose", "--progress", "--socket", "--expect-model", "--status",
-               "--stop", "--dry-run", "--version", "--help"):
+               "--stop", "--model", "--no-autostart", "--idle-exit", "--wait", "--dry-run", "--version", "--help"):
     check(option.encode() in result.out, option)
 check(max(len(line) for line in result.out.split(b"\n")) <= 90, "help is too wide")
 
@@ -73,11 +74,11 @@ result = run(path("good"), os.path.dirname(path("good")))
 equal((result.status, result.out), (66, b""))
 check("directory" in result.err, result.err)
 
-for code, status, names in ((-4, 70, []), (-5, 69, ["esm1nvd --model", "--socket"]),
+for code, status, names in ((-4, 70, []), (-5, 69, ["--model", "ESM1NV_MODEL", "synthetic"]),
                             (-6, 75, ["again"]), (-7, 78, []), (-8, 78, ["--status"]), (-9, 75, []),
                             (-10, 70, []), (-11, 70, [])):
     case("error %d of the library is exit status %d" % (code, status))
-    result = run(stdin=GOOD, FAKE_CONNECT=code)
+    result = run("--wait", "0", stdin=GOOD, FAKE_CONNECT=code)
     equal((result.status, result.out), (status, b""))
     for name in names + ["esm1nv: the fake refuses"]:
         check(name in result.err, name, result.err)
@@ -124,11 +125,13 @@ for name, value in lengths.items():
 
 case("--dry-run: bytes of the binary formats are exact")
 for arguments, rows in ((["-p", "none"], 3 + 512 + 511), (["-p", "bos"], 2), (["-p", "max"], 3),
-                        (["--long", "error"], 2)):
+                        (["--long", "error"], 2), (["--long", "window"], 3),
+                        (["-p", "none", "--long", "window"], 3 + 600 + 511),
+                        (["-p", "bos", "--long", "window"], 2)):
     text = b"MKT\n" + b"A" * 600 + b"\n" + b"C" * 511 + b"\n"
     status, facts = dry_run("-f", "raw", "--dtype", "f16", *arguments, stdin=text)
     equal((status, facts["output bytes"]), (0, str(rows * 768 * 2)))
-    equal(facts["residues"], str(3 + 600 + 511))
+    equal((facts["residues"], facts["over-long records"]), (str(3 + 600 + 511), "1"))
 
 case("--dry-run: bytes of text are about right")
 for name in ("tsv", "jsonl"):
@@ -138,6 +141,17 @@ for name in ("tsv", "jsonl"):
     # The made-up values are shorter than real ones: about 9 bytes each instead of 11.6.
     real = len(run("-f", name, stdin=text, FAKE_HIDDEN=768).out)
     check(0.9 < int(estimate.split()[1]) / real < 1.9, estimate, real)
+
+case("--dry-run: bytes of msgpack and h5 are nearly right")
+text = b"".join(b">record%d some protein\n%s\n" % (i, b"MKT" * (i % 9)) for i in range(500))
+for name, bound in (("msgpack", 0.002), ("h5", 0.02)):
+    estimate = dry_run("-f", name, stdin=text)[1]["output bytes"]
+    check(estimate.startswith("about "), estimate)
+    if name == "h5" and run("-f", "h5", "-o", path("real"), stdin=b"").status == 73:
+        continue  # built without it
+    run("-f", name, "-o", path("real"), stdin=text, FAKE_HIDDEN=768)
+    real = os.path.getsize(path("real"))
+    check(abs(int(estimate.split()[1]) / real - 1) < bound, name, estimate, real)
 
 case("--dry-run: unreadable input is 66")
 equal(run("--dry-run", path("missing")).status, 66)

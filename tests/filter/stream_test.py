@@ -110,13 +110,44 @@ while got.count(b"\n") < 2:
 status, rest = finish(process)
 equal((status, rest.count(b"\n")), (0, 1))
 
-case("the daemon goes away: 75, and what came before is output")
-result = run(stdin=MANY[:3000], FAKE_LOST=20)
-equal(result.status, 75)
+case("the daemon goes away and stays away: 75, what came before is output, and counted")
 wanted = run(stdin=MANY[:3000])
-check(wanted.out.startswith(result.out))
-equal(result.out.count(b"\n"), 19 - 3)
-check("went away" in result.err, result.err)
+for wait, least in ((0, 0), (1, 1)):
+    begin = time.monotonic()
+    result = run("--wait", str(wait), stdin=MANY[:3000], FAKE_LOST=20)
+    check(least <= time.monotonic() - begin < least + 5, "it waited wrongly")
+    equal(result.status, 75)
+    check(wanted.out.startswith(result.out))
+    equal(result.out.count(b"\n"), 19 - 3)
+    check("went away" in result.err and " 19 records are done" in result.err, result.err)
+
+for arguments in ([], ["-p", "none"], ["--long", "window"], ["-p", "none", "--long", "window"],
+                  ["-f", "jsonl"], ["-f", "raw"]):
+    case("the daemon goes away again and again: the same output, " + " ".join(arguments))
+    text = MANY[:3000] + b"\n".join([b"", b"MKT" * 700, b"A" * 513, b"", b"MK" * 800]) + b"\n"
+    wanted = run(*arguments, stdin=text)
+    for flaky in (1, 7):
+        for settings in ({}, {"FAKE_ROOM": 3}, {"FAKE_AGAIN": 1}):
+            result = run(*arguments, stdin=text, FAKE_FLAKY=flaky, **settings)
+            equal((result.status, result.err), (wanted.status, wanted.err))
+            check(result.out == wanted.out, "the output differs", flaky, settings)
+
+for settings, status, name in (({"FAKE_REBORN": -8}, 75, "another"),
+                               ({"FAKE_REBORN": -7}, 75, "another"),
+                               ({"FAKE_BACKEND": "cpu"}, 75, "cpu f32 instead of null f32"),
+                               ({"FAKE_REBORN": -5}, 75, "waited 1 second in vain"),
+                               ({"FAKE_REBORN": -6}, 75, "waited 1 second in vain"),
+                               ({"FAKE_REBORN": -10}, 70, "the fake refuses")):
+    case("the daemon comes back, but %s" % settings)
+    result = run("--wait", "1", stdin=MANY[:3000], FAKE_FLAKY=20, **settings)
+    equal((result.status, result.out.count(b"\n")), (status, 19 - 3))
+    check(name in result.err, result.err)
+    check(status != 75 or "19 records are done" in result.err, result.err)
+
+case("a busy daemon at the beginning is waited for")
+result = run("--wait", "1", stdin=b"MKT\n", FAKE_CONNECT=-6)
+equal((result.status, result.out), (75, b""))
+check("waited 1 second in vain" in result.err and "0 records are done" in result.err, result.err)
 
 case("unreadable input in the middle: what came before is output, 66")
 result = run(write("good", b"MKT\nAC\n"), write("text", b"M\n>x\n"), path("good"), FAKE_DELAY=20)

@@ -67,7 +67,7 @@ equal(run("-o", path("loop"), stdin=GOOD).status, 73)
 case("a fatal error leaves the old file alone")
 write("kept", b"before")
 for settings, arguments, status in (
-        ({"FAKE_LOST": 2}, [], 75), ({"FAKE_CONNECT": -5}, [], 69), ({}, ["-i", "fasta"], 66)):
+        ({"FAKE_LOST": 2}, ["--wait", "0"], 75), ({"FAKE_CONNECT": -5}, [], 69), ({}, ["-i", "fasta"], 66)):
     equal(run("-o", path("kept"), "--index", path("kept2"), *arguments, stdin=GOOD,
               **settings).status, status)
     equal((read("kept"), os.path.exists(path("kept2"))), (b"before", False))
@@ -193,7 +193,7 @@ with open(path("cut.npy"), "wb") as file:
 equal(np.load(path("cut.npy")).shape, (2, HIDDEN))
 
 case("binary formats refuse a terminal")
-for name in ("raw", "npy"):
+for name in ("raw", "npy", "msgpack"):
     main, terminal = pty.openpty()
     result = with_stdout(terminal, "-f", name)
     equal(result.returncode, 64)

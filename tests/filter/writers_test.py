@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Every format, read back by NumPy and Python's json.
+# Every format, read back by NumPy, Python's json and its msgpack.
 import json
 import re
 import subprocess
 
+import msgpack
 import numpy as np
 
 from harness import HIDDEN, PROGRAM, case, check, done, equal, path, read, rows_of, run
@@ -23,6 +24,15 @@ def fails(pooling, residues):
 def wanted_rows(pooling):
     rows = [rows_of(residues, pooling) for _, residues in GOOD if not fails(pooling, residues)]
     return np.concatenate(rows)
+
+
+def msgpack_of(packed):
+    """All objects of the stream, of which every byte must be part."""
+    unpacker = msgpack.Unpacker(max_buffer_size=1 << 30)
+    unpacker.feed(packed)
+    found = list(unpacker)
+    equal(unpacker.tell(), len(packed))
+    return found
 
 
 for pooling in POOLINGS:
@@ -84,6 +94,41 @@ for pooling in POOLINGS:
             status = "error: " if rows == 0 else "truncated" if name == "c" else "ok"
             check(line[4].startswith(status), line)
             offset += rows
+
+        case("msgpack, --pool %s --dtype %s" % (pooling, dtype))
+        result = run("-p", pooling, "-f", "msgpack", "--dtype", dtype, stdin=FASTA)
+        equal(result.status, 65)
+        found = msgpack_of(result.out)
+        equal([each["id"] for each in found], ["a", "b", "c", "d"])
+        rows = []
+        for each in found:
+            if each["id"] == "b" or (each["id"] == "c" and pooling == "bos"):
+                equal(list(each), ["id", "error"])
+                check(each["error"] and type(each["error"]) is str, each)
+                continue
+            equal(sorted(each), sorted(["id", "length", "rows", "embedding", "dtype", "shape"] +
+                                       ["truncated"] * (each["id"] == "c")))
+            equal((each["length"], each.get("truncated", True)),
+                  ({"a": 3, "c": 600, "d": 5}[each["id"]], True))
+            check(type(each["embedding"]) is bytes, type(each["embedding"]))
+            array = np.frombuffer(each["embedding"], each["dtype"]).reshape(each["shape"])
+            equal((array.ndim, array.shape[-1]), (2 if pooling == "none" else 1, HIDDEN))
+            rows.append(array.reshape(-1, HIDDEN))
+            equal(each["rows"], len(rows[-1]))
+        equal(rows[0].dtype.str, numpy_type)
+        check(np.array_equal(np.concatenate(rows), wanted), "values differ")
+
+case("msgpack: ids of all lengths, and rows of all widths")
+ids = ["x" * length for length in (1, 31, 32, 255, 256, 65535, 65536)] + ['\u03b2"\\\x01\u0085']
+text = "".join(">%s\n%s\n" % (name, "MKT" * 50) for name in ids).encode()
+for hidden in (1, 63, 64, 16383, 16384, 20000):
+    found = msgpack_of(run("-f", "msgpack", stdin=text, FAKE_HIDDEN=hidden).out)
+    equal([each["id"] for each in found], ids)
+    for each in found:
+        equal(each["shape"], [hidden])
+        check(each["embedding"] == rows_of(b"MKT" * 50, "mean", hidden).tobytes(), "values differ")
+found = msgpack_of(run("-f", "msgpack", "-p", "none", stdin=text, FAKE_HIDDEN=300).out)
+check(found[0]["embedding"] == rows_of(b"MKT" * 50, "none", 300).tobytes(), "values differ")
 
 case("an empty npy has the model's width")
 result = run("-f", "npy", "-o", path("npy"), stdin=b"")

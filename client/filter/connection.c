@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every attempt makes new sessions. Between attempts it sleeps, 10 ms at first and up to a second,
+ * until --wait is over; that time begins anew only when a record was answered, so that a daemon
+ * which dies of a record, or comes and goes, does not keep the filter for ever.
+ */
+#include "client/filter/connection.h"
+
+#include "client/filter/verbs.h"
+
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#define PAUSE_FIRST 10 /* milliseconds */
+#define PAUSE_MOST 1000
+
+void connection_finish(struct connection *connection) {
+    if (connection->windows != connection->session)
+        esm1nv_close(connection->windows);
+    esm1nv_close(connection->session);
+    connection->session = connection->windows = NULL;
+}
+
+/* Keeps the words of the failed session, and no session: a filter that waits takes no room. */
+static int fail(struct connection *connection, const esm1nv_session *failed, int code) {
+    snprintf(connection->error, sizeof connection->error, "%s", esm1nv_error_text(failed));
+    connection_finish(connection);
+    return code;
+}
+
+/* --- One attempt ------------------------------------------------------------------------------ */
+
+/* Windows of records that are to be pooled come as residue rows, from a session of their own. */
+static int greet_for_windows(struct connection *connection, struct esm1nv_options wanted) {
+    if (connection->options->too_long != LONG_WINDOW || wanted.pooling == ESM1NV_POOL_NONE ||
+        wanted.pooling == ESM1NV_POOL_BOS) {
+        connection->windows = connection->session;
+        return 0;
+    }
+    wanted.socket = esm1nv_info(connection->session)->socket;
+    wanted.expect_digest = esm1nv_info(connection->session)->digest;
+    wanted.pooling = ESM1NV_POOL_NONE;
+    wanted.dtype = ESM1NV_F32;
+    return esm1nv_connect(&connection->windows, &wanted);
+}
+
+/* socket NULL: where daemons usually are. */
+static int greet(struct connection *connection, const char *socket) {
+    struct esm1nv_options wanted = ESM1NV_OPTIONS_INIT;
+    wanted.socket = socket;
+    wanted.pooling = connection->options->pooling;
+    wanted.dtype = connection->options->dtype;
+    wanted.expect_digest = connection->digest[0] ? connection->digest : connection->options->expect;
+    wanted.program = "esm1nv " ESM1NV_VERSION;
+    int code = esm1nv_connect(&connection->session, &wanted);
+    if (code < 0)
+        return fail(connection, connection->session, code);
+    code = greet_for_windows(connection, wanted);
+    if (code == ESM1NV_ERROR_CONNECT) /* it answered a moment ago */
+        code = ESM1NV_ERROR_LOST;
+    return code < 0 ? fail(connection, connection->windows, code) : 0;
+}
+
+/* The private daemon, started when there is none. Sets *status when that failed for good. */
+static int greet_private(struct connection *connection, int *status) {
+    struct private_daemon *daemon = &connection->daemon;
+    const struct options *options = connection->options;
+    if (!daemon->socket[0])
+        *status = private_locate(daemon, options->model);
+    if (*status < 0)
+        return ESM1NV_ERROR_CONNECT;
+    int code = greet(connection, daemon->socket);
+    if (code != ESM1NV_ERROR_CONNECT && code != ESM1NV_ERROR_LOST)
+        return code;
+    *status = autostart_check(daemon);
+    if (*status < 0 || code == ESM1NV_ERROR_LOST || options->no_autostart)
+        return code;
+    *status = autostart(daemon, options->idle_exit);
+    if (*status == AUTOSTART_LATER) {
+        *status = 0;
+        return ESM1NV_ERROR_BUSY;
+    }
+    return *status < 0 ? code : greet(connection, daemon->socket);
+}
+
+static int attempt(struct connection *connection, int *status) {
+    int code = ESM1NV_ERROR_CONNECT;
+    *status = 0;
+    if (connection->shared)
+        code = greet(connection,
+                     connection->socket[0] ? connection->socket : connection->options->socket);
+    if (code == ESM1NV_ERROR_CONNECT && connection->private)
+        code = greet_private(connection, status);
+    return code;
+}
+
+/* --- Waiting ---------------------------------------------------------------------------------- */
+
+/* Returns false when the time is over. */
+static bool sleep_before_retry(struct connection *connection) {
+    unsigned wait = connection->options->wait;
+    int64_t left = (int64_t)wait * 1000 - connection->waited;
+    if (left <= 0)
+        return false;
+    int pause = left < connection->pause ? (int)left : connection->pause;
+    poll(NULL, 0, pause);
+    connection->waited += pause;
+    if (connection->pause < PAUSE_MOST && (connection->pause *= 2) >= PAUSE_MOST) {
+        connection->pause = PAUSE_MOST;
+        report("%s; waiting up to %u seconds", connection->error, wait);
+    }
+    return true;
+}
+
+/* Waiting begins anew. */
+static void reset_patience(struct connection *connection) {
+    connection->waited = 0;
+    connection->pause = PAUSE_FIRST;
+}
+
+static bool worth_waiting(const struct connection *connection, int code) {
+    return code == ESM1NV_ERROR_BUSY || code == ESM1NV_ERROR_LOST ||
+           (code == ESM1NV_ERROR_CONNECT && connection->answered);
+}
+
+/* --- The end ---------------------------------------------------------------------------------- */
+
+/* "3 records are done" */
+static void count_done(const struct connection *connection, char text[48]) {
+    snprintf(text, 48, "%" PRIu64 " record%s done", connection->done,
+             connection->done == 1 ? " is" : "s are");
+}
+
+static int give_up(const struct connection *connection, int code) {
+    const struct options *options = connection->options;
+    bool started = connection->digest[0];
+    bool own = connection->daemon.socket[0];
+    char done[48];
+    count_done(connection, done);
+    if (worth_waiting(connection, code)) {
+        report("%s; waited %u second%s in vain; %s: run again for the rest, or --wait longer",
+               connection->error, options->wait, options->wait == 1 ? "" : "s", done);
+        return -EX_TEMPFAIL;
+    }
+    if (started && (code == ESM1NV_ERROR_MODEL || code == ESM1NV_ERROR_REFUSED)) {
+        report("the daemon went away and came back as another one: %s; %s: run again for all of "
+               "them",
+               connection->error, done);
+        return -EX_TEMPFAIL;
+    }
+    if (own && code == ESM1NV_ERROR_MODEL) {
+        report("%s (its log: %s)", connection->error, connection->daemon.log);
+        return -EX_CONFIG;
+    }
+    if (own && code == ESM1NV_ERROR_CONNECT) {
+        report("%s; --no-autostart forbids to start one", connection->error);
+        return -EX_UNAVAILABLE;
+    }
+    if (!options->socket && code == ESM1NV_ERROR_CONNECT) {
+        report("%s; or say what esm1nv should start one with: --model FILE.nemo or $ESM1NV_MODEL "
+               "(--model synthetic tries the software)",
+               connection->error);
+        return -EX_UNAVAILABLE;
+    }
+    return -daemon_error(code, connection->error);
+}
+
+/* --- Being served ----------------------------------------------------------------------------- */
+
+/* Of the first daemon; private only where that is one. */
+static void remember(struct connection *connection, const struct esm1nv_info *info) {
+    snprintf(connection->socket, sizeof connection->socket, "%s", info->socket);
+    snprintf(connection->digest, sizeof connection->digest, "%s", info->digest);
+    snprintf(connection->backend, sizeof connection->backend, "%s", info->backend);
+    snprintf(connection->precision, sizeof connection->precision, "%s", info->precision);
+    connection->private =
+        connection->private && strcmp(info->socket, connection->daemon.socket) == 0;
+    connection->shared = !connection->private;
+}
+
+static int welcome(struct connection *connection) {
+    const struct esm1nv_info *both[] = {esm1nv_info(connection->session),
+                                        esm1nv_info(connection->windows)};
+    char done[48];
+    connection->daemon.served = true;
+    if (!connection->digest[0])
+        remember(connection, both[0]);
+    for (size_t i = 0; i < 2; i++) {
+        const struct esm1nv_info *info = both[i];
+        if (strcmp(info->backend, connection->backend) == 0 &&
+            strcmp(info->precision, connection->precision) == 0)
+            continue;
+        count_done(connection, done);
+        report("the daemon at %s went away and came back with %s %s instead of %s %s, which gives "
+               "other values; %s: run again for all of them",
+               info->socket, info->backend, info->precision, connection->backend,
+               connection->precision, done);
+        return -EX_TEMPFAIL;
+    }
+    return 0;
+}
+
+static int establish(struct connection *connection) {
+    for (;;) {
+        int status;
+        int code = attempt(connection, &status);
+        if (status < 0)
+            return status;
+        if (code >= 0)
+            return welcome(connection);
+        if (!worth_waiting(connection, code))
+            return give_up(connection, code);
+        connection->answered = true;
+        if (!sleep_before_retry(connection))
+            return give_up(connection, code);
+    }
+}
+
+int connection_open(struct connection *connection, const struct options *options) {
+    *connection = (struct connection){.options = options};
+    connection->shared = !options->model_named;
+    connection->private = options->model != NULL;
+    reset_patience(connection);
+    int result = establish(connection);
+    connection->answered = true;
+    if (result == 0 && esm1nv_info(connection->session)->synthetic)
+        report("synthetic weights: these embeddings carry no biology");
+    return result;
+}
+
+int connection_restore(struct connection *connection, const esm1nv_session *failed, int code,
+                       uint64_t done) {
+    bool progress = done != connection->done;
+    connection->done = done;
+    fail(connection, failed, code);
+    if (!worth_waiting(connection, code))
+        return -daemon_error(code, connection->error);
+    if (progress)
+        reset_patience(connection);
+    if ((!progress || code == ESM1NV_ERROR_BUSY) && !sleep_before_retry(connection))
+        return give_up(connection, code);
+    return establish(connection);
+}
