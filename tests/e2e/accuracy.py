@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows that come out of the two programs, against the float64 reference: f32 and bf16, tanh and erf
+GELU, small fixtures and a full-size model, every length at which something changes, all poolings.
+"""
+import functools
+import os
+
+import numpy as np
+
+import programs  # first: it finds the tools
+import nemo_file
+import tap
+from programs import Daemon, run_filter
+from reference import Reference
+
+LENGTHS = [1, 2, 3, 37, 509, 510, 511, 512, 513, 1022, 1023, 1600]
+FULL_LENGTHS = LENGTHS if tap.SCALE >= 1 else [2, 60]
+LIMITS = {"f32": (5e-6, 1 - 1e-9), "bf16": (1.2e-2, 0.9999)}  # relative L2, cosine
+
+# Real residues, long enough to cut every length from.
+RESIDUES = "".join(residues for _, residues in programs.read_fasta(programs.PROTEINS))[:2000]
+
+
+def rewritten(name, source, **config):
+    """A model file with the tensors of another one and another configuration."""
+    path = programs.in_work(name)
+    if not os.path.exists(path):
+        old, tensors, _ = nemo_file.read_nemo(source)
+        nemo_file.write_nemo(path, {**old, **config}, tensors)
+    return path
+
+
+def full_size(name, **config):
+    path = programs.in_work(name)
+    if not os.path.exists(path):
+        config = nemo_file.real_config(**config)
+        nemo_file.write_nemo(path, config, nemo_file.esm1nv_tensors(config, seed=7))
+    return path
+
+
+MODELS = {
+    "one layer, f32 file": lambda: programs.TINY1,
+    "two layers, f16 file": lambda: programs.TINY2,
+    "two layers, erf": lambda: rewritten("erf.nemo", programs.TINY2, bias_gelu_fusion=False),
+    "two layers, openai_gelu": lambda: rewritten("openai.nemo", programs.TINY2,
+                                                 bias_gelu_fusion=False, openai_gelu=True),
+    "full size, tanh": lambda: full_size("full.nemo"),
+    "full size, erf": lambda: full_size("full-erf.nemo", bias_gelu_fusion=False),
+}
+if tap.SCALE < 1:
+    del MODELS["two layers, openai_gelu"], MODELS["full size, erf"]
+
+
+@functools.lru_cache(maxsize=1)
+def reference(model):
+    """Rows by number of residues, <s> first where there is room for it."""
+    model = Reference(MODELS[model]())
+
+    @functools.lru_cache(maxsize=None)
+    def rows(residues):
+        ids, first, count = model.tokens(RESIDUES[:residues])
+        return model.encode(ids)[:first + count], first
+    return lambda length: rows(min(length, model.positions))
+
+
+def compare(what, rows, truth, precision):
+    limit, cosine = LIMITS[precision]
+    assert rows.shape == truth.shape, "%s: shape %s, not %s" % (what, rows.shape, truth.shape)
+    rows = rows.astype(np.float64)
+    norms = np.linalg.norm(truth, axis=1)
+    worst = (np.linalg.norm(rows - truth, axis=1) / norms).max()
+    angle = ((rows * truth).sum(axis=1) / norms / np.linalg.norm(rows, axis=1)).min()
+    assert worst <= limit, "%s: relative L2 error %.3g" % (what, worst)
+    assert angle >= cosine, "%s: cosine %.9f" % (what, angle)
+    return worst
+
+
+def embed(daemon, lengths, pool, hidden):
+    records = [("n%d" % length, RESIDUES[:length]) for length in lengths]
+    run = run_filter(daemon, "-i", "lines", "-f", "raw", "-p", pool,
+                     input=programs.write_lines(records))
+    return np.frombuffer(run.stdout, "<f4").reshape(-1, hidden)
+
+
+def pooled(pool, rows, first):
+    if pool == "bos":
+        return rows[:1]
+    return rows[first:].mean(axis=0, keepdims=True) if pool == "mean" else rows[first:].max(
+        axis=0, keepdims=True)
+
+
+@tap.cases("%s", [(model, precision) for model in MODELS for precision in LIMITS])
+def accurate(model, precision):
+    lengths = FULL_LENGTHS if model.startswith("full") else LENGTHS
+    truth = {length: reference(model)(length) for length in lengths}
+    hidden = truth[lengths[0]][0].shape[1]
+    worst = 0
+    with Daemon("-b", "cpu", "-p", precision, model=MODELS[model]()) as daemon:
+        rows = embed(daemon, lengths, "none", hidden)
+        for length in lengths:
+            expected, first = truth[length]
+            count = len(expected) - first
+            worst = max(worst, compare("length %d" % length, rows[:count], expected[first:],
+                                       precision))
+            rows = rows[count:]
+        assert rows.shape[0] == 0, "%d rows too many" % rows.shape[0]
+        for pool in ("mean", "max", "bos"):
+            with_bos = [length for length in lengths if pool != "bos" or truth[length][1]]
+            rows = embed(daemon, with_bos, pool, hidden)
+            assert len(rows) == len(with_bos)
+            for length, row in zip(with_bos, rows):
+                compare("%s of length %d" % (pool, length), row[None],
+                        pooled(pool, *truth[length]), precision)
+    print("# largest relative L2 error of a residue row: %.3g" % worst)
+
+
+tap.main(programs.finish)

@@ -1,0 +1,290 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A daemon that is killed, restarted, busy or somebody else in the middle of a stream: the output is
+byte for byte what it would have been, or the run ends with 75 and a count. Each stream is compared
+with the same one undisturbed.
+"""
+import contextlib
+import json
+import os
+import random
+import re
+import socket
+import subprocess
+import threading
+import time
+
+import programs
+import tap
+from programs import TINY1, TINY2, Conversation, Daemon, run_filter, start_filter
+
+KILLS = 5
+RECORDS = max(300, round(2000 * tap.SCALE))
+PROTEINS = [body for _, body in programs.read_fasta(programs.PROTEINS)]
+
+
+def stream_lines():
+    """Short records, one in 50 of which fails."""
+    chance = random.Random(1)
+    lines = []
+    for number in range(RECORDS):
+        body = PROTEINS[number % len(PROTEINS)]
+        begin, size = chance.randrange(len(body) // 2), chance.randrange(1, 24)
+        body = body[begin:begin + size] + ("-" if number % 50 == 7 else "")
+        lines.append("s%d\t%s\n" % (number, body or "M"))
+    return "".join(lines).encode().splitlines(True)
+
+
+LINES = stream_lines()
+
+
+class Restarted(contextlib.AbstractContextManager):
+    """A daemon at one path, whatever becomes of its process."""
+
+    def __init__(self, *options, model=TINY2):
+        self.options, self.model = options, model
+        self.daemon = Daemon(*options, model=model)
+        self.path = self.daemon.socket
+
+    def again(self, *options, end=Daemon.kill, **keywords):
+        end(self.daemon)
+        keywords.setdefault("model", self.model)
+        self.daemon = Daemon(*(options or self.options), at=self.path, **keywords)
+
+    def __exit__(self, *unused):
+        return self.daemon.__exit__(*unused)
+
+
+def feed(process, lines, disturb, times):
+    """Writes the lines in bursts; between some of them, and at once after, disturb() is called."""
+    stdin, process.stdin = process.stdin, None  # not for communicate()
+
+    def write():
+        with contextlib.suppress(BrokenPipeError), stdin:  # it says itself why it left
+            for begin in range(0, len(lines), 40):
+                if begin // 40 in after:
+                    reached.release()
+                stdin.write(b"".join(lines[begin:begin + 40]))
+                stdin.flush()
+                time.sleep(0.005)
+                if begin // 40 in after:
+                    disturbed.acquire()
+        reached.release(max(times, 1))
+
+    bursts = len(lines) // 40
+    after = {bursts * number // (times + 1) for number in range(1, times + 1)} if times else set()
+    assert len(after) == times
+    reached, disturbed = threading.Semaphore(0), threading.Semaphore(0)
+    writer = threading.Thread(target=write)
+    writer.start()
+    for _ in range(times):
+        reached.acquire()
+        disturb()
+        disturbed.release()
+    return writer
+
+
+def await_client(path):
+    """A daemon that never served the filter is not waited for."""
+    deadline = time.monotonic() + programs.PATIENCE
+    while json.loads(run_filter(path, "--status=json").stdout)["clients"] == 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def embed(daemon, arguments, lines=None, disturb=None, times=KILLS):
+    """What a stream gives: status, messages, output and index."""
+    output, index = programs.in_work("output"), programs.in_work("index")
+    process = start_filter(daemon, "-i", "lines", "-o", output, "--index", index, *arguments)
+    if disturb:
+        await_client(daemon)
+    writer = feed(process, lines or LINES, disturb, times if disturb else 0)
+    try:
+        out, err = process.communicate(timeout=programs.PATIENCE)
+    finally:
+        process.kill()
+        writer.join()
+    assert out == b"", out[:100]
+    err = b"".join(line for line in err.splitlines(True) if b"; waiting up to " not in line)
+    with open(output, "rb") as file, open(index, "rb") as second:
+        return process.returncode, err.decode(), file.read(), second.read()
+
+
+STREAMS = [(form, pool, backend) for form in ("tsv", "jsonl", "raw", "npy", "msgpack", "h5")
+           for pool in ("mean", "none") for backend in ("null", "cpu")]
+
+
+@tap.cases("killed five times, the same output: %s", STREAMS)
+def killed(form, pool, backend):
+    with Restarted("-b", backend) as daemon:
+        arguments = ("-f", form, "-p", pool)
+        wanted = embed(daemon.path, arguments)
+        if form == "h5" and "module" in wanted[1]:
+            raise tap.Skip("built without HDF5")
+        assert wanted[0] == 65 and wanted[3].count(b"\n") == RECORDS + 1
+        got = embed(daemon.path, arguments, disturb=daemon.again)
+        assert got[:2] == wanted[:2], got[:2]
+        assert got[2:] == wanted[2:], "the output differs"
+
+
+@tap.cases("restarted by SIGTERM five times, the same output: %s", [("raw", "none"),
+                                                                    ("tsv", "mean")])
+def drained(form, pool):
+    with Restarted(model=TINY1) as daemon:
+        arguments = ("-f", form, "-p", pool)
+        wanted = embed(daemon.path, arguments)
+        got = embed(daemon.path, arguments, disturb=lambda: daemon.again(end=Daemon.stop))
+        assert got == wanted, got[:2]
+
+
+@tap.cases("killed while windows of long records are under way: --pool %s", ["mean", "none"])
+def windows(pool):
+    lines = [b"w%d\t%s\n" % (number, (PROTEINS[number % 92] * 9)[:number * 97 % 1900 + 1].encode())
+             for number in range(240)]
+    with Restarted("-b", "null") as daemon:
+        arguments = ("--long", "window", "-f", "raw", "-p", pool)
+        wanted = embed(daemon.path, arguments, lines)
+        got = embed(daemon.path, arguments, lines, disturb=daemon.again)
+        assert got == wanted, got[:2]
+
+
+def talk(path, disturb):
+    """A conversation; disturb(number) is called between a line and its answer."""
+    with Conversation(path, "-i", "lines") as conversation:
+        answers = []
+        for number, line in enumerate(LINES[8:58]):
+            conversation.process.stdin.write(line)
+            disturb(number)
+            if b"-" not in line:  # it fails, and has no line in tsv
+                answers.append(conversation.answer())
+        conversation.end().expect(65)
+        return answers
+
+
+@tap.case("line by line, killed before, between and after answers: the same answers")
+def conversation():
+    with Restarted() as daemon:
+        calm = talk(daemon.path, lambda number: None)
+
+        def between(number):
+            if number % 10 == 3:
+                daemon.again()
+
+        def after_the_answer(number):
+            if number % 10 == 3:
+                time.sleep(0.1)
+                daemon.again()
+
+        assert talk(daemon.path, between) == calm
+        assert talk(daemon.path, after_the_answer) == calm
+
+
+def lose(arguments, come_back):
+    """The daemon is killed when 100 lines are answered, and come_back() follows. Checks that the
+    filter leaves with 75 and counts what it wrote; returns its last message."""
+    with Restarted("-b", "cpu", model=TINY2) as daemon:
+        whole = run_filter(daemon.path, "-i", "lines", input=b"".join(LINES), expect=65).stdout
+        process = start_filter(daemon.path, "-i", "lines", *arguments, bufsize=0)
+        process.stdin.write(b"".join(LINES[:120]))
+        begin = b"".join(process.stdout.readline() for _ in range(100))
+        daemon.daemon.kill()
+        come_back(daemon)
+        out, err = process.communicate(b"".join(LINES[120:]), timeout=programs.PATIENCE)
+        assert process.returncode == 75, (process.returncode, err)
+        last = [line for line in err.decode().splitlines() if "done" in line]
+        assert len(last) == 1, err
+        out = begin + out
+        assert out.endswith(b"\n") and whole.startswith(out)
+        done = int(re.search(r"(\d+) records are done", last[0]).group(1))
+        good = [number for number, line in enumerate(LINES[:done]) if b"-" not in line]
+        assert len(good) == out.count(b"\n"), (done, out.count(b"\n"))
+        return last[0]
+
+
+@tap.case("it stays away: 75 after --wait, and a count of what is done")
+def away():
+    begin = time.monotonic()
+    said = lose(["--wait", "2"], lambda daemon: None)
+    assert "2 seconds" in said, said
+    assert 2 <= time.monotonic() - begin < 30
+
+
+@tap.case("it comes back with another model, precision or backend: 75, which is told")
+def another():
+    def again(*options, **keywords):
+        def come_back(daemon):
+            daemon.daemon = Daemon(*options, at=daemon.path, **keywords)
+        return come_back
+
+    assert "digest" in lose([], again("-b", "cpu", model=TINY1))
+    assert "null" in lose([], again("-b", "null"))
+    assert "bf16" in lose([], again("-b", "cpu", "-p", "bf16"))
+
+
+@tap.case("waiting costs no processor time")
+def no_spinning():
+    with Restarted() as daemon:
+        process = start_filter(daemon.path, "-i", "lines", "--wait", "2", bufsize=0)
+        process.stdin.write(LINES[0])
+        process.stdout.readline()
+        daemon.daemon.kill()
+        process.stdin.write(LINES[1])
+        process.stdin.close()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        process.stdout.close()
+        process.stderr.close()
+        assert process.returncode == 75
+        assert usage.ru_nvcsw < 200, usage
+        if os.environ["ESM1NV_SANITIZE"] == "none":
+            assert usage.ru_utime + usage.ru_stime < 0.3, usage
+
+
+@tap.case("a daemon that takes connections and dies of them: 75, after a few attempts")
+def dying():
+    path, count = programs.in_work("dying"), 0
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
+        listener.bind(path)
+        listener.listen(8)
+        listener.settimeout(0.1)
+        process = start_filter(path, "-i", "lines", "--wait", "2")
+        process.stdin.close()
+        while process.poll() is None:
+            try:
+                listener.accept()[0].close()
+                count += 1
+            except socket.timeout:
+                pass
+    process.stdin = None
+    _, err = process.communicate()
+    assert process.returncode == 75 and b"0 records are done" in err, (process.returncode, err)
+    assert 3 <= count <= 20, count
+
+
+@tap.case("a busy daemon is waited for; 75 after --wait")
+def busy():
+    with Daemon("--max-clients-per-user", "1") as daemon:
+        with Conversation(daemon, "-i", "lines") as first:
+            first.ask("MKT")
+            begin = time.monotonic()
+            run = run_filter(daemon, "--wait", "1", input=b"MKT\n", expect=75)
+            assert 1 <= time.monotonic() - begin < 20
+            assert "busy" in run.stderr and "--wait" in run.stderr, run.stderr
+            second = start_filter(daemon, "-i", "lines", stdin=subprocess.PIPE)
+            second.stdin.write(b"MKT\n")
+            second.stdin.close()
+            time.sleep(0.3)
+            assert second.poll() is None, "it did not wait"
+            first.end().expect(0)
+        second.stdin = None
+        out, err = second.communicate(timeout=programs.PATIENCE)
+        assert second.returncode == 0 and out.startswith(b"1\t"), err
+
+
+@tap.case("a named socket where nobody ever answered: 69 at once")
+def nobody():
+    begin = time.monotonic()
+    run_filter(programs.in_work("nobody"), input=b"MKT\n", expect=69)
+    assert time.monotonic() - begin < 5
+
+
+tap.main(programs.finish)
