@@ -7,7 +7,7 @@
 #define ESM1NV_ERROR_H
 
 struct error {
-    int status; /* EX_CONFIG for a bad model or option, EX_OSERR, EX_SOFTWARE, ... */
+    int status; /* EX_CONFIG for a bad model or option, EX_SOFTWARE for what should not fail, ... */
     char text[1024];
 };
 

@@ -42,7 +42,8 @@ static int take_passed(struct listener *listener, int count, struct error *error
                              "socket; use ListenSequentialPacket=",
                              fd);
         if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
-            return error_set(error, EX_OSERR, "LISTEN_FDS: descriptor %d: %s", fd, strerror(errno));
+            return error_set(error, EX_SOFTWARE, "LISTEN_FDS: descriptor %d: %s", fd,
+                             strerror(errno));
         listener->fds[listener->count++] = fd;
     }
     snprintf(listener->path, sizeof listener->path, "passed socket");

@@ -44,11 +44,11 @@ static int null_open(struct engine **result, const struct model *model,
 
     *result = NULL;
     if (!engine)
-        return error_set(error, EX_OSERR, "the null backend: out of memory");
+        return error_set(error, EX_SOFTWARE, "the null backend: out of memory");
     engine->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (engine->event < 0) {
         free(engine);
-        return error_set(error, EX_OSERR, "the null backend: eventfd: %s", strerror(errno));
+        return error_set(error, EX_SOFTWARE, "the null backend: eventfd: %s", strerror(errno));
     }
     engine->hidden = model->config.hidden;
     engine->info = (struct engine_info){

@@ -73,7 +73,7 @@ static int workspace_create(struct encoder *e, struct error *error) {
         e->memory = big_alloc(carver.used);
     }
     if (!e->memory)
-        return error_set(error, EX_OSERR, "out of memory for batches of %u tokens (%zu MB)",
+        return error_set(error, EX_SOFTWARE, "out of memory for batches of %u tokens (%zu MB)",
                          e->max_tokens, carver.used >> 20);
     carver = (struct carver){e->memory, 0};
     workspace_carve(e, &carver);
@@ -86,7 +86,7 @@ int encoder_create(struct encoder **encoder, const struct model *model,
     struct encoder *e = calloc(1, sizeof(*e));
     *encoder = NULL;
     if (!e)
-        return error_set(error, EX_OSERR, "out of memory");
+        return error_set(error, EX_SOFTWARE, "out of memory");
     e->kernels = kernels;
     e->threads = threads;
     e->max_tokens = max_batch_tokens;

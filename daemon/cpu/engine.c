@@ -82,13 +82,13 @@ static int engine_start(struct engine *engine, const struct model *model,
                         struct error *error) {
     engine->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (engine->fd < 0)
-        return error_set(error, EX_OSERR, "cannot create an eventfd: %s", strerror(errno));
+        return error_set(error, EX_SOFTWARE, "cannot create an eventfd: %s", strerror(errno));
     if (encoder_create(&engine->encoder, model, kernels, engine->info.threads,
                        options->max_batch_tokens, error) < 0)
         return -1;
     int failure = pthread_create(&engine->thread, NULL, engine_main, engine);
     if (failure)
-        return error_set(error, EX_OSERR, "cannot start the engine's thread: %s",
+        return error_set(error, EX_SOFTWARE, "cannot start the engine's thread: %s",
                          strerror(failure));
     engine->started = true;
     return 0;
@@ -130,7 +130,7 @@ static int cpu_open(struct engine **out, const struct model *model,
         return -1;
     struct engine *engine = calloc(1, sizeof(*engine));
     if (!engine)
-        return error_set(error, EX_OSERR, "out of memory");
+        return error_set(error, EX_SOFTWARE, "out of memory");
     engine->fd = -1;
     pthread_mutex_init(&engine->lock, NULL);
     pthread_cond_init(&engine->wake, NULL);

@@ -169,7 +169,7 @@ int packed_model_init(struct packed_model *packed, const struct model *model,
         team_run(team, pack_job, &run);
     }
     if (!packed->memory || !packed->layers || atomic_load(&run.out_of_memory)) {
-        error_set(error, EX_OSERR, "out of memory for the weights of %s (%zu MB)", model->name,
+        error_set(error, EX_SOFTWARE, "out of memory for the weights of %s (%zu MB)", model->name,
                   packed->bytes >> 20);
         packed_model_finish(packed);
         return -1;

@@ -33,7 +33,7 @@ struct packed_model {
     size_t bytes;
 };
 
-/* Packs with all members of the team. Returns 0, or -1 (EX_OSERR). */
+/* Packs with all members of the team. Returns 0, or -1 (EX_SOFTWARE). */
 int packed_model_init(struct packed_model *packed, const struct model *model,
                       const struct kernels *kernels, struct team *team, struct error *error);
 

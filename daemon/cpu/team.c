@@ -109,7 +109,7 @@ int team_create(struct team **out, unsigned members, struct error *error) {
     struct team *team = aligned_alloc(alignof(struct team), sizeof(struct team));
     *out = NULL;
     if (!team)
-        return error_set(error, EX_OSERR, "out of memory for the engine's threads");
+        return error_set(error, EX_SOFTWARE, "out of memory for the engine's threads");
     memset(team, 0, sizeof(*team));
     team->size = members;
     team->members = calloc(members, sizeof(*team->members));
@@ -123,7 +123,7 @@ int team_create(struct team **out, unsigned members, struct error *error) {
         *out = team;
         return 0;
     }
-    error_set(error, EX_OSERR, "cannot start thread %u of %u: %s; ask for fewer with --threads",
+    error_set(error, EX_SOFTWARE, "cannot start thread %u of %u: %s; ask for fewer with --threads",
               team->started + 1, members, failure > 0 ? strerror(failure) : "out of memory");
     team_destroy(team);
     return -1;

@@ -15,7 +15,7 @@ struct team;
 
 typedef void (*team_job)(void *user, unsigned member);
 
-/* Starts members - 1 threads. Returns 0, or -1 with *team NULL (EX_OSERR). */
+/* Starts members - 1 threads. Returns 0, or -1 with *team NULL (EX_SOFTWARE). */
 int team_create(struct team **team, unsigned members, struct error *error);
 
 /* Runs job(user, m) for every member m and returns when all are done. One caller at a time. */

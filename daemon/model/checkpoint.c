@@ -145,7 +145,7 @@ static int read_tensors(struct checkpoint *checkpoint, struct bytes pickle, stru
         for (size_t i = 0; i < checkpoint->count; i++)
             checkpoint->tensors[i].description = described[i];
     free(described);
-    return checkpoint->tensors ? 0 : error_set(error, EX_OSERR, "out of memory");
+    return checkpoint->tensors ? 0 : error_set(error, EX_SOFTWARE, "out of memory");
 }
 
 int checkpoint_open(struct checkpoint *checkpoint, struct bytes file, struct error *error) {

@@ -348,7 +348,7 @@ int config_read(struct model_config *config, char tokenizer_member[256], struct 
         return error_set(error, EX_CONFIG, "too large, or too deeply nested, for a configuration");
     yaml_parser_t parser;
     if (!yaml_parser_initialize(&parser))
-        return error_set(error, EX_OSERR, "out of memory");
+        return error_set(error, EX_SOFTWARE, "out of memory");
     yaml_parser_set_input_string(&parser, file.data, file.size);
     struct reader reader = {.error = error};
     int result;
@@ -356,7 +356,7 @@ int config_read(struct model_config *config, char tokenizer_member[256], struct 
         result = read_document(&reader, config, tokenizer_member);
         yaml_document_delete(&reader.document);
     } else if (parser.error == YAML_MEMORY_ERROR) {
-        result = error_set(error, EX_OSERR, "out of memory");
+        result = error_set(error, EX_SOFTWARE, "out of memory");
     } else {
         result = error_set(error, EX_CONFIG, "line %zu: not YAML: %s", parser.problem_mark.line + 1,
                            parser.problem ? parser.problem : "damaged");

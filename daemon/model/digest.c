@@ -46,12 +46,12 @@ int digest_model(struct model *model, const struct pieces *pieces, struct error 
     size_t size = 0;
     FILE *stream = open_memstream(&text, &size);
     if (!stream)
-        return error_set(error, EX_OSERR, "out of memory");
+        return error_set(error, EX_SOFTWARE, "out of memory");
     describe_model(stream, model, pieces);
     bool failed = ferror(stream);
     if (fclose(stream) != 0 || failed) {
         free(text);
-        return error_set(error, EX_OSERR, "out of memory");
+        return error_set(error, EX_SOFTWARE, "out of memory");
     }
     int result = digest_bytes(model->digest, text, size, error);
     free(text);

@@ -110,7 +110,7 @@ int model_open(struct model **model, const char *specification, struct error *er
         (*model)->source = calloc(1, sizeof *(*model)->source);
     int result = -1;
     if (!*model || !(*model)->source)
-        error_set(error, EX_OSERR, "%s: out of memory", specification);
+        error_set(error, EX_SOFTWARE, "%s: out of memory", specification);
     else if (strcmp(specification, synthetic) == 0)
         result = make_synthetic(*model, NULL, error);
     else if (strncmp(specification, "synthetic:", length + 1) == 0)

@@ -57,7 +57,7 @@ static int unpacked_grow(struct unpacked *out, struct error *error) {
                              : mmap(NULL, room, PROT_READ | PROT_WRITE,
                                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED)
-        return error_set(error, EX_OSERR, "no memory to unpack it: %s", strerror(errno));
+        return error_set(error, EX_SOFTWARE, "no memory to unpack it: %s", strerror(errno));
     out->memory = memory;
     out->room = room;
     return 0;
@@ -96,7 +96,7 @@ static int inflate_all(z_stream *stream, const struct nemo *nemo, struct unpacke
         if (result == Z_BUF_ERROR)
             return error_set(error, EX_CONFIG, "the gzip stream is cut short: get the file again");
         if (result == Z_MEM_ERROR)
-            return error_set(error, EX_OSERR, "no memory to unpack it");
+            return error_set(error, EX_SOFTWARE, "no memory to unpack it");
         if (result != Z_OK)
             return error_set(error, EX_CONFIG,
                              "the gzip stream is damaged (%s): get the file again",
@@ -112,7 +112,7 @@ static bool is_gzip(const struct nemo *nemo) {
 static int unpack(struct nemo *nemo, struct error *error) {
     z_stream stream = {0};
     if (inflateInit2(&stream, 15 + 16) != Z_OK)
-        return error_set(error, EX_OSERR, "no memory to unpack it");
+        return error_set(error, EX_SOFTWARE, "no memory to unpack it");
     struct unpacked out = {0};
     int result = inflate_all(&stream, nemo, &out, error);
     inflateEnd(&stream);
@@ -125,7 +125,7 @@ static int unpack(struct nemo *nemo, struct error *error) {
         return error_set(error, EX_CONFIG, "unpacks to nothing");
     void *memory = mremap(out.memory, out.room, out.used, 0);
     if (memory == MAP_FAILED)
-        return error_set(error, EX_OSERR, "cannot shrink a mapping: %s", strerror(errno));
+        return error_set(error, EX_SOFTWARE, "cannot shrink a mapping: %s", strerror(errno));
     nemo->memory = memory;
     nemo->size = out.used;
     return 0;
@@ -148,7 +148,7 @@ static int add_member(struct nemo *nemo, const char *name, struct bytes content,
         return error_set(error, EX_CONFIG, "holds more than %u members", MEMBERS_MAX);
     char *copy = strdup(name);
     if (!copy)
-        return error_set(error, EX_OSERR, "out of memory");
+        return error_set(error, EX_SOFTWARE, "out of memory");
     nemo->members[nemo->count++] = (struct nemo_member){.name = copy, .content = content};
     return 0;
 }
@@ -222,7 +222,7 @@ static int read_tar(struct nemo *nemo, struct error *error) {
     struct archive *archive = archive_read_new();
     int result = -1;
     if (!nemo->members || !archive)
-        error_set(error, EX_OSERR, "out of memory");
+        error_set(error, EX_SOFTWARE, "out of memory");
     else if (archive_read_support_format_tar(archive) != ARCHIVE_OK ||
              archive_read_open_memory(archive, nemo->memory, nemo->size) != ARCHIVE_OK)
         error_set(error, EX_CONFIG, "not a tar archive, plain or gzip: %s", reason(archive));

@@ -49,7 +49,7 @@ static int collect(const struct machine *machine, const struct value *dict,
         room++;
     *tensors = calloc(room + 1, sizeof **tensors);
     if (!*tensors)
-        return error_set(machine->error, EX_OSERR, "out of memory");
+        return error_set(machine->error, EX_SOFTWARE, "out of memory");
     for (uint32_t i = dict->entries.first; i; i = machine->entries[i].next) {
         const struct value *key = &machine->values[machine->entries[i].key];
         const struct value *value = &machine->values[machine->entries[i].value];

@@ -47,7 +47,7 @@ static int reserve(struct machine *machine, void **list, size_t count, size_t *r
     size_t larger = *room ? 2 * *room : 256;
     void *grown = realloc(*list, larger * size);
     if (!grown)
-        return error_set(machine->error, EX_OSERR, "out of memory");
+        return error_set(machine->error, EX_SOFTWARE, "out of memory");
     *list = grown;
     *room = larger;
     return 0;

@@ -85,7 +85,7 @@ static int add_piece(struct pieces *pieces, size_t *room, struct bytes message,
         *room = *room ? 2 * *room : 64;
         struct piece *list = realloc(pieces->list, *room * sizeof *list);
         if (!list)
-            return error_set(error, EX_OSERR, "out of memory");
+            return error_set(error, EX_SOFTWARE, "out of memory");
         pieces->list = list;
     }
     return read_piece(&pieces->list[pieces->count++], message, error);

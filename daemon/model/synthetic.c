@@ -135,7 +135,7 @@ static void fill(struct layout *layout, float *memory, uint64_t seed) {
 static int allocate(struct model *model, size_t size, struct error *error) {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
-        return error_set(error, EX_OSERR, "no memory for %zu bytes of weights: %s", size,
+        return error_set(error, EX_SOFTWARE, "no memory for %zu bytes of weights: %s", size,
                          strerror(errno));
     madvise(memory, size, MADV_HUGEPAGE); /* only faster */
     *model->source = (struct model_source){memory, size};
@@ -146,7 +146,7 @@ static int make_pieces(struct pieces *pieces, struct error *error) {
     const size_t specials = sizeof special_types / sizeof *special_types;
     pieces->list = calloc(specials + sizeof letters - 1, sizeof *pieces->list);
     if (!pieces->list)
-        return error_set(error, EX_OSERR, "out of memory");
+        return error_set(error, EX_SOFTWARE, "out of memory");
     for (size_t i = 0; i < specials; i++) {
         struct bytes text = {(const unsigned char *)special_pieces[i], strlen(special_pieces[i])};
         pieces->list[pieces->count++] = (struct piece){text, special_types[i]};
@@ -187,7 +187,7 @@ int synthetic_build(struct model *model, struct pieces *pieces, uint64_t seed,
         return -1;
     struct layout *layout = calloc(1, sizeof *layout);
     if (!layout)
-        return error_set(error, EX_OSERR, "out of memory");
+        return error_set(error, EX_SOFTWARE, "out of memory");
     int result = build_weights(model, layout, seed, error);
     free(layout);
     char text[96];

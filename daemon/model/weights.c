@@ -202,7 +202,7 @@ int weights_bind(struct model *model, const struct checkpoint *checkpoint, struc
     binder.used = calloc(checkpoint->count, sizeof *binder.used);
     int result = -1;
     if (!model->layers || !binder.used)
-        error_set(error, EX_OSERR, "out of memory");
+        error_set(error, EX_SOFTWARE, "out of memory");
     else if (bind_all(&binder) == 0)
         result = check_rest(&binder);
     name_types(model->weights_type, binder.types);

@@ -235,7 +235,7 @@ int zip_open(struct zip *zip, struct bytes file, struct error *error) {
         return -1;
     zip->members = calloc(directory.count + 1, sizeof *zip->members);
     if (!zip->members)
-        return error_set(error, EX_OSERR, "out of memory");
+        return error_set(error, EX_SOFTWARE, "out of memory");
     if (read_members(zip, file, &directory, error) == 0)
         return 0;
     zip_close(zip);

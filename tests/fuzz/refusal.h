@@ -11,10 +11,10 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* EX_OSERR is for want of memory, which replay.c brings about. */
+/* EX_SOFTWARE is for want of memory, which replay.c brings about. */
 static inline void check_refusal(const struct error *error, const uint8_t *data, size_t size) {
-    REQUIRE(error->status == EX_CONFIG || error->status == EX_OSERR, "status %d: %s", error->status,
-            error->text);
+    REQUIRE(error->status == EX_CONFIG || error->status == EX_SOFTWARE, "status %d: %s",
+            error->status, error->text);
     REQUIRE(error->text[0] && !strchr(error->text, '\n'), "not a line: %s", error->text);
     REQUIRE(!strstr(error->text, "(null)") || memmem(data, size, "(null)", 6), "%s", error->text);
 }
