@@ -13,12 +13,14 @@ struct closer;
  * that the process may have (RLIMIT_NOFILE, to be raised before), cannot overflow. */
 int closer_create(struct closer **closer);
 
-/* Owns fd from now on. Ignores -1. */
-void closer_add(struct closer *closer, int fd);
+/* Owns fd from now on. Ignores -1. *account, unless account is NULL, counts fd already and goes
+ * down by one when it is closed; it must live until then, or until closer_destroy(). */
+void closer_add(struct closer *closer, int fd, _Atomic unsigned *account);
 
 /* The same for a client's socket: shuts it down at once, and empties it before it is closed, so
- * that the peer reads what was sent to it last instead of ECONNRESET. */
-void closer_add_socket(struct closer *closer, int fd);
+ * that the peer reads what was sent to it last instead of ECONNRESET. What it finds there is
+ * counted too. Never held up by what others passed. */
+void closer_add_socket(struct closer *closer, int fd, _Atomic unsigned *account);
 
 /* Descriptors not closed yet. */
 unsigned closer_pending(struct closer *closer);

@@ -81,6 +81,16 @@ struct loop_watch *loop_add(struct loop *loop, int fd, const struct loop_callbac
     return watch;
 }
 
+static void charge(_Atomic unsigned *account) {
+    if (account)
+        ++*account;
+}
+
+void loop_charge(struct loop_watch *watch, _Atomic unsigned *account) {
+    watch->account = account;
+    charge(account);
+}
+
 void loop_want_writable(struct loop_watch *watch) {
     if (watch->wants_writable)
         return;
@@ -123,7 +133,7 @@ static void free_removed(struct loop *loop) {
             continue;
         TAILQ_REMOVE(&loop->removed, watch, link);
         if (watch->close_socket)
-            closer_add_socket(loop->closer, watch->fd);
+            closer_add_socket(loop->closer, watch->fd, watch->account);
         free(watch);
     }
 }
@@ -157,7 +167,7 @@ void loop_accepted(struct loop_watch *watch, int fd) {
     if (!watch->removed)
         watch->callbacks.accepted(watch->context, fd);
     else if (fd >= 0)
-        closer_add_socket(watch->loop->closer, fd);
+        closer_add_socket(watch->loop->closer, fd, NULL);
 }
 
 /* Copies the descriptors of all SCM_RIGHTS parts to fds; returns how many. */
@@ -182,6 +192,7 @@ void loop_received(struct loop_watch *watch, const uint8_t *data, size_t size, i
                    void *control, size_t control_size) {
     int fds[CHANNEL_FDS_MAX];
     struct loop *loop = watch->loop;
+    _Atomic unsigned *account = watch->account;
     struct loop_message message = {
         .data = data,
         .size = size,
@@ -192,8 +203,12 @@ void loop_received(struct loop_watch *watch, const uint8_t *data, size_t size, i
 
     if (!watch->removed)
         watch->callbacks.message(watch->context, &message);
-    for (unsigned i = 0; i < message.fd_count; i++)
-        closer_add(loop->closer, fds[i]);
+    for (unsigned i = 0; i < message.fd_count; i++) {
+        if (fds[i] < 0)
+            continue;
+        charge(account);
+        closer_add(loop->closer, fds[i], account);
+    }
 }
 
 void loop_gone(struct loop_watch *watch) {

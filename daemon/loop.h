@@ -47,6 +47,10 @@ const char *loop_name(const struct loop *loop);
 struct loop_watch *loop_add(struct loop *loop, int fd, const struct loop_callbacks *callbacks,
                             void *context);
 
+/* Counts the watch's descriptor, and those received through it, in *account until they are closed:
+ * it must live as long as the closer. */
+void loop_charge(struct loop_watch *watch, _Atomic unsigned *account);
+
 /* Asks for one call of writable() as soon as a send may succeed. */
 void loop_want_writable(struct loop_watch *watch);
 

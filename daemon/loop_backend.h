@@ -24,6 +24,7 @@ struct loop_watch {
     bool reading, ended; /* io_uring: the receive, accept or poll is under way; is over for good */
     bool paused, wants_writable;
     bool removed, close_socket;
+    _Atomic unsigned *account; /* or NULL: nobody is charged */
 };
 
 struct loop_backend {

@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,14 +23,12 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* Without descriptors, connections wait this long in the kernel's queue. */
-#define ACCEPT_PAUSE_MS 100
+/* Without descriptors, connections wait this long in the kernel's queue, and the closer gets some
+ * back. */
+#define ACCEPT_PAUSE_MS 10
 
 /* Connections turned away at once when descriptors run out. */
 #define SHED_MAX 64
-
-/* Descriptors that may wait to be closed before connections wait too. */
-#define CLOSING_MAX 4096
 
 /* How long a leaving daemon waits for clients that do not read. */
 #define DRAIN_MS 2000
@@ -98,13 +97,25 @@ static void on_engine(void *context) {
     batches_reap(server->batches);
 }
 
+/* Connected, or about to be accepted: who comes at the last moment is served. */
+static bool somebody_is_there(const struct server *server) {
+    for (unsigned i = 0; i < server->listener->count; i++) {
+        struct pollfd listening = {.fd = server->listener->fds[i], .events = POLLIN};
+
+        if (poll(&listening, 1, 0) > 0)
+            return true;
+    }
+    return server->service.connections > 0;
+}
+
+/* When it does not leave, the time begins anew. */
 static void on_idle_timer(void *context) {
     struct server *server = context;
 
     if (!timer_read(server->idle_timer))
         return;
     server->idle = false;
-    if (server->service.clients == 0)
+    if (!somebody_is_there(server))
         start_draining(server, "no clients");
 }
 
@@ -141,6 +152,11 @@ static int open_spare(void) {
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
+static void turn_away(struct server *server, int fd) {
+    reply_refuse(fd, WIRE_REFUSED_BUSY, true, "busy: out of file descriptors");
+    closer_add_socket(server->service.closer, fd, NULL);
+}
+
 /* Out of descriptors: uses the spare one to tell some clients so, then lets the others wait. */
 static void shed(struct server *server) {
     for (unsigned i = 0; i < server->listener->count; i++) {
@@ -150,10 +166,8 @@ static void shed(struct server *server) {
             close(server->spare);
             server->spare = -1;
             fd = accept4(server->listener->fds[i], NULL, NULL, SOCK_CLOEXEC);
-            if (fd >= 0) {
-                reply_refuse(fd, WIRE_REFUSED_BUSY, true, "busy: out of file descriptors");
-                closer_add_socket(server->service.closer, fd);
-            }
+            if (fd >= 0)
+                turn_away(server, fd);
             server->spare = open_spare();
             if (fd < 0)
                 break;
@@ -170,11 +184,12 @@ static void on_accepted(void *context, int fd) {
 
     if (server->spare < 0)
         server->spare = open_spare();
-    if (fd >= 0) {
+    if (fd >= 0 && server->spare < 0) {
+        turn_away(server, fd); /* it has the last descriptor, which must be the spare one */
+        pause_accepting(server);
+    } else if (fd >= 0) {
         server->shedding = false;
         session_accept(&server->service, fd);
-        if (closer_pending(server->service.closer) > CLOSING_MAX)
-            pause_accepting(server);
     } else if (fd == -EMFILE || fd == -ENFILE) {
         shed(server);
     } else if (fd != -ECONNABORTED) {
@@ -190,7 +205,7 @@ static int watch_readable(struct server *server, int fd, void (*readable)(void *
         fd < 0 ? NULL : loop_add(server->service.loop, fd, &callbacks, server);
 
     if (!watch)
-        return error_set(error, EX_OSERR, "cannot wait for events: %s", strerror(errno));
+        return error_set(error, EX_SOFTWARE, "cannot wait for events: %s", strerror(errno));
     server->watches[server->watch_count++] = watch;
     return 0;
 }
@@ -220,7 +235,7 @@ static int watch_all(struct server *server, int completion_fd, struct error *err
         server->listening[i] =
             loop_add(server->service.loop, server->listener->fds[i], &callbacks, server);
         if (!server->listening[i])
-            return error_set(error, EX_OSERR, "socket %s: cannot wait for connections",
+            return error_set(error, EX_SOFTWARE, "socket %s: cannot wait for connections",
                              server->listener->path);
     }
     return 0;
@@ -259,7 +274,7 @@ static int create_parts(struct server *server, const struct engine_table *table,
     if (result == 0)
         result = batches_create(&server->batches, service, table, engine, tokens);
     if (result < 0)
-        return error_set(error, EX_OSERR, "cannot start: %s", strerror(-result));
+        return error_set(error, EX_SOFTWARE, "cannot start: %s", strerror(-result));
     return watch_all(server, table->completion_fd(engine), error);
 }
 
@@ -270,7 +285,7 @@ int server_create(struct server **result, struct listener *listener, const struc
 
     *result = NULL;
     if (!server)
-        return error_set(error, EX_OSERR, "out of memory");
+        return error_set(error, EX_SOFTWARE, "out of memory");
     server->listener = listener;
     server->idle_exit = options->idle_exit;
     server->signals = server->pause_timer = server->idle_timer = -1;
@@ -322,7 +337,7 @@ int server_run(struct server *server, struct error *error) {
             start_draining(server, "asked to stop");
     }
     if (result < 0)
-        return error_set(error, EX_OSERR, "%s: %s", loop_name(service->loop), strerror(-result));
+        return error_set(error, EX_SOFTWARE, "%s: %s", loop_name(service->loop), strerror(-result));
     return 0;
 }
 

@@ -19,6 +19,9 @@
 #define SPARE_CONNECTIONS 64u
 #define SPARE_CONNECTIONS_PER_USER 16u
 
+/* Descriptors of a user that may wait to be closed: what it passes can make that take for ever. */
+#define CLOSING_MAX 1024u
+
 /* Stands in at most one of the lists of sessions that wait; NULL: in none. */
 void session_wait_in(struct session *session, struct session_list *list) {
     if (session->waits_in == list)
@@ -298,7 +301,7 @@ static void dispatch(struct session *session, const struct message *message, int
     else if (message->kind == WIRE_SUBMIT && welcomed && fd_count == 0)
         on_submit(session, message);
     else if (message->kind == WIRE_RING && welcomed && fd_count == 1)
-        session_attach_ring(session, message, fds[0]);
+        session_attach_ring(session, message, &fds[0]);
     else
         session_drop(session, "a message out of order");
 }
@@ -343,12 +346,14 @@ static struct session *session_create(struct service *service, int fd, struct us
         free(session);
         return NULL;
     }
+    loop_charge(session->watch, &user->descriptors);
     return session;
 }
 
 static bool too_many_connections(const struct service *service, const struct user *user) {
     return service->connections >= service->limits.clients + SPARE_CONNECTIONS ||
-           user->connections >= service->limits.clients_per_user + SPARE_CONNECTIONS_PER_USER;
+           user->connections >= service->limits.clients_per_user + SPARE_CONNECTIONS_PER_USER ||
+           user->descriptors > user->connections + CLOSING_MAX;
 }
 
 void session_accept(struct service *service, int fd) {
@@ -365,7 +370,7 @@ void session_accept(struct service *service, int fd) {
         if (user)
             user_put(user);
         reply_refuse(fd, WIRE_REFUSED_BUSY, true, "busy: too many connections");
-        closer_add_socket(service->closer, fd);
+        closer_add_socket(service->closer, fd, NULL);
         return;
     }
     service->connections++;

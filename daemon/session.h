@@ -86,7 +86,8 @@ void session_wait_in(struct session *session, struct session_list *list);
 void session_unblock(struct service *service, struct user *user);
 void session_prepare(struct session *session, struct record *record);
 void session_release(struct session *session, struct record *record);
-void session_attach_ring(struct session *session, const struct message *message, int fd);
+/* Sets *fd to -1 when it has closed it. */
+void session_attach_ring(struct session *session, const struct message *message, int *fd);
 void session_send_replies(struct session *session);
 
 #endif

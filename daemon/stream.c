@@ -14,6 +14,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Records a session takes before others get their turn. */
 #define PUMP_QUANTUM 64
@@ -163,18 +164,20 @@ void session_on_doorbell(struct session *session) {
     pump(session);
 }
 
-void session_attach_ring(struct session *session, const struct message *message, int fd) {
+void session_attach_ring(struct session *session, const struct message *message, int *fd) {
     uint32_t submission_size = (uint32_t)message->value[WIRE_SUBMISSION_SIZE].number;
     uint32_t completion_size = (uint32_t)message->value[WIRE_COMPLETION_SIZE].number;
     int error;
 
     if (!ring_admit(session, submission_size, completion_size))
         return;
-    error = ring_attach(&session->map, fd, submission_size, completion_size);
+    error = ring_attach(&session->map, *fd, submission_size, completion_size);
     if (error < 0) {
         session_drop(session, "a ring that is not a sealed memfd of the size it says");
         return;
     }
+    close(*fd); /* a memfd's close cannot block, so it need not wait behind those that do */
+    *fd = -1;
     ring_submission_consumer(&session->submissions, &session->map);
     ring_completion_producer(&session->completions, &session->map);
     session->state = SESSION_RING;

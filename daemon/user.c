@@ -30,7 +30,7 @@ struct user *user_get(struct user_list *users, uid_t uid) {
         next = LIST_NEXT(user, link);
         if (user->uid == uid)
             found = user;
-        else if (user->references == 0 && !user->sched.flow.rotates)
+        else if (user->references == 0 && user->descriptors == 0 && !user->sched.flow.rotates)
             user_free(user);
     }
     if (!found)

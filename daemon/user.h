@@ -26,6 +26,8 @@ struct user {
     unsigned references;
     unsigned connections; /* sockets open, welcomed or not */
     unsigned clients;     /* welcomed */
+    /* Sockets and what came through them, until closed; the closer counts down. */
+    _Atomic unsigned descriptors;
     uint64_t pinned_bytes;
     uint64_t queued_residues;
 };

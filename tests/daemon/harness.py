@@ -84,7 +84,8 @@ class Daemon:
         self.told = []
         self.log = open(os.path.join(self.directory, "log"), "w+b")
         self.process = subprocess.Popen(
-            [program, "--socket", self.path, *options], stderr=self.log, preexec_fn=preexec,
+            [*([program] if isinstance(program, str) else program), "--socket", self.path,
+             *options], stderr=self.log, preexec_fn=preexec,
             env=clean_environment(NOTIFY_SOCKET=self.notify.getsockname(), **(environment or {})))
         if wait:
             try:

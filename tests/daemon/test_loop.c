@@ -67,7 +67,7 @@ static void on_accepted(void *context, int fd) {
 
     if (fd >= 0) {
         seen->messages++;
-        closer_add_socket(closer, fd);
+        closer_add_socket(closer, fd, NULL);
     }
 }
 

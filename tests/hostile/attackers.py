@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Ten thousand randomised attackers (attack.c) against one daemon, beside filters whose outputs must
+# not change by one byte; then as many honest clients that come and go. Nothing may be left of any.
+import random
+import subprocess
+import time
+
+from hostile import *
+
+# Sanitizers are where they count: all of them already at a fifth of the scale.
+ATTACKERS = min(10000, max(500, int(50000 * SCALE)))
+SLACK = 32768 if SANITIZED else 4096  # KiB: what the heap may keep of the busiest moment
+
+
+def attack(daemon, count, parallel=24):
+    seed = random.SystemRandom().randrange(1 << 60)
+    print(f"# attack {seed} {count}", flush=True)
+    run = subprocess.run([tool("attack"), daemon.path, str(seed), str(count), str(parallel)],
+                         stdout=subprocess.PIPE, timeout=240)
+    equal(run.returncode, 0)
+    lines = run.stdout.decode().splitlines()
+    check(not [line for line in lines if line.startswith("#")], lines)
+    print("# " + ", ".join(lines), flush=True)
+    return {name: int(number) for name, number in (line.split() for line in lines)}
+
+
+@case
+def attackers_change_nothing_and_leave_nothing():
+    with start("--log-level", "warning") as daemon:
+        before = daemon.descriptors()
+        with steady_clients(daemon) as runs:
+            first = attack(daemon, ATTACKERS // 5)
+            memory = rss(daemon)
+            second = attack(daemon, ATTACKERS - ATTACKERS // 5)
+        print(f"# filters ran {runs} times beside it", flush=True)
+        check(min(runs) >= 1, runs)
+        got = {name: first[name] + second[name] for name in first}
+        equal(got["started"], ATTACKERS)
+        for name, part in (("connected", 1), ("welcomed", 4), ("rings", 8), ("results", 20),
+                           ("killed", 50), ("stopped", 200)):
+            check(got[name] >= ATTACKERS // part * 0.8, f"too few of {name}: {got}")
+        wait_clean(daemon, before)
+        check(rss(daemon) <= memory + SLACK, f"{memory} KiB were resident, then {rss(daemon)}")
+        filter_output(daemon, [], fasta(3))
+
+
+@case
+def connections_leave_nothing():
+    with start("--log-level", "warning") as daemon:
+        before = daemon.descriptors()
+        subprocess.run([tool("come_and_go"), daemon.path, str(ATTACKERS // 10)], check=True)
+        memory = rss(daemon)
+        subprocess.run([tool("come_and_go"), daemon.path, str(ATTACKERS)], check=True)
+        wait_clean(daemon, before)
+        grown = rss(daemon) - memory
+        print(f"# {grown} KiB more after {ATTACKERS} connections", flush=True)
+        check(grown <= (8192 if SANITIZED else 512), f"{grown} KiB more")
+
+
+run_cases()

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Descriptors whose close() blocks: TCP sockets that linger over bytes nobody reads, such sockets in
+# the queue of another one, and files of a FUSE server that does not answer. Whoever passes them may
+# wait; nobody else does.
+import contextlib
+import signal
+import socket
+import struct
+import time
+
+import fuse_file
+from hostile import *
+
+LINGERING, NESTED = 200, 40
+OTHER_UID = 61009
+
+
+class Unread:
+    """Sockets that linger over what nobody reads, as long as this object lives."""
+
+    def __init__(self):
+        self.listening = socket.socket()
+        self.listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        self.listening.bind(("127.0.0.1", 0))
+        self.listening.listen(4096)
+
+    def lingering(self, seconds):
+        made = socket.socket()
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        made.connect(self.listening.getsockname())
+        made.setblocking(False)
+        try:
+            while made.send(bytes(65536)):
+                pass
+        except BlockingIOError:
+            pass
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, seconds))
+        return made
+
+    def nested(self, seconds):
+        inside = self.lingering(seconds)
+        queue, passed = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        socket.send_fds(queue, [b"x"], [inside.fileno()])
+        inside.close()
+        queue.close()
+        return passed
+
+
+def serves_at_once(daemon):
+    """A short and a long client are served while something blocks."""
+    begin = time.monotonic()
+    with daemon.client() as client:
+        client.hello()
+        client.submit(7, b"MKT")
+        equal(client.receive()["tag"], 7)
+        client.attach()
+        equal(len(client.stream([b"MKTAY"] * 100)), 100)
+    took = time.monotonic() - begin
+    check(took < 5, f"{took} s for a client")
+
+
+@contextlib.contextmanager
+def standing_still(daemon):
+    """So that what is passed meanwhile can be closed here first, without waiting for it."""
+    daemon.process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, daemon.process.pid, os.WSTOPPED)
+    try:
+        yield
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+
+
+def pass_all(daemon, make, count, welcomed=True, at_once=50):
+    """Passes descriptors that end with the daemon's."""
+    for _ in range(0, count, at_once):
+        descriptors = [make() for _ in range(at_once)]
+        with daemon.client() as client:
+            if welcomed:
+                client.hello()
+            with standing_still(daemon):
+                client.send(RING, [one.fileno() for one in descriptors], submission_size=65536,
+                            completion_size=65536)
+                for one in descriptors:
+                    one.close()
+            check(client.ended())
+
+
+@case
+def lingering_sockets_are_closed_at_once():
+    with start() as daemon:
+        before, unread = daemon.descriptors(), Unread()
+        for welcomed in (True, False):
+            pass_all(daemon, lambda: unread.lingering(600), LINGERING, welcomed)
+            serves_at_once(daemon)
+        wait_clean(daemon, before)
+
+
+@case
+def what_blocks_inside_a_queue_holds_up_nobody():
+    with start() as daemon:
+        before, unread = daemon.descriptors(), Unread()
+        pass_all(daemon, lambda: unread.nested(4), NESTED, at_once=20)
+        check(daemon.descriptors() > before, "they do not block")
+        for _ in range(5):
+            serves_at_once(daemon)
+        wait_clean(daemon, before)
+
+
+@case
+def unread_messages_with_descriptors_hold_up_nobody():
+    """What lies in the socket of a client that was dropped."""
+    with start() as daemon:
+        before, unread = daemon.descriptors(), Unread()
+        clients = [daemon.client() for _ in range(20)]
+        inside = [unread.lingering(600) for _ in clients]
+        with standing_still(daemon):
+            for client, one in zip(clients, inside):
+                client.send_raw(b"garbage")
+                client.send_raw(b"", [one.fileno()])
+                client.send_raw(b"more", [one.fileno()])
+                one.close()
+        for client in clients:
+            client.close()
+        serves_at_once(daemon)
+        wait_clean(daemon, before)
+
+
+@contextlib.contextmanager
+def fuse():
+    with contextlib.ExitStack() as stack:
+        try:
+            path = stack.enter_context(fuse_file.mounted())
+        except OSError as error:
+            raise Skip(f"no FUSE file system can be mounted here: {error}")
+        yield path
+
+
+@case
+def a_fuse_file_that_never_closes_holds_up_nobody():
+    with start() as daemon:
+        before = daemon.descriptors()
+        with fuse() as path:
+            keep = os.open(path, os.O_RDWR)
+            with daemon.client() as client:
+                client.hello()
+                client.send(RING, [keep] * 100, submission_size=65536, completion_size=65536)
+                check(client.ended())
+            wait_until(lambda: daemon.descriptors() >= before + 90, "they do not block")
+            for _ in range(5):
+                serves_at_once(daemon)
+            check(daemon.descriptors() <= before + 100, "clients that left are not closed")
+        wait_clean(daemon, before)
+
+
+def pass_until_refused(daemon, descriptor):
+    os.setresuid(OTHER_UID, OTHER_UID, OTHER_UID)
+    for _ in range(20):
+        with daemon.client() as client:
+            answer = client.hello()
+            if answer["kind"] == REFUSED:
+                return answer["text"]
+            client.send(RING, [descriptor] * 200, submission_size=65536, completion_size=65536)
+            client.ended()
+    return "never refused"
+
+
+@case
+def a_user_that_makes_closing_block_is_turned_away_alone():
+    if os.geteuid() != 0:
+        raise Skip("needs another user, and so root")
+    with start() as daemon:
+        before = daemon.descriptors()
+        with fuse() as path:
+            keep = os.open(path, os.O_RDWR)
+            told, tell = os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.write(tell, pass_until_refused(daemon, keep).encode())
+                os._exit(0)  # which takes until the file system is gone
+            os.close(tell)
+            told = os.read(told, 1000).decode()
+            check("too many" in told, told)
+            serves_at_once(daemon)
+            check(daemon.descriptors() < before + 1500, daemon.descriptors())
+        os.waitpid(child, 0)
+        wait_clean(daemon, before)
+
+
+run_cases()

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# io_uring refused in every way that a container refuses it: everything works over epoll, and
+# --status says so. And descriptors that run out: clients are turned away, and nothing spins.
+import errno
+import resource
+import subprocess
+import time
+
+from hostile import *
+
+IO_URING = {"setup": 425, "enter": 426, "register": 427}
+
+
+def refuse(*rules):
+    return [tool("deny"), *(f"{IO_URING[call]}={error}" for call, error in rules)]
+
+
+def works_over_epoll(*rules):
+    program = [*refuse(*rules), DAEMON]
+    with start(program=program, environment={"ESM1NV_LOOP": ""}) as daemon:
+        run = subprocess.run([FILTER, "--socket", daemon.path, "--status"], capture_output=True,
+                             timeout=60, env=FILTER_ENVIRONMENT)
+        equal(run.returncode, 0)
+        loop = next(line for line in run.stdout.decode().splitlines() if line.startswith("loop"))
+        reason = os.strerror(rules[0][1])
+        check("epoll" in loop and reason in loop, f"{loop!r} does not say {reason!r}")
+        with steady_clients(daemon, 40) as runs:
+            wait_until(lambda: min(runs) > 1, "filters run")
+        return filter_output(daemon, ["--pool", "none"], fasta(20))
+
+
+@case
+def io_uring_refused_in_every_way():
+    with start() as daemon:
+        usual = filter_output(daemon, ["--pool", "none"], fasta(20))
+    for rules in ([("setup", errno.EPERM)], [("setup", errno.ENOSYS)], [("setup", errno.ENOMEM)],
+                  [("enter", errno.EPERM)], [("register", errno.EPERM)],
+                  [("register", errno.EINVAL)]):
+        check(works_over_epoll(*rules) == usual, f"{rules}: another output")
+
+
+@case
+def io_uring_asked_for_and_refused_is_an_error():
+    program = [*refuse(("setup", errno.EPERM)), DAEMON]
+    daemon = Daemon(program, "--model", TINY1, "--backend", "null", wait=False,
+                    environment={"ESM1NV_LOOP": "io_uring"})
+    try:
+        equal(daemon.end(), 78)
+        check("epoll" in daemon.text() and "not permitted" in daemon.text(), daemon.text())
+    finally:
+        daemon.clean_up()
+
+
+def limit_open_files(count):
+    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
+
+
+def shed(loop):
+    with start("--max-clients", "4000", "--max-clients-per-user", "4000",
+               preexec=limit_open_files(64), environment={"ESM1NV_LOOP": loop}) as daemon:
+        before = daemon.descriptors()
+        served, turned_away, waiting = [], 0, 0
+        for _ in range(300):
+            client = Client(daemon.path, timeout=0.5)
+            try:
+                answer = client.hello()
+            except (TimeoutError, BlockingIOError):
+                waiting += 1
+                client.close()
+                continue
+            if answer["kind"] == WELCOME:
+                served.append(client)
+                continue
+            check((answer["code"], answer["retry"]) == (BUSY, 1)
+                  and "file descriptors" in answer["text"], answer)
+            turned_away += 1
+            client.close()
+            if turned_away > 120:
+                break
+        check(64 - before - 8 <= len(served) <= 64 and turned_away > 20,
+              f"{len(served)} served, {turned_away} turned away, {waiting} waited")
+        crowd = [Client(daemon.path) for _ in range(200)]
+        busy = daemon.cpu_seconds()
+        time.sleep(2)
+        busy = daemon.cpu_seconds() - busy
+        check(busy < 0.4, f"{busy} s of CPU time in 2 s")
+        for number, client in enumerate(served):  # those inside notice nothing
+            client.submit(number, b"MKT")
+            equal(client.receive()["tag"], number)
+        for client in crowd + served:
+            client.close()
+        wait_until(lambda: daemon.descriptors() <= before, "descriptors stay")
+        filter_output(daemon, [], fasta(5))
+        check(daemon.text().count("out of file descriptors") >= 1, daemon.text())
+
+
+@case
+def descriptors_run_out_over_epoll():
+    shed("epoll")
+
+
+@case
+def descriptors_run_out_over_io_uring():
+    with start() as daemon:
+        if daemon.status()["loop"] != "io_uring":
+            raise Skip(daemon.status()["loop"])
+    shed("io_uring")
+
+
+run_cases()
