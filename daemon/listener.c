@@ -97,7 +97,8 @@ static int take_lock(struct listener *listener, struct error *error) {
     snprintf(path, sizeof path, "%s.lock", listener->path);
     listener->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (listener->lock < 0)
-        return error_set(error, EX_CANTCREAT, "lock file %s: %s", path, strerror(errno));
+        return error_set(error, EX_CANTCREAT, "lock file %s: %s; choose another --socket", path,
+                         strerror(errno));
     if (flock(listener->lock, LOCK_EX | LOCK_NB) == 0)
         return 0;
     return error_set(

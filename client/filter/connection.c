@@ -141,8 +141,8 @@ static int give_up(const struct connection *connection, int code) {
     char done[48];
     count_done(connection, done);
     if (worth_waiting(connection, code)) {
-        report("%s; waited %u second%s in vain; %s: run again for the rest, or --wait longer",
-               connection->error, options->wait, options->wait == 1 ? "" : "s", done);
+        report("%s; waited %u second%s in vain; %s: run again, or --wait longer", connection->error,
+               options->wait, options->wait == 1 ? "" : "s", done);
         return -EX_TEMPFAIL;
     }
     if (started && (code == ESM1NV_ERROR_MODEL || code == ESM1NV_ERROR_REFUSED)) {
@@ -219,6 +219,20 @@ static int establish(struct connection *connection) {
     }
 }
 
+/* $ESM1NV_MODEL says what a private daemon loads; another one that answers first may serve another
+ * model. A model's name is its file's, or synthetic:SEED. */
+static void tell_of_other_model(const struct connection *connection) {
+    const struct options *options = connection->options;
+    const struct esm1nv_info *info = esm1nv_info(connection->session);
+    if (!options->model || options->model_named || connection->private)
+        return;
+    const char *slash = strrchr(options->model, '/');
+    const char *name = slash ? slash + 1 : options->model;
+    if (strncmp(info->model, name, strlen(name)) != 0)
+        report("the daemon at %s serves %s, not $ESM1NV_MODEL (%s), which --model would insist on",
+               info->socket, info->model, options->model);
+}
+
 int connection_open(struct connection *connection, const struct options *options) {
     *connection = (struct connection){.options = options};
     connection->shared = !options->model_named;
@@ -226,6 +240,8 @@ int connection_open(struct connection *connection, const struct options *options
     reset_patience(connection);
     int result = establish(connection);
     connection->answered = true;
+    if (result == 0)
+        tell_of_other_model(connection);
     if (result == 0 && esm1nv_info(connection->session)->synthetic)
         report("synthetic weights: these embeddings carry no biology");
     return result;

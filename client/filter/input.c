@@ -84,6 +84,21 @@ int input_open(struct input *input, char **paths, size_t count) {
     return 0;
 }
 
+int input_spare(const struct input *input, const char *path) {
+    struct stat output, status;
+    if (stat(path, &output) < 0 || !S_ISREG(output.st_mode))
+        return 0;
+    for (size_t i = 0; i < input->file_count; i++) {
+        const struct input_file *file = &input->files[i];
+        if (fstat(file->fd, &status) < 0 || status.st_dev != output.st_dev ||
+            status.st_ino != output.st_ino)
+            continue;
+        report("%s: is read as input and would be replaced; write to another file", path);
+        return -EX_USAGE;
+    }
+    return 0;
+}
+
 static void end_inflate(struct input *input) {
     if (input->inflating)
         inflateEnd(&input->zlib);

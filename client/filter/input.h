@@ -47,6 +47,9 @@ struct input {
  * Functions return 0 or more, or a negative exit status after reporting. */
 int input_open(struct input *input, char **paths, size_t count);
 
+/* Reports an output path that is one of the inputs: returns a negative exit status, else 0. */
+int input_spare(const struct input *input, const char *path);
+
 /* The file at hand; NULL after the last. */
 static inline const struct input_file *input_file(const struct input *input) {
     return input->current < input->file_count ? &input->files[input->current] : NULL;

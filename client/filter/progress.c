@@ -54,9 +54,10 @@ static void draw(const struct progress *progress, uint64_t records, uint64_t res
     size_t size = progress->terminal ? strlen(line) : 0;
     size += draw_bar(progress, bytes, elapsed, line + size, 120);
     uint64_t rate = elapsed > 0 ? residues * 1000 / (uint64_t)elapsed : 0;
-    int more = snprintf(line + size, sizeof line - size,
-                        "%" PRIu64 " records, %" PRIu64 " residues, %" PRIu64 " a second%s",
-                        records, residues, rate, progress->terminal ? "" : "\n");
+    int more =
+        snprintf(line + size, sizeof line - size,
+                 "%" PRIu64 " record%s, %" PRIu64 " residues, %" PRIu64 " a second%s", records,
+                 records == 1 ? "" : "s", residues, rate, progress->terminal ? "" : "\n");
     drawn = progress->terminal;
     if (write(STDERR_FILENO, line, size + (size_t)more) < 0)
         drawn = false;

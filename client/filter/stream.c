@@ -239,6 +239,12 @@ static bool finished(const struct stream *stream) {
     return stream->input_ended && stream->head == stream->tail;
 }
 
+/* Input bytes behind what was written: of those that were read, the share of records. */
+static uint64_t bytes_done(const struct stream *stream) {
+    double share = stream->tail ? (double)stream->head / (double)stream->tail : 0;
+    return (uint64_t)((double)stream->input.bytes_read * share);
+}
+
 /* One round: results first, so that the session has room. */
 static int step(struct stream *stream) {
     int taken = take_results(stream);
@@ -248,7 +254,7 @@ static int step(struct stream *stream) {
     if (fed < 0)
         return fed;
     progress_update(&stream->progress, stream->warnings.records, stream->residues,
-                    stream->input.bytes_read);
+                    bytes_done(stream));
     return taken || fed || finished(stream) ? 0 : wait_for_more(stream);
 }
 
@@ -288,6 +294,10 @@ static int run(struct stream *stream) {
     stream->output.pooling = options->pooling;
     stream->output.dtype = options->dtype;
     int result = input_open(&stream->input, options->files, options->file_count);
+    if (result == 0 && options->output)
+        result = input_spare(&stream->input, options->output);
+    if (result == 0 && options->index)
+        result = input_spare(&stream->input, options->index);
     if (result == 0)
         result = output_open(&stream->output, options->output, options->index);
     if (result == 0)

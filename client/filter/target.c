@@ -151,8 +151,32 @@ static int open_temporary(struct target *target, const char *path, mode_t mode) 
     return fchmod(target->fd, mode) < 0 ? cannot_create(path) : 0;
 }
 
+/* The descriptor that a path like /dev/stdout stands for, or -1. */
+static int inherited_descriptor(const char *path) {
+    static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/"};
+    if (strcmp(path, "/dev/stdout") == 0)
+        return STDOUT_FILENO;
+    if (strcmp(path, "/dev/stderr") == 0)
+        return STDERR_FILENO;
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        size_t size = strlen(folders[i]);
+        char *end;
+        if (strncmp(path, folders[i], size) != 0 || path[size] < '0' || path[size] > '9')
+            continue;
+        long number = strtol(path + size, &end, 10);
+        return *end || number > INT_MAX ? -1 : (int)number;
+    }
+    return -1;
+}
+
 static int open_path(struct target *target, const char *path) {
     struct stat status;
+    int inherited = inherited_descriptor(path);
+    if (inherited >= 0) {
+        /* What is open goes on where it is: a new file under its name would replace it. */
+        target->fd = fcntl(inherited, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        return target->fd < 0 ? cannot_create(path) : 0;
+    }
     if (stat(path, &status) < 0)
         return errno == ENOENT ? open_temporary(target, path, default_mode()) : cannot_create(path);
     if (!S_ISREG(status.st_mode)) {

@@ -246,10 +246,10 @@ for arguments, wanted in (([], True), (["--progress", "never"], False)):
     process.stdin.flush()
     deadline = time.monotonic() + (10 if wanted else 2)
     seen = b""
-    while time.monotonic() < deadline and b"1 records" not in seen:
+    while time.monotonic() < deadline and b"1 record," not in seen:
         if select.select([main], [], [], 0.1)[0]:
             seen += os.read(main, 1000)
-    equal(b"1 records" in seen, wanted)
+    equal(b"1 record," in seen, wanted)
     process.stdin.close()
     equal(process.wait(LIMIT), 0)
     os.close(main)

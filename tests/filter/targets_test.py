@@ -47,10 +47,19 @@ case("-o appears when failed records are all that is wrong")
 equal(run("-o", path("some"), stdin=b"J\nMKT\n").status, 65)
 equal(read("some").count(b"\n"), 1)
 
-case("-o may be the input")
+case("-o and --index may not be an input, by whatever name")
 write("both", GOOD)
-equal(run("-o", path("both"), path("both")).status, 0)
-equal(read("both"), EXPECTED)
+os.link(path("both"), path("same"))
+for option in ("-o", "--index"):
+    refused = run(option, path("same"), path("both"))
+    equal((refused.status, read("both")), (64, GOOD))
+    check("same: is read as input" in refused.err, refused.err)
+
+case("-o /dev/stdout and /dev/fd/N go on where the file is")
+for name, option in (("/dev/stdout", "-o"), ("/dev/fd/1", "-o"), ("/proc/self/fd/1", "--index")):
+    with open(write("grows", b"before\n"), "ab") as file:
+        equal(with_stdout(file, option, name).returncode, 0)
+    equal(read("grows").startswith(b"before\n") and len(read("grows")) > 7, True)
 
 case("-o follows links, relative, in a chain, to nothing yet")
 os.mkdir(path("there"))
