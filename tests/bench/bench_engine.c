@@ -3,7 +3,7 @@
  * How near the CPU engine comes to the machine: residues per second, and the fraction of what the
  * same cores do in a register-only burst of multiply-adds of the same type, taken directly before
  * and after every run. One thread is timed by its CPU time, several by the wall clock; a figure is
- * the median of the rounds. See --help.
+ * the median of the rounds.
  */
 #include "daemon/cpu/encoder.h"
 #include "tests/bench/peak.h"
