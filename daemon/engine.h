@@ -16,14 +16,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ENGINE_ABI 1
+#define ENGINE_ABI 2
+
+/* The one symbol of an engine that is a plugin, a const struct engine_table. */
+#define ENGINE_PLUGIN_SYMBOL "esm1nv_engine"
 
 enum precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16, PRECISION_F16 };
 
 struct engine_options {
     enum precision precision;
     unsigned threads;          /* 0: usable cores, cgroup quota counted */
-    int device;                /* cuda only; -1: the first */
+    const char *devices;       /* cuda only: "all" or "0,1"; NULL: the first */
     uint32_t max_batch_tokens; /* the largest batch that will be submitted, >= P */
 };
 
@@ -61,6 +64,8 @@ struct engine_info {
     unsigned depth;        /* batches that may be in flight */
     uint32_t batch_tokens; /* where throughput is flat: a good largest batch */
     uint64_t weight_bytes; /* memory held for the model */
+    const char *device;    /* the GPU's name, or of several "2 x NAME"; empty on the CPU */
+    uint64_t device_bytes; /* the most GPU memory it takes on each; 0 on the CPU */
 };
 
 struct engine; /* the implementation's own */
@@ -82,6 +87,9 @@ struct engine_table {
     int (*completion_fd)(const struct engine *engine);
     /* The next finished batch in order of submission, or NULL; clears the descriptor. */
     struct engine_batch *(*reap)(struct engine *engine);
+    /* NULL, or why it can run nothing any more: what is submitted then fails, and another engine
+     * is to be opened. May change after any reap. The text lives as long as the engine. */
+    const char *(*broken)(const struct engine *engine);
     /* Finishes what is queued, ends the threads. Safe on NULL. */
     void (*close)(struct engine *engine);
 };

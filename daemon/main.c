@@ -75,7 +75,6 @@ static int open_engine(struct program *program, struct error *error) {
     struct engine_options options = {
         .precision = program->options.precision,
         .threads = program->options.threads,
-        .device = -1,
         .max_batch_tokens = program->batch_tokens,
     };
     char note[256];

@@ -158,6 +158,11 @@ static void null_close(struct engine *engine) {
     free(engine);
 }
 
+static const char *null_broken(const struct engine *engine) {
+    (void)engine;
+    return NULL;
+}
+
 const struct engine_table null_engine_table = {
     .abi = ENGINE_ABI,
     .name = "null",
@@ -167,5 +172,6 @@ const struct engine_table null_engine_table = {
     .submit = null_submit,
     .completion_fd = null_completion_fd,
     .reap = null_reap,
+    .broken = null_broken,
     .close = null_close,
 };

@@ -178,6 +178,11 @@ static struct engine_batch *cpu_reap(struct engine *engine) {
     return batch;
 }
 
+static const char *cpu_broken(const struct engine *engine) {
+    (void)engine;
+    return NULL;
+}
+
 const struct engine_table cpu_engine_table = {.abi = ENGINE_ABI,
                                               .name = "cpu",
                                               .probe = cpu_probe,
@@ -186,4 +191,5 @@ const struct engine_table cpu_engine_table = {.abi = ENGINE_ABI,
                                               .submit = cpu_submit,
                                               .completion_fd = cpu_completion_fd,
                                               .reap = cpu_reap,
+                                              .broken = cpu_broken,
                                               .close = cpu_close};

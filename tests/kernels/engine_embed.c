@@ -106,7 +106,6 @@ int main(int argc, char **argv) {
         errx(1, "usage: engine_embed MODEL f32|bf16 THREADS [none|mean|max|bos [f32|f16]]");
     struct engine_options options = {.precision = (enum precision)choice(argv[2], precisions, 3),
                                      .threads = (unsigned)atoi(argv[3]),
-                                     .device = -1,
                                      .max_batch_tokens = MAX_TOKENS};
     run.pooling = argc > 4 ? (enum pooling)choice(argv[4], poolings, 4) : POOLING_NONE;
     run.dtype = argc > 5 ? (enum dtype)choice(argv[5], dtypes, 2) : DTYPE_F32;

@@ -51,7 +51,6 @@ static struct engine *engine_make(const struct model *model, enum precision prec
                                   const struct company *company) {
     struct engine_options options = {.precision = precision,
                                      .threads = company->threads,
-                                     .device = -1,
                                      .max_batch_tokens = company->max_tokens};
     struct engine *engine;
     struct error error = {0};
@@ -366,7 +365,7 @@ static void option_refused(const struct model *model, const char *set,
 }
 
 static void test_options(const struct model *model) {
-    struct engine_options fine = {PRECISION_F32, 1, -1, 512}, half = fine, small = fine,
+    struct engine_options fine = {PRECISION_F32, 1, NULL, 512}, half = fine, small = fine,
                           many = fine;
     half.precision = PRECISION_F16;
     small.max_batch_tokens = model->config.positions - 1;
