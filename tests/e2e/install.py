@@ -3,7 +3,9 @@
 program builds against the library by pkg-config alone.
 """
 import os
+import re
 import shlex
+import shutil
 import subprocess
 
 import numpy as np
@@ -85,6 +87,39 @@ def library():
         row = call(binary, daemon.socket, "MKTAYIAKQR", env=variables)
         assert row == run_filter(daemon, "-f", "raw", input=b"MKTAYIAKQR\n").stdout
     assert len(np.frombuffer(row, "<f4")) == 128
+
+
+@tap.case("systemd finds no fault with the units")
+def units():
+    analyze = shutil.which("systemd-analyze")
+    if not analyze:
+        raise tap.Skip("no systemd-analyze")
+    variables = programs.environment(XDG_RUNTIME_DIR=programs.in_work("."),
+                                     MANPATH=os.path.dirname(os.path.dirname(
+                                         installed("esm1nvd.8"))))
+    program = installed("esm1nvd")
+    for kind, path in unit_files():
+        folder = programs.in_work(kind + "-units")
+        os.makedirs(folder, exist_ok=True)
+        with open(path) as template, open(os.path.join(folder, os.path.basename(path)), "w") as unit:
+            unit.write(re.sub(r"(?m)^ExecStart=\S+", "ExecStart=" + program, template.read()))
+    for kind in ("system", "user"):
+        folder = programs.in_work(kind + "-units")
+        run = subprocess.run([analyze, "--" + kind, "verify",
+                              *(os.path.join(folder, name) for name in sorted(os.listdir(folder)))],
+                             capture_output=True, text=True, env=variables)
+        assert (run.returncode, run.stdout, run.stderr) == (0, "", ""), run
+    exposed = subprocess.run([analyze, "security", "--offline=true", "--threshold=20",
+                              programs.in_work("system-units/esm1nvd.service")],
+                             capture_output=True, text=True, env=variables)
+    assert exposed.returncode == 0, exposed.stdout
+
+
+def unit_files():
+    for folder, _, files in os.walk(destination):
+        kind = os.path.basename(folder)
+        if os.path.basename(os.path.dirname(folder)) == "systemd":
+            yield from ((kind, os.path.join(folder, name)) for name in files)
 
 
 tap.main(programs.finish)
