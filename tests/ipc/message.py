@@ -289,7 +289,8 @@ def check_damage():
             continue
         accepted += 1
         try:
-            pairs = msgpack.unpackb(data, raw=True, object_pairs_hook=list)
+            pairs = msgpack.unpackb(data, raw=True, strict_map_key=False,
+                                    object_pairs_hook=list)
         except ValueError:
             problems.append(f"not msgpack, yet read: {data[:60].hex()}")
             continue
