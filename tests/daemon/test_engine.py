@@ -195,6 +195,22 @@ def an_old_engine_that_breaks_ends_its_own_sessions():
 
 
 @case
+def one_engine_computes_at_a_time():
+    with start() as daemon, daemon.client() as old, daemon.client() as new:
+        old.hello()
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_status(lambda status: status["generation"] == 2)
+        new.hello()
+        began = time.monotonic()
+        for client in (old, new):
+            client.submit(1, SLOW)
+        for client in (old, new):
+            equal(client.receive()["status"], OK)
+        took = time.monotonic() - began
+        check(took >= 0.6, f"both batches took {took} s, of 0.3 s each")
+
+
+@case
 def what_is_being_loaded_takes_over_from_an_engine_that_breaks():
     with start(model="synthetic:1") as daemon, daemon.client() as client:
         client.hello()
