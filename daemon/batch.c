@@ -3,6 +3,7 @@
  * Batches: one slot for each that may be in flight, with room for the largest, made once.
  */
 #include "daemon/batch.h"
+#include "daemon/generation.h"
 #include "daemon/log.h"
 #include "daemon/session.h"
 
@@ -19,9 +20,6 @@ struct slot {
 };
 
 struct batches {
-    struct service *service;
-    const struct engine_table *table;
-    struct engine *engine;
     struct slot *slots;
     unsigned depth, in_flight;
     unsigned capacity; /* records in a batch */
@@ -34,16 +32,15 @@ static int slot_init(struct slot *slot, uint32_t tokens, unsigned capacity) {
     return slot->records && slot->items && slot->ids ? 0 : -ENOMEM;
 }
 
-int batches_create(struct batches **result, struct service *service,
-                   const struct engine_table *table, struct engine *engine, uint32_t tokens) {
+int batches_create(struct batches **result, const struct generation *generation) {
     struct batches *batches = calloc(1, sizeof *batches);
-    unsigned depth = table->info(engine)->depth;
+    uint32_t tokens = generation->sched.budget_max;
+    unsigned depth = generation->info->depth;
     int error = -ENOMEM;
 
     *result = NULL;
     if (!batches)
         return -ENOMEM;
-    *batches = (struct batches){.service = service, .table = table, .engine = engine};
     batches->capacity = tokens / 3 + 1; /* no record has fewer than three tokens */
     batches->slots = calloc(depth, sizeof *batches->slots);
     if (batches->slots)
@@ -103,28 +100,29 @@ static void pack(struct slot *slot, unsigned count) {
     }
 }
 
-void batches_feed(struct batches *batches) {
-    struct slot *slot;
-    unsigned count;
+void batches_feed(struct service *service) {
+    struct generation *generation;
 
-    while ((slot = free_slot(batches))) {
-        count = sched_next_batch(&batches->service->sched, slot->records, batches->capacity);
-        if (count == 0)
+    while ((generation = (struct generation *)sched_turn(&service->sched))) {
+        struct batches *batches = generation->batches;
+        struct slot *slot = free_slot(batches);
+        bool another_computes = service->batches_in_flight > batches->in_flight;
+
+        if (!slot || another_computes)
             return;
-        pack(slot, count);
+        pack(slot, sched_next_batch(&service->sched, slot->records, batches->capacity));
         slot->in_flight = true;
         batches->in_flight++;
-        batches->table->submit(batches->engine, &slot->batch);
+        service->batches_in_flight++;
+        generation->table->submit(generation->engine, &slot->batch);
     }
 }
 
-static void unpack(struct batches *batches, struct slot *slot) {
-    struct service *service = batches->service;
-
+static void unpack(struct service *service, struct generation *generation, struct slot *slot) {
     if (slot->batch.failure[0])
-        log_error("the engine failed on a batch of %u records: %s", slot->batch.count,
-                  slot->batch.failure);
-    sched_observe(&service->sched, slot->batch.tokens, slot->batch.seconds);
+        log_error("the %s engine failed on a batch of %u records: %s", generation->info->backend,
+                  slot->batch.count, slot->batch.failure);
+    sched_observe(&generation->sched, slot->batch.tokens, slot->batch.seconds);
     service->total.batches++;
     for (unsigned i = 0; i < slot->batch.count; i++) {
         struct record *record = (struct record *)slot->records[i];
@@ -133,17 +131,13 @@ static void unpack(struct batches *batches, struct slot *slot) {
         session_finish(record);
     }
     slot->in_flight = false;
-    batches->in_flight--;
+    generation->batches->in_flight--;
+    service->batches_in_flight--;
 }
 
-void batches_reap(struct batches *batches) {
+void batches_reap(struct service *service, struct generation *generation) {
     struct engine_batch *batch;
 
-    while ((batch = batches->table->reap(batches->engine)))
-        unpack(batches, batch->user);
-    session_publish_finished(batches->service);
-}
-
-unsigned batches_in_flight(const struct batches *batches) {
-    return batches->in_flight;
+    while ((batch = generation->table->reap(generation->engine)))
+        unpack(service, generation, batch->user);
 }

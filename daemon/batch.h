@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Keeps the engine fed: packs what the scheduler hands out into batches, as many as the engine
- * takes at a time, and gives the results back to the sessions.
+ * Keeps the engines fed: packs what the scheduler hands out into batches, as many as an engine
+ * takes at a time, and gives the results back to the sessions. Of several engines one computes at a
+ * time: each has as many threads as there are cores.
  */
 #ifndef ESM1NV_BATCH_H
 #define ESM1NV_BATCH_H
@@ -10,18 +11,15 @@
 
 struct batches;
 
-/* For an open engine and a scheduler that never fills a batch beyond `tokens`. Returns 0 or
+/* For a generation's engine, whose batches never exceed its scheduler's budget. Returns 0 or
  * -ENOMEM. */
-int batches_create(struct batches **batches, struct service *service,
-                   const struct engine_table *table, struct engine *engine, uint32_t tokens);
+int batches_create(struct batches **batches, const struct generation *generation);
 
-/* Submits batches while the engine takes them and records wait. */
-void batches_feed(struct batches *batches);
+/* Submits batches while the engine whose turn it is takes them and records wait. */
+void batches_feed(struct service *service);
 
-/* Hands back the records of all finished batches, and publishes their results. */
-void batches_reap(struct batches *batches);
-
-unsigned batches_in_flight(const struct batches *batches);
+/* Hands back the records of all finished batches; their results are not published yet. */
+void batches_reap(struct service *service, struct generation *generation);
 
 /* Frees the batches; none may be in flight. Safe on NULL. */
 void batches_destroy(struct batches *batches);

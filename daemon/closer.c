@@ -6,6 +6,7 @@
  * passed never holds them up.
  */
 #include "daemon/closer.h"
+#include "daemon/deadline.h"
 #include "ipc/channel.h"
 
 #include <errno.h>
@@ -15,7 +16,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CLOSER_THREADS_MAX 16u
@@ -217,23 +217,12 @@ unsigned closer_pending(struct closer *closer) {
     return pending;
 }
 
-static struct timespec in_milliseconds(int milliseconds) {
-    struct timespec until;
-
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += milliseconds / 1000;
-    until.tv_nsec += milliseconds % 1000 * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
-    return until;
-}
-
-void closer_destroy(struct closer *closer, int milliseconds) {
-    struct timespec until = in_milliseconds(milliseconds);
+bool closer_destroy(struct closer *closer, int milliseconds) {
+    struct timespec until = deadline_after(milliseconds);
     bool stuck;
 
     if (!closer)
-        return;
+        return true;
     pthread_mutex_lock(&closer->lock);
     closer->ending = true;
     pthread_cond_broadcast(&closer->sockets.work);
@@ -245,4 +234,5 @@ void closer_destroy(struct closer *closer, int milliseconds) {
     pthread_mutex_unlock(&closer->lock);
     if (!stuck)
         closer_free(closer);
+    return !stuck;
 }

@@ -7,6 +7,8 @@
 #ifndef ESM1NV_CLOSER_H
 #define ESM1NV_CLOSER_H
 
+#include <stdbool.h>
+
 struct closer;
 
 /* Returns 0 or -errno. No descriptor is ever queued twice, so the queue, with a place for each
@@ -26,8 +28,8 @@ void closer_add_socket(struct closer *closer, int fd, _Atomic unsigned *account)
 unsigned closer_pending(struct closer *closer);
 
 /* Waits a moment for what is queued, no longer than `milliseconds`: a hostile descriptor may block
- * for ever, and the end of the process closes it anyway. Frees the closer unless a thread is stuck.
- * Safe on NULL. */
-void closer_destroy(struct closer *closer, int milliseconds);
+ * for ever. Returns false, and frees nothing, when a thread is stuck: the process must then leave
+ * without waiting for it. Safe on NULL. */
+bool closer_destroy(struct closer *closer, int milliseconds);
 
 #endif

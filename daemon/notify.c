@@ -4,9 +4,11 @@
  */
 #include "daemon/notify.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <systemd/sd-daemon.h>
+#include <time.h>
 
 void notify_status(const char *format, ...) {
     char text[512];
@@ -20,6 +22,14 @@ void notify_status(const char *format, ...) {
 
 void notify_ready(void) {
     sd_notify(0, "READY=1");
+}
+
+void notify_reloading(void) {
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
+               (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
 }
 
 void notify_stopping(void) {

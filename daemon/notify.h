@@ -11,6 +11,7 @@
 __attribute__((format(printf, 1, 2))) void notify_status(const char *format, ...);
 
 void notify_ready(void);
+void notify_reloading(void); /* until notify_ready() again */
 void notify_stopping(void);
 void notify_watchdog(void);
 

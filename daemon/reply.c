@@ -9,28 +9,29 @@
 
 #define RESULT_FRAME 64 /* more than the keys and heads of a RESULT take */
 
-unsigned reply_one_shot_limit(const struct service *service, enum pooling pooling,
-                              enum dtype dtype) {
-    size_t row = service->model->config.hidden * dtype_size(dtype);
+unsigned reply_one_shot_limit(const struct session *session) {
+    size_t row = session->generation->model->config.hidden * dtype_size(session->dtype);
+    bool fits = row <= WIRE_MESSAGE_MAX - RESULT_FRAME;
 
-    return pooling == POOLING_NONE || row > WIRE_MESSAGE_MAX - RESULT_FRAME ? 0 : WIRE_ONE_SHOT_MAX;
+    return session->pooling == POOLING_NONE || !fits ? 0 : WIRE_ONE_SHOT_MAX;
 }
 
-long reply_welcome(char *buffer, const struct service *service, unsigned one_shot_limit) {
-    const struct model *model = service->model;
+long reply_welcome(char *buffer, const struct session *session) {
+    const struct engine_info *engine = session->generation->info;
+    const struct model *model = session->generation->model;
     struct message_writer writer;
 
     message_begin(&writer, buffer, WIRE_MESSAGE_MAX, WIRE_WELCOME);
     message_put_text(&writer, WIRE_DIGEST, model->digest);
-    message_put_text(&writer, WIRE_PRECISION, service->engine->precision);
-    message_put_text(&writer, WIRE_BACKEND, service->engine->backend);
+    message_put_text(&writer, WIRE_PRECISION, engine->precision);
+    message_put_text(&writer, WIRE_BACKEND, engine->backend);
     message_put_text(&writer, WIRE_MODEL, model->name);
     message_put_number(&writer, WIRE_SYNTHETIC, model->synthetic);
     message_put_number(&writer, WIRE_HIDDEN, model->config.hidden);
     message_put_number(&writer, WIRE_POSITIONS, model->config.positions);
     message_put_bytes(&writer, WIRE_ALPHABET, model->tokenizer.alphabet, WIRE_ALPHABET_BYTES);
-    message_put_number(&writer, WIRE_RING_MAX, service->limits.ring_size);
-    message_put_number(&writer, WIRE_ONE_SHOT_LIMIT, one_shot_limit);
+    message_put_number(&writer, WIRE_RING_MAX, session->service->limits.ring_size);
+    message_put_number(&writer, WIRE_ONE_SHOT_LIMIT, session->one_shot_limit);
     return message_end(&writer);
 }
 

@@ -6,14 +6,12 @@
 #ifndef ESM1NV_REPLY_H
 #define ESM1NV_REPLY_H
 
-#include "daemon/record.h"
-#include "daemon/service.h"
+#include "daemon/session.h"
 
 /* Submissions by message that may be unanswered; 0 when a row and its frame do not fit one. */
-unsigned reply_one_shot_limit(const struct service *service, enum pooling pooling,
-                              enum dtype dtype);
+unsigned reply_one_shot_limit(const struct session *session);
 
-long reply_welcome(char *buffer, const struct service *service, unsigned one_shot_limit);
+long reply_welcome(char *buffer, const struct session *session);
 long reply_refused(char *buffer, enum wire_refusal code, bool retry, const char *text);
 long reply_result(char *buffer, const struct record *record);
 long reply_stopping(char *buffer);

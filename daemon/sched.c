@@ -41,10 +41,14 @@ static struct sched_flow *rotation_current(struct sched_rotation *rotation) {
     return NULL;
 }
 
-void sched_init(struct sched *sched, uint32_t budget_min, uint32_t budget_max) {
-    *sched = (struct sched){.budget_min = budget_min, .budget_max = budget_max};
+void sched_init(struct sched *sched) {
+    *sched = (struct sched){0};
     TAILQ_INIT(&sched->users);
     TAILQ_INIT(&sched->newcomers);
+}
+
+void sched_engine_init(struct sched_engine *engine, uint32_t budget_min, uint32_t budget_max) {
+    *engine = (struct sched_engine){.budget_min = budget_min, .budget_max = budget_max};
 }
 
 void sched_user_init(struct sched_user *user) {
@@ -132,13 +136,20 @@ static struct sched_record *take(struct sched *sched, struct sched_client *clien
     return record;
 }
 
+struct sched_engine *sched_turn(struct sched *sched) {
+    struct sched_client *client = current_client(sched);
+
+    return client ? client->engine : NULL;
+}
+
 unsigned sched_next_batch(struct sched *sched, struct sched_record **records, unsigned capacity) {
-    uint32_t room = sched_budget(sched);
+    struct sched_engine *engine = sched_turn(sched);
+    uint32_t room = engine ? sched_budget(sched, engine) : 0;
     unsigned count = 0;
     struct sched_client *client;
 
     while (count < capacity && (client = current_client(sched))) {
-        if (client->first->tokens > room)
+        if (client->engine != engine || client->first->tokens > room)
             break; /* it keeps its turn, and is the first of the next batch */
         records[count] = take(sched, client);
         room -= records[count++]->tokens;
@@ -146,19 +157,19 @@ unsigned sched_next_batch(struct sched *sched, struct sched_record **records, un
     return count;
 }
 
-uint32_t sched_budget(const struct sched *sched) {
-    double tokens = sched->rate * SCHED_BATCH_SECONDS;
+uint32_t sched_budget(const struct sched *sched, const struct sched_engine *engine) {
+    double tokens = engine->rate * SCHED_BATCH_SECONDS;
 
-    if (sched->waiting_clients < 2 || sched->rate <= 0 || tokens >= sched->budget_max)
-        return sched->budget_max;
-    return tokens > sched->budget_min ? (uint32_t)tokens : sched->budget_min;
+    if (sched->waiting_clients < 2 || engine->rate <= 0 || tokens >= engine->budget_max)
+        return engine->budget_max;
+    return tokens > engine->budget_min ? (uint32_t)tokens : engine->budget_min;
 }
 
-void sched_observe(struct sched *sched, uint32_t tokens, double seconds) {
+void sched_observe(struct sched_engine *engine, uint32_t tokens, double seconds) {
     double rate;
 
     if (seconds <= 0)
         return;
     rate = tokens / seconds;
-    sched->rate = sched->rate > 0 ? 0.75 * sched->rate + 0.25 * rate : rate;
+    engine->rate = engine->rate > 0 ? 0.75 * engine->rate + 0.25 * rate : rate;
 }

@@ -4,6 +4,9 @@
  * engine by deficit round robin counted in residues, the clients of a user share its part the same
  * way. The first record of a client that was idle goes first, so that a small request never stands
  * behind the backlog of a bulk stream; it is charged all the same, so nobody gains by pausing.
+ *
+ * Clients may be of several engines (models). All stand in the same rotations, so that a user's
+ * share does not grow by having clients of two; each batch is for one engine only.
  */
 #ifndef ESM1NV_SCHED_H
 #define ESM1NV_SCHED_H
@@ -43,8 +46,15 @@ struct sched_user {
     struct sched_rotation clients;
 };
 
+/* What the records of some clients run on; the caller embeds it. */
+struct sched_engine {
+    uint32_t budget_min, budget_max; /* tokens of a batch */
+    double rate;                     /* tokens a second lately; 0: not known yet */
+};
+
 struct sched_client {
-    struct sched_flow flow; /* first */
+    struct sched_flow flow;      /* first */
+    struct sched_engine *engine; /* set by the caller before the first record */
     TAILQ_ENTRY(sched_client) newcomer_link;
     bool is_newcomer;
     struct sched_user *user;
@@ -56,14 +66,13 @@ TAILQ_HEAD(sched_newcomers, sched_client);
 struct sched {
     struct sched_rotation users;
     struct sched_newcomers newcomers; /* were idle, and were not served since */
-    uint32_t budget_min, budget_max;  /* tokens of a batch */
     unsigned waiting_clients;
     uint64_t waiting_residues;
-    double rate; /* tokens a second of the engine lately; 0: not known yet */
 };
 
+void sched_init(struct sched *sched);
 /* A record may take up to budget_min tokens. */
-void sched_init(struct sched *sched, uint32_t budget_min, uint32_t budget_max);
+void sched_engine_init(struct sched_engine *engine, uint32_t budget_min, uint32_t budget_max);
 void sched_user_init(struct sched_user *user);
 void sched_client_init(struct sched_client *client, struct sched_user *user);
 
@@ -76,14 +85,17 @@ struct sched_record *sched_remove_client(struct sched *sched, struct sched_clien
 /* Forgets a user that has no clients any more. */
 void sched_remove_user(struct sched *sched, struct sched_user *user);
 
-/* Takes records, in the order they are to run, until the token budget or `capacity` is reached or
- * nothing waits. Returns how many. */
+/* The engine of the client whose turn it is, or NULL when nothing waits. */
+struct sched_engine *sched_turn(struct sched *sched);
+
+/* Takes records for that engine, in the order they are to run, until its token budget or `capacity`
+ * is reached, it is the turn of another engine's client, or nothing waits. Returns how many. */
 unsigned sched_next_batch(struct sched *sched, struct sched_record **records, unsigned capacity);
 
-/* The tokens of the next batch: the largest, or less when several clients wait. */
-uint32_t sched_budget(const struct sched *sched);
+/* The tokens of the engine's next batch: the largest, or less when several clients wait. */
+uint32_t sched_budget(const struct sched *sched, const struct sched_engine *engine);
 
 /* Tells how long a batch took. */
-void sched_observe(struct sched *sched, uint32_t tokens, double seconds);
+void sched_observe(struct sched_engine *engine, uint32_t tokens, double seconds);
 
 #endif

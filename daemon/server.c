@@ -8,6 +8,7 @@
 #include "daemon/batch.h"
 #include "daemon/log.h"
 #include "daemon/notify.h"
+#include "daemon/reload.h"
 #include "daemon/reply.h"
 #include "daemon/session.h"
 
@@ -38,10 +39,10 @@
 
 struct server {
     struct service service;
-    struct batches *batches;
+    struct reload *reload;
     struct listener *listener;
     struct loop_watch *listening[LISTENER_MAX];
-    struct loop_watch *watches[8]; /* of the descriptors below and the engine's */
+    struct loop_watch *watches[8]; /* of the descriptors below */
     unsigned watch_count;
     int signals, pause_timer, idle_timer, drain_timer, watchdog_timer;
     int spare;     /* a descriptor to give up for shedding a client when there are no others */
@@ -87,14 +88,12 @@ static void on_signal(void *context) {
     struct server *server = context;
     struct signalfd_siginfo signal;
 
-    while (read(server->signals, &signal, sizeof signal) == sizeof signal)
-        start_draining(server, strsignal((int)signal.ssi_signo));
-}
-
-static void on_engine(void *context) {
-    struct server *server = context;
-
-    batches_reap(server->batches);
+    while (read(server->signals, &signal, sizeof signal) == sizeof signal) {
+        if (signal.ssi_signo == SIGHUP)
+            reload_request(server->reload);
+        else
+            start_draining(server, strsignal((int)signal.ssi_signo));
+    }
 }
 
 /* Connected, or about to be accepted: who comes at the last moment is served. */
@@ -216,16 +215,16 @@ static int timer_create_watched(struct server *server, int *timer, void (*readab
     return watch_readable(server, *timer, readable, error);
 }
 
-static int watch_all(struct server *server, int completion_fd, struct error *error) {
+static int watch_all(struct server *server, struct error *error) {
     struct loop_callbacks callbacks = {.accepted = on_accepted};
     sigset_t signals;
 
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     server->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     if (watch_readable(server, server->signals, on_signal, error) < 0 ||
-        watch_readable(server, completion_fd, on_engine, error) < 0 ||
         timer_create_watched(server, &server->pause_timer, on_pause_timer, error) < 0 ||
         timer_create_watched(server, &server->idle_timer, on_idle_timer, error) < 0 ||
         timer_create_watched(server, &server->drain_timer, on_drain_timer, error) < 0 ||
@@ -241,16 +240,13 @@ static int watch_all(struct server *server, int completion_fd, struct error *err
     return 0;
 }
 
-static void service_init(struct service *service, const struct model *model,
-                         const struct engine_info *engine, const struct server_options *options) {
+static void service_init(struct service *service, const struct limits *limits) {
     struct timespec now;
 
     clock_gettime(CLOCK_MONOTONIC, &now);
-    service->model = model;
-    service->engine = engine;
-    service->limits = options->limits;
+    service->limits = *limits;
     service->started = now.tv_sec;
-    sched_init(&service->sched, model->config.positions, options->batch_tokens);
+    sched_init(&service->sched);
     LIST_INIT(&service->users);
     TAILQ_INIT(&service->sessions);
     TAILQ_INIT(&service->dropped);
@@ -258,8 +254,7 @@ static void service_init(struct service *service, const struct model *model,
     TAILQ_INIT(&service->finished);
 }
 
-static int create_parts(struct server *server, const struct engine_table *table,
-                        struct engine *engine, uint32_t tokens, struct error *error) {
+static int create_parts(struct server *server, struct error *error) {
     struct service *service = &server->service;
     const char *variable = getenv("ESM1NV_LOOP");
     const char *asked_for = variable && variable[0] ? variable : NULL;
@@ -271,37 +266,43 @@ static int create_parts(struct server *server, const struct engine_table *table,
         return error_set(error, EX_CONFIG,
                          "ESM1NV_LOOP=%s: %s; use io_uring or epoll, or do not set it", asked_for,
                          strerror(-result));
-    if (result == 0)
-        result = batches_create(&server->batches, service, table, engine, tokens);
     if (result < 0)
         return error_set(error, EX_SOFTWARE, "cannot start: %s", strerror(-result));
-    return watch_all(server, table->completion_fd(engine), error);
+    return watch_all(server, error);
 }
 
-int server_create(struct server **result, struct listener *listener, const struct model *model,
-                  const struct engine_table *table, struct engine *engine,
-                  const struct server_options *options, struct error *error) {
+static void announce(const struct server *server) {
+    char text[256];
+
+    generation_describe(server->service.generation, text, sizeof text);
+    log_info("serving %s on %s (%s)", text, server->listener->path,
+             loop_name(server->service.loop));
+    reload_announce(server->reload);
+}
+
+int server_create(struct server **result, struct listener *listener, struct generation *generation,
+                  const struct options *options, struct error *error) {
     struct server *server = calloc(1, sizeof *server);
 
     *result = NULL;
-    if (!server)
+    if (!server) {
+        generation_close(generation);
         return error_set(error, EX_SOFTWARE, "out of memory");
+    }
     server->listener = listener;
     server->idle_exit = options->idle_exit;
     server->signals = server->pause_timer = server->idle_timer = -1;
     server->drain_timer = server->watchdog_timer = -1;
     server->spare = open_spare();
-    service_init(&server->service, model, table->info(engine), options);
-    if (create_parts(server, table, engine, options->batch_tokens, error) < 0) {
-        server_destroy(server);
-        return -1;
+    service_init(&server->service, &options->limits);
+    if (create_parts(server, error) < 0) {
+        generation_close(generation);
+    } else if (reload_create(&server->reload, &server->service, generation, options, error) == 0) {
+        *result = server;
+        return 0;
     }
-    *result = server;
-    return 0;
-}
-
-const char *server_loop_name(const struct server *server) {
-    return loop_name(server->service.loop);
+    server_destroy(server);
+    return -1;
 }
 
 static void update_idle_timer(struct server *server) {
@@ -316,29 +317,36 @@ static bool is_done(const struct server *server) {
     const struct service *service = &server->service;
 
     return service->draining && service->sched.waiting_clients == 0 &&
-           batches_in_flight(server->batches) == 0 &&
-           (service->unsent == 0 || server->drain_expired);
+           service->batches_in_flight == 0 && (service->unsent == 0 || server->drain_expired);
 }
 
 int server_run(struct server *server, struct error *error) {
     struct service *service = &server->service;
     uint64_t watchdog = notify_watchdog_interval();
+    const struct error *failure;
     int result = 0;
 
+    announce(server);
     if (watchdog)
         timer_set(server->watchdog_timer, watchdog, true);
     while (!is_done(server) && result == 0) {
         update_idle_timer(server);
         result = loop_turn(service->loop, TAILQ_EMPTY(&service->ready));
         session_pump_ready(service);
-        batches_feed(server->batches);
+        batches_feed(service);
         session_free_dropped(service);
+        reload_tend(server->reload);
         if (service->stop)
             start_draining(server, "asked to stop");
+        if (reload_failure(server->reload))
+            start_draining(server, "no engine is left");
     }
+    failure = reload_failure(server->reload);
     if (result < 0)
         return error_set(error, EX_SOFTWARE, "%s: %s", loop_name(service->loop), strerror(-result));
-    return 0;
+    if (failure)
+        *error = *failure;
+    return failure ? -1 : 0;
 }
 
 static void close_if_open(int fd) {
@@ -362,14 +370,16 @@ static void drop_all(struct server *server) {
         loop_turn(service->loop, false);
 }
 
-void server_destroy(struct server *server) {
+bool server_destroy(struct server *server) {
+    bool ended;
+
     if (!server)
-        return;
+        return true;
     if (server->service.loop)
         drop_all(server);
+    ended = reload_destroy(server->reload);
     loop_destroy(server->service.loop);
-    closer_destroy(server->service.closer, 1000);
-    batches_destroy(server->batches);
+    ended = closer_destroy(server->service.closer, 1000) && ended;
     user_free_all(&server->service.users, &server->service.sched);
     close_if_open(server->signals);
     close_if_open(server->pause_timer);
@@ -378,4 +388,5 @@ void server_destroy(struct server *server) {
     close_if_open(server->watchdog_timer);
     close_if_open(server->spare);
     free(server);
+    return ended;
 }

@@ -6,33 +6,25 @@
 #ifndef ESM1NV_SERVER_H
 #define ESM1NV_SERVER_H
 
-#include "daemon/engine.h"
 #include "daemon/error.h"
+#include "daemon/generation.h"
 #include "daemon/listener.h"
-#include "daemon/service.h"
+#include "daemon/options.h"
 
 struct server;
 
-struct server_options {
-    struct limits limits;
-    uint32_t batch_tokens; /* of the largest batch */
-    unsigned idle_exit;    /* seconds; 0: never */
-};
-
-/* SIGTERM and SIGINT must be blocked in all threads. The listener, model and engine stay the
- * caller's and must live longer. Returns 0, or -1 with *server NULL. */
-int server_create(struct server **server, struct listener *listener, const struct model *model,
-                  const struct engine_table *table, struct engine *engine,
-                  const struct server_options *options, struct error *error);
-
-/* "io_uring", or "epoll" and why. */
-const char *server_loop_name(const struct server *server);
+/* SIGTERM, SIGINT and SIGHUP must be blocked in all threads. The listener and the options stay the
+ * caller's and must live longer; the generation is the server's from now on. Returns 0, or -1 with
+ * *server NULL. */
+int server_create(struct server **server, struct listener *listener, struct generation *generation,
+                  const struct options *options, struct error *error);
 
 /* Serves until a signal, a client's stop or idleness ends it, then finishes what was taken. Returns
- * 0, or -1 when the loop itself fails. */
+ * 0, or -1 when the loop itself fails or no engine is left. */
 int server_run(struct server *server, struct error *error);
 
-/* Safe on NULL. */
-void server_destroy(struct server *server);
+/* Returns false when some of its threads are stuck: the process must then leave without waiting
+ * for them, and what they use stays. Safe on NULL. */
+bool server_destroy(struct server *server);
 
 #endif

@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What all sessions share: the model, the limits, the scheduler, the users, the counters. Owned by
- * the server; used by sessions, batches and status.
+ * What all sessions share: the model of those to come, the limits, the scheduler, the users, the
+ * counters. Owned by the server; used by sessions, batches, reload and status.
  */
 #ifndef ESM1NV_SERVICE_H
 #define ESM1NV_SERVICE_H
 
 #include "daemon/closer.h"
-#include "daemon/engine.h"
 #include "daemon/loop.h"
 #include "daemon/sched.h"
 #include "daemon/user.h"
@@ -15,6 +14,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <time.h>
+
+struct generation;
 
 struct limits {
     unsigned clients;
@@ -29,8 +30,8 @@ struct service_counters {
 };
 
 struct service {
-    const struct model *model;
-    const struct engine_info *engine;
+    struct generation *generation; /* what sessions are welcomed with now */
+    char note[512];                /* what people should know about it; empty when nothing */
     struct limits limits;
     struct loop *loop;
     struct closer *closer;
@@ -43,6 +44,7 @@ struct service {
     unsigned connections;         /* sockets open */
     unsigned clients;             /* welcomed sessions */
     unsigned unsent;              /* finished replies that a full socket holds up */
+    unsigned batches_in_flight;   /* of all engines */
     uint64_t pinned_bytes;
     bool draining; /* no new work is taken */
     bool stop;     /* a client asked for the end */

@@ -104,6 +104,8 @@ static void session_free(struct session *session) {
     ring_detach(&session->map);
     session->user->pinned_bytes -= session->pinned;
     service->pinned_bytes -= session->pinned;
+    if (session->generation)
+        session->generation->sessions--;
     user_put(session->user);
     free(session);
 }
@@ -163,7 +165,7 @@ static bool same_protocol(struct session *session, const struct message *message
 }
 
 static bool same_model(struct session *session, const struct message *message) {
-    const struct model *model = session->service->model;
+    const struct model *model = session->service->generation->model;
     const struct message_value *expected = &message->value[WIRE_EXPECT];
     char text[320];
 
@@ -176,6 +178,20 @@ static bool same_model(struct session *session, const struct message *message) {
     return false;
 }
 
+/* From now on it keeps the generation that is served now. */
+static void welcome(struct session *session) {
+    struct service *service = session->service;
+
+    session->generation = service->generation;
+    session->generation->sessions++;
+    session->sched.engine = &session->generation->sched;
+    session->state = SESSION_MESSAGES;
+    session->welcomed = true;
+    service->clients++;
+    service->total.clients++;
+    session->user->clients++;
+}
+
 static void on_hello(struct session *session, const struct message *message) {
     struct service *service = session->service;
     char buffer[WIRE_MESSAGE_MAX], program[65];
@@ -186,25 +202,26 @@ static void on_hello(struct session *session, const struct message *message) {
         session_refuse(session, WIRE_REFUSED_DRAINING, true, "the daemon is about to leave");
         return;
     }
+    if (service->generation->broken) {
+        session_refuse(session, WIRE_REFUSED_BUSY, true,
+                       "busy: an engine broke, another one is being opened");
+        return;
+    }
     if (!same_model(session, message) || !within_limits(session))
         return;
     session->pooling = (enum pooling)message->value[WIRE_POOLING].number;
     session->dtype = (enum dtype)message->value[WIRE_DTYPE].number;
-    session->one_shot_limit = reply_one_shot_limit(service, session->pooling, session->dtype);
-    session->state = SESSION_MESSAGES;
-    session->welcomed = true;
-    service->clients++;
-    service->total.clients++;
-    session->user->clients++;
+    welcome(session);
+    session->one_shot_limit = reply_one_shot_limit(session);
     message_copy_text(message, WIRE_PROGRAM, program, sizeof program);
     log_debug("client %d of user %u: welcomed (%s)", (int)session->pid,
               (unsigned)session->user->uid, program);
-    session_send(session, buffer, reply_welcome(buffer, service, session->one_shot_limit));
+    session_send(session, buffer, reply_welcome(buffer, session));
 }
 
 /* Sets what follows from the session's pooling and dtype. */
 void session_prepare(struct session *session, struct record *record) {
-    uint32_t hidden = session->service->model->config.hidden;
+    uint32_t hidden = session->generation->model->config.hidden;
 
     record->session = session;
     record->rows = session->pooling == POOLING_NONE ? record->span.residues : 1;
@@ -217,7 +234,7 @@ static struct record *take_message(struct session *session, const struct message
     const struct message_value *sequence = &message->value[WIRE_SEQUENCE];
     struct user *user = session->user;
     struct record *record;
-    int error = record_create(&record, session->service->model, message->value[WIRE_TAG].number,
+    int error = record_create(&record, session->generation->model, message->value[WIRE_TAG].number,
                               (const uint8_t *)sequence->bytes, sequence->length);
 
     if (error < 0) {

@@ -9,6 +9,7 @@
 #ifndef ESM1NV_SESSION_H
 #define ESM1NV_SESSION_H
 
+#include "daemon/generation.h"
 #include "daemon/record.h"
 #include "daemon/service.h"
 #include "ipc/message.h"
@@ -30,6 +31,7 @@ struct session {
     bool has_finished;             /* stands in service->finished */
 
     struct service *service;
+    struct generation *generation; /* it was welcomed with; NULL before */
     struct user *user;
     struct loop_watch *watch;
     int fd;

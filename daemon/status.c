@@ -3,6 +3,7 @@
  * Facts about the running daemon and the loaded model, as a message and as text.
  */
 #include "daemon/status.h"
+#include "daemon/session.h"
 #include "ipc/message.h"
 
 #include <inttypes.h>
@@ -21,6 +22,16 @@ static void put_counters(struct message_writer *writer, const struct service *se
     message_put_number(writer, WIRE_PINNED_BYTES, service->pinned_bytes);
 }
 
+/* Clients that keep an older generation. */
+static unsigned clients_before(const struct service *service) {
+    const struct session *session;
+    unsigned count = 0;
+
+    TAILQ_FOREACH(session, &service->sessions, link)
+    count += session->welcomed && session->generation != service->generation;
+    return count;
+}
+
 static time_t monotonic_seconds(void) {
     struct timespec now;
 
@@ -29,7 +40,8 @@ static time_t monotonic_seconds(void) {
 }
 
 long status_reply(char *buffer, const struct service *service) {
-    const struct model *model = service->model;
+    const struct engine_info *engine = service->generation->info;
+    const struct model *model = service->generation->model;
     struct message_writer writer;
 
     message_begin(&writer, buffer, WIRE_MESSAGE_MAX, WIRE_STATUS);
@@ -40,14 +52,17 @@ long status_reply(char *buffer, const struct service *service) {
     message_put_text(&writer, WIRE_MODEL, model->name);
     message_put_text(&writer, WIRE_DIGEST, model->digest);
     message_put_number(&writer, WIRE_SYNTHETIC, model->synthetic);
-    message_put_text(&writer, WIRE_BACKEND, service->engine->backend);
-    message_put_text(&writer, WIRE_PRECISION, service->engine->precision);
-    message_put_text(&writer, WIRE_INSTRUCTIONS, service->engine->instructions);
-    message_put_number(&writer, WIRE_THREADS, service->engine->threads);
+    message_put_text(&writer, WIRE_BACKEND, engine->backend);
+    message_put_text(&writer, WIRE_PRECISION, engine->precision);
+    message_put_text(&writer, WIRE_INSTRUCTIONS, engine->instructions);
+    message_put_number(&writer, WIRE_THREADS, engine->threads);
     message_put_number(&writer, WIRE_HIDDEN, model->config.hidden);
     message_put_number(&writer, WIRE_POSITIONS, model->config.positions);
     message_put_number(&writer, WIRE_PARAMETERS, model->parameters);
     put_counters(&writer, service);
+    message_put_number(&writer, WIRE_GENERATION, service->generation->number);
+    message_put_number(&writer, WIRE_CLIENTS_BEFORE, clients_before(service));
+    message_put_text(&writer, WIRE_NOTE, service->note);
     return message_end(&writer);
 }
 

@@ -5,6 +5,7 @@
 #ifndef ESM1NV_STATUS_H
 #define ESM1NV_STATUS_H
 
+#include "daemon/engine.h"
 #include "daemon/service.h"
 
 #include <stdio.h>

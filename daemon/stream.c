@@ -21,7 +21,7 @@
 
 /* The largest record must fit half of the ring, and so two of them the whole. */
 static bool ring_holds_largest(const struct session *session, uint32_t completion_size) {
-    const struct model_config *config = &session->service->model->config;
+    const struct model_config *config = &session->generation->model->config;
     size_t rows = session->pooling == POOLING_NONE ? config->positions : 1;
 
     return sizeof(struct ring_completion) + rows * config->hidden * dtype_size(session->dtype) <=
@@ -70,7 +70,8 @@ static int take_one(struct session *session) {
         return error;
     if (header.reserved != 0)
         return -EPROTO;
-    error = record_create(&session->held, session->service->model, header.tag, body, header.length);
+    error =
+        record_create(&session->held, session->generation->model, header.tag, body, header.length);
     if (error == 0)
         session_prepare(session, session->held);
     return error;

@@ -62,6 +62,9 @@ static const struct key_rule {
     [WIRE_BATCHES] = {VALUE_NUMBER, 0, UINT64_MAX},
     [WIRE_QUEUED_RESIDUES] = {VALUE_NUMBER, 0, UINT64_MAX},
     [WIRE_PINNED_BYTES] = {VALUE_NUMBER, 0, UINT64_MAX},
+    [WIRE_GENERATION] = {VALUE_NUMBER, 1, UINT32_MAX},
+    [WIRE_CLIENTS_BEFORE] = {VALUE_NUMBER, 0, UINT64_MAX},
+    [WIRE_NOTE] = {VALUE_TEXT, 0, TEXT_MAX},
 };
 
 #define KEY(name) (UINT64_C(1) << (name))
@@ -102,12 +105,18 @@ struct parsed {
 struct parser {
     struct message *message;
     bool in_map;
+    bool foreign; /* of another protocol version: what follows that is not looked at */
 };
 
 static int parse_number(uint64_t number, struct parsed *out) {
     out->type = PARSED_NUMBER;
     out->value.number = number;
     return 0;
+}
+
+static int parse_other(const struct parser *parser, struct parsed *out) {
+    out->type = PARSED_OTHER;
+    return parser->foreign ? 0 : -EBADMSG;
 }
 
 static int parse_view(int type, const char *bytes, size_t length, struct parsed *out) {
@@ -130,13 +139,12 @@ static struct parsed wire_callback_root(struct parser *parser) {
     }
 #define REJECT_VALUE(name, ctype)                                                                  \
     static int wire_callback##name(struct parser *parser, ctype value, struct parsed *out) {       \
-        (void)parser, (void)value, (void)out;                                                      \
-        return -EBADMSG;                                                                           \
+        (void)value;                                                                               \
+        return parse_other(parser, out);                                                           \
     }
 #define REJECT_SIMPLE(name)                                                                        \
     static int wire_callback##name(struct parser *parser, struct parsed *out) {                    \
-        (void)parser, (void)out;                                                                   \
-        return -EBADMSG;                                                                           \
+        return parse_other(parser, out);                                                           \
     }
 
 ACCEPT_UNSIGNED(_uint8, uint8_t)
@@ -155,8 +163,9 @@ REJECT_SIMPLE(_true)
 REJECT_SIMPLE(_false)
 
 static int wire_callback_map(struct parser *parser, unsigned count, struct parsed *out) {
-    if (parser->in_map || count > WIRE_KEYS)
-        return -EBADMSG;
+    (void)count;
+    if (parser->in_map)
+        return parse_other(parser, out);
     parser->in_map = true;
     out->type = PARSED_MAP;
     return 0;
@@ -165,7 +174,7 @@ static int wire_callback_map(struct parser *parser, unsigned count, struct parse
 static int wire_callback_array_item(struct parser *parser, struct parsed *array,
                                     struct parsed item) {
     (void)parser, (void)array, (void)item;
-    return -EBADMSG;
+    return 0;
 }
 
 static int wire_callback_str(struct parser *parser, const char *base, const char *bytes,
@@ -182,8 +191,8 @@ static int wire_callback_bin(struct parser *parser, const char *base, const char
 
 static int wire_callback_ext(struct parser *parser, const char *base, const char *bytes,
                              unsigned length, struct parsed *out) {
-    (void)parser, (void)base, (void)bytes, (void)length, (void)out;
-    return -EBADMSG;
+    (void)base, (void)bytes, (void)length;
+    return parse_other(parser, out);
 }
 
 static bool value_fits(const struct key_rule *rule, const struct parsed *parsed) {
@@ -205,6 +214,8 @@ static int wire_callback_map_item(struct parser *parser, struct parsed *map, str
                                   struct parsed value) {
     (void)map;
     struct message *message = parser->message;
+    if (parser->foreign)
+        return 0;
     if (key.type != PARSED_NUMBER || key.value.number >= WIRE_KEYS)
         return -EBADMSG;
     size_t index = (size_t)key.value.number;
@@ -212,6 +223,7 @@ static int wire_callback_map_item(struct parser *parser, struct parsed *map, str
         return -EBADMSG;
     message->present |= UINT64_C(1) << index;
     message->value[index] = value.value;
+    parser->foreign = index == WIRE_PROTOCOL_VERSION && value.value.number != WIRE_PROTOCOL;
     return 0;
 }
 
@@ -243,6 +255,10 @@ int message_decode(struct message *message, const void *data, size_t size) {
     message->kind = (enum wire_kind)message->value[WIRE_KIND].number;
     const struct kind_rule *rule = &kind_rules[message->kind];
     uint64_t keys = message->present & ~KEY(WIRE_KIND);
+    if (context.user.foreign) {
+        message->present = KEY(WIRE_KIND) | KEY(WIRE_PROTOCOL_VERSION);
+        return rule->required & KEY(WIRE_PROTOCOL_VERSION) ? 0 : -EBADMSG;
+    }
     if ((keys & rule->required) != rule->required || keys & ~(rule->required | rule->optional))
         return -EBADMSG;
     return 0;

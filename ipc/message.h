@@ -25,7 +25,9 @@ struct message {
 };
 
 /* Decodes one message. Every key must be known, of its type, within its limits, and appear once;
- * the keys its kind requires must be there and no others. Views live as long as data.
+ * the keys its kind requires must be there and no others. Views live as long as data. What follows
+ * the version of another protocol is not looked at: the caller, who must look at the version first,
+ * can then say what is wrong.
  * Returns 0, or -EBADMSG for anything else. */
 int message_decode(struct message *message, const void *data, size_t size);
 

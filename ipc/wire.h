@@ -19,6 +19,9 @@
  *   STOP                              ->                     instead of HELLO; own uid and root
  *                                     <-    STOPPING
  *
+ * In every protocol version a message begins with its KIND, followed by PROTOCOL where it has one,
+ * so that a daemon can refuse those of another version in words.
+ *
  * Results of a session come in the order of its submissions, those by message first. A peer that
  * breaks the rules (malformed, truncated, unknown, out of order) is dropped without a word.
  */
@@ -95,6 +98,9 @@ enum wire_key {
     WIRE_BATCHES,          /* uint: run since the start */
     WIRE_QUEUED_RESIDUES,  /* uint: waiting now */
     WIRE_PINNED_BYTES,     /* uint: rings mapped now */
+    WIRE_GENERATION,       /* uint: models loaded so far; new clients get the last */
+    WIRE_CLIENTS_BEFORE,   /* uint: connected now, to models loaded earlier */
+    WIRE_NOTE,             /* text: what to know about the engine or the last reload, or empty */
     WIRE_KEYS
 };
 

@@ -59,7 +59,8 @@ static int greet(struct connection *connection, const char *socket) {
     if (code < 0)
         return fail(connection, connection->session, code);
     code = greet_for_windows(connection, wanted);
-    if (code == ESM1NV_ERROR_CONNECT) /* it answered a moment ago */
+    /* It served us a moment ago: it has left, or reloaded its model between the two. */
+    if (code == ESM1NV_ERROR_CONNECT || code == ESM1NV_ERROR_REFUSED || code == ESM1NV_ERROR_MODEL)
         code = ESM1NV_ERROR_LOST;
     return code < 0 ? fail(connection, connection->windows, code) : 0;
 }

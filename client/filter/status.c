@@ -54,6 +54,8 @@ static void print_json_text(const char *text) {
 static void visit(void *context, const char *name, const char *text, uint64_t number) {
     struct listing *listing = context;
     if (!listing->json) {
+        if (text && !text[0])
+            return; /* nothing to say */
         printf("%-18s ", name);
         text ? (void)puts(text) : (void)printf("%" PRIu64 "\n", number);
         return;

@@ -78,7 +78,10 @@ static const struct fact {
     {WIRE_INSTRUCTIONS, true, "instructions"},
     {WIRE_THREADS, false, "threads"},
     {WIRE_LOOP, true, "loop"},
+    {WIRE_NOTE, true, "note"},
+    {WIRE_GENERATION, false, "generation"},
     {WIRE_CLIENTS, false, "clients"},
+    {WIRE_CLIENTS_BEFORE, false, "clients_before"},
     {WIRE_CLIENTS_TOTAL, false, "clients_total"},
     {WIRE_RECORDS, false, "records"},
     {WIRE_RECORDS_FAILED, false, "records_failed"},
@@ -91,7 +94,7 @@ static const struct fact {
 int esm1nv_status(const char *socket,
                   void (*visit)(void *context, const char *name, const char *text, uint64_t number),
                   void *context, char text[QUERY_TEXT_MAX]) {
-    char value[WIRE_DIGEST_CHARS * 2];
+    char value[512];
     struct query *query = query_create();
 
     if (!query) {

@@ -4,6 +4,7 @@
 # is gone, with all its files, when the test ends.
 import contextlib
 import os
+import select
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ import traceback
 from wire import Client, STATUS_QUERY
 
 cases = []
+scale = float(os.environ.get("ESM1NV_TEST_SCALE", "1"))  # of the slow work
 
 
 def case(function):
@@ -103,10 +105,16 @@ class Daemon:
                 if self.process.poll() is not None or time.monotonic() > until:
                     raise AssertionError(f"no {wanted}; told {self.told}, log: {self.text()}")
 
+    def take_notices(self):
+        """Those that are there: a queue that is full would hold the daemon up."""
+        while select.select([self.notify], [], [], 0)[0]:
+            self.told += self.notify.recv(65536).decode().split("\n")
+
     def client(self):
         return Client(self.path)
 
     def status(self):
+        self.take_notices()
         with self.client() as client:
             client.send(STATUS_QUERY, protocol=1)
             return client.receive()
@@ -121,6 +129,35 @@ class Daemon:
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    def threads(self):
+        """All but those that close descriptors, which come and go."""
+        folder, count = f"/proc/{self.process.pid}/task", 0
+        for thread in os.listdir(folder):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                with open(f"{folder}/{thread}/comm") as name:
+                    count += name.read() != "esm1nvd-close\n"
+        return count
+
+    def wait_held(self, threads, descriptors):
+        """Until it has so many of them."""
+        until = time.monotonic() + 20
+        while (held := (self.threads(), self.descriptors())) != (threads, descriptors):
+            check(time.monotonic() < until, f"{held}, not {(threads, descriptors)}")
+            time.sleep(0.01)
+
+    def held(self):
+        """Threads and descriptors, once nothing is under way."""
+        seen = []
+        while len(seen) < 10 or len(set(seen[-10:])) > 1:
+            seen.append((self.threads(), self.descriptors()))
+            time.sleep(0.01)
+        return seen[-1]
+
+    def anonymous_memory(self):
+        """KiB"""
+        with open(f"/proc/{self.process.pid}/status") as status:
+            return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
 
     def rings(self):
         with open(f"/proc/{self.process.pid}/maps") as maps:

@@ -22,6 +22,8 @@ struct item {
 
 struct world {
     struct sched sched;
+    struct sched_engine engines[2]; /* client c is of engine c % engine_count */
+    unsigned engine_count;
     struct sched_user users[USERS_MAX];
     struct sched_client clients[CLIENTS_MAX];
     unsigned user_of[CLIENTS_MAX], user_count, client_count;
@@ -36,14 +38,21 @@ static unsigned random_below(unsigned bound) {
     return (unsigned)((random_state >> 33) % bound);
 }
 
-static void world_init(struct world *world, unsigned users, unsigned clients) {
-    *world = (struct world){.user_count = users, .client_count = clients};
-    sched_init(&world->sched, POSITIONS, BUDGET);
+static void client_init(struct world *world, unsigned client) {
+    sched_client_init(&world->clients[client], &world->users[world->user_of[client]]);
+    world->clients[client].engine = &world->engines[client % world->engine_count];
+}
+
+static void world_init(struct world *world, unsigned users, unsigned clients, unsigned engines) {
+    *world = (struct world){.user_count = users, .client_count = clients, .engine_count = engines};
+    sched_init(&world->sched);
+    for (unsigned i = 0; i < 2; i++)
+        sched_engine_init(&world->engines[i], POSITIONS, BUDGET);
     for (unsigned i = 0; i < users; i++)
         sched_user_init(&world->users[i]);
     for (unsigned i = 0; i < clients; i++) {
         world->user_of[i] = i < users ? i : random_below(users);
-        sched_client_init(&world->clients[i], &world->users[world->user_of[i]]);
+        client_init(world, i);
     }
 }
 
@@ -60,7 +69,8 @@ static void admit(struct world *world, unsigned client, uint32_t residues) {
 /* Takes one batch, checks its limits and the order of each client; counts who got what. */
 static unsigned run_batch(struct world *world, uint64_t seen[CLIENTS_MAX]) {
     struct sched_record *records[CAPACITY];
-    uint32_t budget = sched_budget(&world->sched), tokens = 0;
+    struct sched_engine *engine = sched_turn(&world->sched);
+    uint32_t budget = engine ? sched_budget(&world->sched, engine) : 0, tokens = 0;
     unsigned waiting = world->sched.waiting_clients;
     unsigned count = sched_next_batch(&world->sched, records, CAPACITY);
 
@@ -71,6 +81,8 @@ static unsigned run_batch(struct world *world, uint64_t seen[CLIENTS_MAX]) {
         tokens += item->record.tokens;
         CHECK(item->number == world->taken[item->client], "client %u: record %u out of order",
               item->client, item->number);
+        CHECK(world->clients[item->client].engine == engine, "client %u: on another's engine",
+              item->client);
         world->taken[item->client]++;
         world->client_residues[item->client] += item->record.residues;
         world->user_residues[world->user_of[item->client]] += item->record.residues;
@@ -127,11 +139,11 @@ static double spread(const uint64_t *values, const unsigned *group, unsigned wan
     return most ? (double)(most - least) / (double)most : 0;
 }
 
-static void test_shares(unsigned users, unsigned clients) {
+static void test_shares(unsigned users, unsigned clients, unsigned engines) {
     struct world *world = malloc(sizeof *world);
 
-    world_init(world, users, clients);
-    for (unsigned batch = 0; batch < 1500; batch++) {
+    world_init(world, users, clients, engines);
+    for (unsigned batch = 0; batch < 1500 * engines; batch++) {
         refill(world);
         run_batch(world, NULL);
     }
@@ -149,7 +161,7 @@ static void test_newcomer(unsigned users, unsigned clients) {
     struct world *world = malloc(sizeof *world);
     uint64_t seen[CLIENTS_MAX] = {0};
 
-    world_init(world, users, clients);
+    world_init(world, users, clients, 1);
     for (unsigned batch = 0; batch < 40; batch++) {
         for (unsigned i = 0; i + 1 < clients; i++)
             while (world->admitted[i] - world->taken[i] < 50)
@@ -168,7 +180,7 @@ static void test_newcomer(unsigned users, unsigned clients) {
 static void test_no_gain_by_pausing(void) {
     struct world *world = malloc(sizeof *world);
 
-    world_init(world, 2, 2);
+    world_init(world, 2, 2, 1);
     for (unsigned batch = 0; batch < 2000; batch++) {
         while (world->admitted[0] - world->taken[0] < 50)
             admit(world, 0, 512);
@@ -187,7 +199,7 @@ static void test_small_beside_bulk(void) {
     struct world *world = malloc(sizeof *world);
     uint64_t seen[CLIENTS_MAX] = {0};
 
-    world_init(world, 1, 20);
+    world_init(world, 1, 20, 1);
     for (unsigned i = 0; i < 1000; i++)
         admit(world, 0, 512);
     run_batch(world, NULL);
@@ -202,34 +214,36 @@ static void test_small_beside_bulk(void) {
 
 static void test_budget(void) {
     struct world *world = malloc(sizeof *world);
+    struct sched_engine *engine = &world->engines[0];
 
-    world_init(world, 1, 2);
-    CHECK(sched_budget(&world->sched) == BUDGET, "without a rate");
-    sched_observe(&world->sched, 2000, 0.1); /* 20,000 tokens a second */
+    world_init(world, 1, 2, 1);
+    CHECK(sched_budget(&world->sched, engine) == BUDGET, "without a rate");
+    sched_observe(engine, 2000, 0.1); /* 20,000 tokens a second */
     admit(world, 0, 10);
-    CHECK(sched_budget(&world->sched) == BUDGET, "one client: no reason for small batches");
+    CHECK(sched_budget(&world->sched, engine) == BUDGET, "one client: no reason for small batches");
     admit(world, 1, 10);
-    CHECK(sched_budget(&world->sched) == 1000, "50 ms are 1000 tokens, not %u",
-          sched_budget(&world->sched));
+    CHECK(sched_budget(&world->sched, engine) == 1000, "50 ms are 1000 tokens, not %u",
+          sched_budget(&world->sched, engine));
     for (unsigned i = 0; i < 50; i++)
-        sched_observe(&world->sched, 100, 0.1);
-    CHECK(sched_budget(&world->sched) == POSITIONS, "a record must fit: %u",
-          sched_budget(&world->sched));
+        sched_observe(engine, 100, 0.1);
+    CHECK(sched_budget(&world->sched, engine) == POSITIONS, "a record must fit: %u",
+          sched_budget(&world->sched, engine));
     for (unsigned i = 0; i < 50; i++)
-        sched_observe(&world->sched, 2000, 0.001);
-    CHECK(sched_budget(&world->sched) == BUDGET, "fast engine: %u", sched_budget(&world->sched));
-    sched_observe(&world->sched, 2000, 0);
-    CHECK(sched_budget(&world->sched) == BUDGET, "a clock that stands still");
+        sched_observe(engine, 2000, 0.001);
+    CHECK(sched_budget(&world->sched, engine) == BUDGET, "fast engine: %u",
+          sched_budget(&world->sched, engine));
+    sched_observe(engine, 2000, 0);
+    CHECK(sched_budget(&world->sched, engine) == BUDGET, "a clock that stands still");
     world_finish(world);
     free(world);
 }
 
 /* Clients come, go and pause at random; nothing is lost and nobody starves. */
-static void test_random(void) {
+static void test_random(unsigned engines) {
     struct world *world = malloc(sizeof *world);
     unsigned since[CLIENTS_MAX] = {0};
 
-    world_init(world, 5, 40);
+    world_init(world, 5, 40, engines);
     for (unsigned step = 0; step < 20000; step++) {
         unsigned client = random_below(40);
         uint64_t seen[CLIENTS_MAX] = {0};
@@ -247,7 +261,7 @@ static void test_random(void) {
                 free(record);
                 record = next;
             }
-            sched_client_init(&world->clients[client], &world->users[world->user_of[client]]);
+            client_init(world, client);
         }
         run_batch(world, seen);
         for (unsigned i = 0; i < 40; i++) {
@@ -266,8 +280,12 @@ int main(void) {
     test_case("shares differ by less than 5 % by user, then by client");
     for (unsigned users = 1; users <= USERS_MAX; users++)
         for (unsigned clients = users; clients <= CLIENTS_MAX; clients = clients * 3 + 1)
-            test_shares(users, clients);
-    test_shares(8, 64);
+            test_shares(users, clients, 1);
+    test_shares(8, 64, 1);
+    test_case("and so they do when clients are of two engines, of which a batch has one");
+    for (unsigned users = 1; users <= USERS_MAX; users++)
+        test_shares(users, 3 * users, 2);
+    test_shares(8, 64, 2);
     test_case("a newcomer is in the next batch");
     for (unsigned users = 1; users <= USERS_MAX; users++)
         for (unsigned clients = users + 1; clients <= CLIENTS_MAX; clients += 11)
@@ -279,6 +297,7 @@ int main(void) {
     test_case("the budget follows the engine's rate when several wait");
     test_budget();
     test_case("books balance under random use");
-    test_random();
+    test_random(1);
+    test_random(2);
     return test_done();
 }

@@ -31,8 +31,8 @@ def read(*path):
 # --- messages -----------------------------------------------------------------------------------
 
 def status_keys():
-    texts = {26: "0.1.0", 29: "io_uring", 30: "avx512bf16"}
-    return {key: texts.get(key, key * 1000) for key in range(26, 41)}
+    texts = {26: "0.1.0", 29: "io_uring", 30: "avx512bf16", 43: "no GPU was found"}
+    return {key: texts.get(key, key * 1000) for key in range(26, 44)}
 
 
 MODEL_KEYS = {6: DIGEST, 7: "f32", 8: "cpu", 9: "esm1nv.nemo", 10: 0, 11: 768, 12: 512}
@@ -46,6 +46,7 @@ MESSAGES = {
     "result-failed": {0: 5, 16: 8, 18: 3, 19: 0, 20: b""},
     "ring": {0: 6, 24: 65536, 25: 1 << 20},
     "status-query": {0: 7, 1: 1},
+    "later": {0: 1, 1: 2, 99: [None, {2: 1.5}], "name": b"x"},
     "status": {0: 8, **MODEL_KEYS, **status_keys()},
     "stop": {0: 9, 1: 1},
     "stopping": {0: 10},

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * An engine that fails as it is told, in place of the null backend of esm1nvd-faulty: the first
+ * residue of a sequence says how. W: its whole batch fails. X: its rows are not finite. B: the
+ * engine breaks, and every batch from this one on fails. Z: its batch takes 0.3 s. Everything else
+ * is done by the null engine, whose rows are known. With $ESM1NV_NO_CPU set, the CPU backend cannot
+ * be opened.
+ */
+#include "daemon/engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DEPTH 2
+#define SLOW_NANOSECONDS 300000000
+
+/* As the published tokenizer has them. */
+enum { TOKEN_W = 24, TOKEN_X = 25, TOKEN_B = 26, TOKEN_Z = 27 };
+
+int __real_engine_open(const struct engine_table **table, struct engine **engine,
+                       const char *backend, const struct model *model,
+                       const struct engine_options *options, char note[256], struct error *error);
+int __wrap_engine_open(const struct engine_table **table, struct engine **engine,
+                       const char *backend, const struct model *model,
+                       const struct engine_options *options, char note[256], struct error *error);
+
+struct engine {
+    struct engine *null;
+    struct engine_info info;
+    int timer;
+    bool broken;
+    struct engine_batch *done[DEPTH];
+    int64_t ready[DEPTH]; /* nanoseconds */
+    unsigned count;
+};
+
+static int64_t now(void) {
+    struct timespec time;
+
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
+}
+
+/* The completion descriptor is a timer that rings when the first batch is ready. */
+static void set_timer(struct engine *engine) {
+    struct itimerspec setting = {0};
+
+    if (engine->count > 0)
+        setting.it_value = (struct timespec){.tv_sec = engine->ready[0] / 1000000000,
+                                             .tv_nsec = engine->ready[0] % 1000000000};
+    timerfd_settime(engine->timer, TFD_TIMER_ABSTIME, &setting, NULL);
+}
+
+static int faulty_probe(struct error *error) {
+    (void)error;
+    return 0;
+}
+
+static void faulty_close(struct engine *engine) {
+    if (!engine)
+        return;
+    null_engine_table.close(engine->null);
+    close(engine->timer);
+    free(engine);
+}
+
+static int faulty_open(struct engine **result, const struct model *model,
+                       const struct engine_options *options, struct error *error) {
+    struct engine *engine = calloc(1, sizeof *engine);
+
+    *result = NULL;
+    if (!engine)
+        return error_set(error, EX_SOFTWARE, "out of memory");
+    engine->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    if (null_engine_table.open(&engine->null, model, options, error) < 0) {
+        faulty_close(engine);
+        return -1;
+    }
+    engine->info = *null_engine_table.info(engine->null);
+    engine->info.backend = "faulty";
+    *result = engine;
+    return 0;
+}
+
+static const struct engine_info *faulty_info(const struct engine *engine) {
+    return &engine->info;
+}
+
+static void fail(struct engine_batch *batch, const char *why) {
+    snprintf(batch->failure, sizeof batch->failure, "%s", why);
+    for (uint32_t i = 0; i < batch->count; i++)
+        batch->items[i].status = RECORD_ENGINE;
+}
+
+static void faulty_submit(struct engine *engine, struct engine_batch *batch) {
+    int64_t ready = now();
+    bool fails = false;
+
+    null_engine_table.submit(engine->null, batch);
+    null_engine_table.reap(engine->null);
+    for (uint32_t i = 0; i < batch->count; i++) {
+        struct engine_item *item = &batch->items[i];
+        unsigned told = batch->ids[item->first_token + item->first_residue];
+
+        if (told == TOKEN_X)
+            item->status = RECORD_NONFINITE;
+        if (told == TOKEN_Z)
+            ready += SLOW_NANOSECONDS;
+        fails = fails || told == TOKEN_W;
+        engine->broken = engine->broken || told == TOKEN_B;
+    }
+    if (fails || engine->broken)
+        fail(batch, engine->broken ? "it is broken" : "told to fail");
+    engine->ready[engine->count] = ready;
+    engine->done[engine->count++] = batch;
+    set_timer(engine);
+}
+
+static int faulty_completion_fd(const struct engine *engine) {
+    return engine->timer;
+}
+
+static struct engine_batch *faulty_reap(struct engine *engine) {
+    struct engine_batch *first = engine->done[0];
+
+    if (engine->count == 0 || engine->ready[0] > now())
+        return NULL;
+    engine->done[0] = engine->done[1];
+    engine->ready[0] = engine->ready[1];
+    engine->count--;
+    set_timer(engine);
+    return first;
+}
+
+static const char *faulty_broken(const struct engine *engine) {
+    return engine->broken ? "told to break" : NULL;
+}
+
+static const struct engine_table faulty_engine_table = {
+    .abi = ENGINE_ABI,
+    .name = "faulty",
+    .probe = faulty_probe,
+    .open = faulty_open,
+    .info = faulty_info,
+    .submit = faulty_submit,
+    .completion_fd = faulty_completion_fd,
+    .reap = faulty_reap,
+    .broken = faulty_broken,
+    .close = faulty_close,
+};
+
+int __wrap_engine_open(const struct engine_table **table, struct engine **engine,
+                       const char *backend, const struct model *model,
+                       const struct engine_options *options, char note[256], struct error *error) {
+    if (strcmp(backend, "cpu") == 0 && getenv("ESM1NV_NO_CPU"))
+        return error_set(error, EX_CONFIG, "there is no CPU");
+    if (strcmp(backend, "null") != 0)
+        return __real_engine_open(table, engine, backend, model, options, note, error);
+    *table = &faulty_engine_table;
+    note[0] = '\0';
+    return faulty_open(engine, model, options, error);
+}

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Engines that fail: batches, single records, slowness, and an engine that breaks for good and is
+# replaced by the CPU's. The daemon is esm1nvd-faulty; faulty_engine.c says what sequences tell it.
+# Usage: test_engine.py ESM1NVD-FAULTY ESM1NV TINY1.nemo
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy
+
+from harness import Daemon, case, check, clean_environment, equal, run_cases
+from wire import *
+
+PROGRAM, FILTER, TINY1 = sys.argv[1:4]
+OK, NONFINITE, _, _, ENGINE = range(5)
+FAIL, NOT_FINITE, BREAK, SLOW = b"W", b"X", b"B", b"Z"
+GOOD = [b"MKTAY"[:1 + i % 5] * (1 + i) for i in range(20)]
+
+
+def start(*options, model=TINY1, **environment):
+    return Daemon(PROGRAM, "--model", model, "--backend", "null", *options,
+                  environment=environment)
+
+
+def ask(client, residues, tag=1):
+    """The status of one record, by message."""
+    client.submit(tag, residues)
+    answer = client.receive()
+    equal((answer["kind"], answer["tag"]), (RESULT, tag))
+    check((answer["rows"], bool(answer["data"])) == ((1, True) if answer["status"] == OK
+                                                     else (0, False)))
+    return answer["status"]
+
+
+def check_good(client, results, sequences=GOOD):
+    """Rows as the null engine fills them: the last columns hold the number of residues."""
+    equal([result[1] for result in results], [OK] * len(sequences))
+    for (_, _, rows, data), residues in zip(results, sequences):
+        values = numpy.frombuffer(data, "<f4").reshape(rows, client.info["hidden"])
+        check((values[:, 2:] == len(residues)).all())
+
+
+def streaming(daemon):
+    client = daemon.client()
+    equal(client.hello()["backend"], "faulty")
+    client.attach()
+    return client
+
+
+@case
+def rows_that_are_not_finite_fail_alone():
+    with start() as daemon, streaming(daemon) as client, streaming(daemon) as other:
+        mixed = [part for good in GOOD for part in (good, NOT_FINITE + good)]
+        results = client.stream(mixed)
+        equal([tag for tag, *_ in results], list(range(len(mixed))))
+        check_good(client, results[::2])
+        equal([result[1:3] for result in results[1::2]], [(NONFINITE, 0)] * len(GOOD))
+        check_good(other, other.stream(GOOD))
+        status = daemon.status()
+        equal((status["records"], status["records_failed"]), (2 * len(GOOD), len(GOOD)))
+
+
+@case
+def a_batch_that_fails_fails_its_records_only():
+    with start() as daemon, streaming(daemon) as client, daemon.client() as other:
+        other.hello()
+        for _ in range(5):
+            equal(ask(other, b"MKT"), OK)
+            equal(ask(other, FAIL), ENGINE)
+            check_good(client, client.stream(GOOD))
+        check("failed on a batch of 1 records: told to fail" in daemon.text(), daemon.text())
+        results = client.stream([b"M" * 400] * 30 + [FAIL] + [b"M" * 400] * 30)
+        equal([tag for tag, *_ in results], list(range(61)))
+        failed = [tag for tag, status, *_ in results if status == ENGINE]
+        check(30 in failed and len(failed) <= 6, failed)  # a batch has 2048 tokens
+        equal(failed, list(range(failed[0], failed[-1] + 1)))
+        check_good(client, [result for result in results if result[1] == OK],
+                   [b"M" * 400] * (61 - len(failed)))
+        status = daemon.status()
+        equal((status["records_failed"], status["backend"]), (5 + len(failed), "faulty"))
+        equal((status["generation"], status["note"]), (1, ""))
+
+
+@case
+def a_slow_batch_holds_up_neither_the_loop_nor_what_was_taken():
+    with start() as daemon, daemon.client() as client, daemon.client() as gone:
+        client.hello()
+        gone.hello()
+        for residues in (SLOW, SLOW, SLOW):
+            gone.submit(1, residues)
+        gone.close()  # its records are in batches
+        client.submit(1, SLOW)
+        client.submit(2, b"MKT")
+        began = time.monotonic()
+        daemon.status()
+        check(time.monotonic() - began < 0.2, "the loop waits for the engine")
+        daemon.process.send_signal(signal.SIGTERM)
+        for tag in (1, 2):
+            answer = client.receive()
+            equal((answer["tag"], answer["status"]), (tag, OK))
+        equal(daemon.end(), 0)
+        check(0.25 < time.monotonic() - began < 10)
+
+
+def welcomed_again(daemon):
+    """The WELCOME of a client that comes while another engine is being opened."""
+    for _ in range(1000):
+        with daemon.client() as client:
+            answer = client.hello()
+            if answer["kind"] == WELCOME:
+                return answer
+            equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, BUSY, 1))
+            check("engine" in answer["text"], answer)
+        time.sleep(0.01)
+    raise AssertionError("never welcomed")
+
+
+@case
+def an_engine_that_breaks_is_replaced_by_the_cpu():
+    with start("--precision", "f16") as daemon:
+        with streaming(daemon) as ring, daemon.client() as messages, daemon.client() as late:
+            digest = messages.hello()["digest"]
+            check_good(ring, ring.stream(GOOD))
+            for tag, residues in enumerate(GOOD + [BREAK] + GOOD):
+                check(ring.ring.put(tag, residues))
+            messages.submit(1, SLOW)
+            ring.ring.publish()
+            ring.send_raw(BELL)
+            while True:  # bells, and the slow record's answer when it came before
+                try:
+                    ring.receive_raw()
+                except (Closed, ConnectionResetError):
+                    break
+            equal([result for result in ring.ring.take() if result[1] != OK], [])
+            check(messages.ended() or messages.ended())
+            answer = welcomed_again(daemon)
+            equal((answer["backend"], answer["precision"], answer["digest"]),
+                  ("cpu", "f32", digest))
+            equal(late.hello()["backend"], "cpu")
+            for residues in (BREAK, FAIL, SLOW, NOT_FINITE, b"MKT"):
+                equal(ask(late, residues), OK)
+        status = daemon.status()
+        equal((status["backend"], status["generation"], status["note"]),
+              ("cpu", 2, "the faulty engine broke: told to break"))
+        check("engine broke" in daemon.text(), daemon.text())
+        daemon.take_notices()
+        check(any(line.startswith("STATUS=Serving tiny1.nemo (cpu") and "broke" in line
+                  for line in daemon.told), daemon.told)
+        daemon.process.send_signal(signal.SIGHUP)
+        status = daemon.wait_status(lambda status: status["generation"] == 3)
+        equal((status["backend"], status["note"]), ("faulty", ""))
+
+
+@case
+def a_filter_stops_rather_than_mix_two_backends():
+    with start() as daemon:
+        done = subprocess.run(
+            [FILTER, "--socket", daemon.path, "-i", "lines"], capture_output=True, text=True,
+            input="MKT\n" * 50 + "BMKT\n" + "MKT\n" * 50, env=clean_environment(), timeout=60)
+        equal(done.returncode, 75)
+        check("cpu f32" in done.stderr and "faulty f32" in done.stderr, done.stderr)
+        check("error" not in done.stderr and done.stdout.count("\n") <= 100)
+        again = subprocess.run([FILTER, "--socket", daemon.path, "--status"], capture_output=True,
+                               text=True, env=clean_environment(), timeout=60)
+        check("the faulty engine broke: told to break" in again.stdout, again.stdout)
+
+
+@case
+def without_another_engine_the_daemon_leaves():
+    with start(ESM1NV_NO_CPU="1") as daemon, daemon.client() as client:
+        client.hello()
+        client.submit(1, BREAK)
+        check(client.ended())
+        equal(daemon.end(), 70)
+        last = daemon.text().splitlines()[-1]
+        check("told to break" in last and "there is no CPU" in last, last)
+        check(not os.path.exists(daemon.path))
+
+
+@case
+def an_old_engine_that_breaks_ends_its_own_sessions():
+    with start() as daemon, daemon.client() as old, daemon.client() as new:
+        old.hello()
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_status(lambda status: status["generation"] == 2)
+        new.hello()
+        old.submit(1, BREAK)
+        check(old.ended())
+        equal(ask(new, b"MKT"), OK)
+        status = daemon.status()
+        equal((status["backend"], status["generation"], status["clients"]), ("faulty", 2, 1))
+
+
+@case
+def one_engine_computes_at_a_time():
+    with start() as daemon, daemon.client() as old, daemon.client() as new:
+        old.hello()
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_status(lambda status: status["generation"] == 2)
+        new.hello()
+        began = time.monotonic()
+        for client in (old, new):
+            client.submit(1, SLOW)
+        for client in (old, new):
+            equal(client.receive()["status"], OK)
+        took = time.monotonic() - began
+        check(took >= 0.6, f"both batches took {took} s, of 0.3 s each")
+
+
+@case
+def what_is_being_loaded_takes_over_from_an_engine_that_breaks():
+    with start(model="synthetic:1") as daemon, daemon.client() as client:
+        client.hello()
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_told("RELOADING=1")
+        client.submit(1, BREAK)
+        check(client.ended())
+        equal(welcomed_again(daemon)["backend"], "faulty")
+        status = daemon.status()
+        equal((status["backend"], status["generation"], status["note"]), ("faulty", 2, ""))
+
+
+@case
+def leaving_does_not_wait_for_another_engine():
+    with start(model="synthetic:1") as daemon, daemon.client() as client:
+        client.hello()
+        client.submit(1, BREAK)
+        check(client.ended())
+        began = time.monotonic()
+        equal(daemon.terminate(), 0)
+        check(time.monotonic() - began < 4)
+
+
+run_cases()

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Leaving although a client has seen to it that closing what it passed never ends. The kernel keeps
+# such a process, as a zombie, until the file system answers or goes away, and nothing can be done
+# about that; but its clients, its place and its memory are given up, and the next daemon serves.
+# Usage: test_leaving.py ESM1NVD MODEL.nemo
+import contextlib
+import os
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "hostile"))
+import fuse_file
+from harness import Daemon, Skip, case, check, equal, run_cases
+from wire import *
+
+PROGRAM, MODEL_FILE = sys.argv[1:3]
+
+
+def start(**more):
+    return Daemon(PROGRAM, "--model", MODEL_FILE, "--threads", "1", **more)
+
+
+def wait_until(predicate, what):
+    until = time.monotonic() + 20
+    while not predicate():
+        check(time.monotonic() < until, what)
+        time.sleep(0.01)
+
+
+def threads_memory(process):
+    """KiB that the threads which are left share."""
+    for thread in os.listdir(f"/proc/{process.pid}/task"):
+        with open(f"/proc/{process.pid}/task/{thread}/status") as status:
+            for line in status:
+                if line.startswith("RssAnon"):
+                    return int(line.split()[1])
+    return 0
+
+
+def embeds(client):
+    client.hello()
+    client.submit(1, b"MKT")
+    answer = client.receive()
+    equal((answer["tag"], answer["status"]), (1, 0))
+    return answer["data"]
+
+
+def start_attacker(daemon, path):
+    """A process of its own: with the file open, starting a program would block too."""
+    child = os.fork()
+    if child == 0:
+        try:
+            kept = os.open(path, os.O_RDWR)
+            with daemon.client() as client:
+                client.hello()
+                client.send(RING, [kept] * 50, submission_size=65536, completion_size=65536)
+                client.ended()
+        finally:
+            os._exit(0)  # which takes until the file system is gone
+    return child
+
+
+def leave_blocked(daemon):
+    memory = daemon.anonymous_memory()
+    with daemon.client() as bystander:
+        rows = embeds(bystander)
+        began = time.monotonic()
+        daemon.process.send_signal(signal.SIGTERM)
+        check(bystander.ended())
+        wait_until(lambda: not os.path.exists(daemon.path), "the socket stays")
+        check(time.monotonic() - began < 5)
+    with start(path=daemon.path) as following, following.client() as client:
+        equal(embeds(client), rows)
+    wait_until(lambda: daemon.process.poll() is not None or
+               threads_memory(daemon.process) < memory / 2, "the model stays in memory")
+    check(daemon.process.poll() is None, "nothing blocked")
+
+
+@case
+def closing_that_never_ends_does_not_keep_the_place():
+    with start() as daemon, contextlib.ExitStack() as stack:
+        try:
+            path = stack.enter_context(fuse_file.mounted())
+        except OSError as error:
+            raise Skip(f"no FUSE file system can be mounted here: {error}")
+        before = daemon.descriptors()
+        attacker = start_attacker(daemon, path)
+        try:
+            wait_until(lambda: daemon.descriptors() >= before + 30, "closing does not block")
+            leave_blocked(daemon)
+        finally:
+            stack.close()
+            os.waitpid(attacker, 0)
+        equal(daemon.end(), 0)
+
+
+run_cases()

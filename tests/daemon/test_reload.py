@@ -1,0 +1,345 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# SIGHUP: the model file is loaded again beside the old one. Who gets which model is told by WELCOME's
+# digest and shown by the bytes of rows, held against daemons that only ever had one model.
+# Usage: test_reload.py ESM1NVD TINY1.nemo TINY2.nemo
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
+import nemo_file
+from harness import (Daemon, Skip, case, check, equal, run_cases, scale, temporary_directory)
+from wire import *
+
+PROGRAM, TINY1, TINY2 = sys.argv[1:4]
+RECORDS = [bytes(b"LASGVERTDIPKNFQYHMCWXBZUO"[(i * i + n) % 25] for i in range(1 + n * 17 % 300))
+           for n in range(40)]
+OTHER_UID = 61011
+RELOADS = max(4, round(10 * scale))
+
+
+class Reloading(Daemon):
+    """A daemon on a file of its own, which put() replaces."""
+
+    def __init__(self, *options, model=TINY1, backend="cpu", **more):
+        self.folder = contextlib.ExitStack()
+        self.file = os.path.join(self.folder.enter_context(temporary_directory()), "model.nemo")
+        self.put(model)
+        super().__init__(PROGRAM, "--model", self.file, "--backend", backend, *options, **more)
+
+    def put(self, model):
+        shutil.copy(model, self.file + ".new")
+        os.replace(self.file + ".new", self.file)
+
+    def hang_up(self):
+        self.process.send_signal(signal.SIGHUP)
+
+    def reload(self, model=None):
+        """The status when that is done."""
+        if model:
+            self.put(model)
+        before = self.status()["generation"]
+        self.hang_up()
+        return self.wait_status(lambda status: status["generation"] > before)
+
+    def notices(self, last):
+        """What the service manager was told up to `last`."""
+        self.told.clear()
+        self.wait_told(last)
+        return [line for line in self.told if not line.startswith("WATCHDOG")]
+
+    def clean_up(self):
+        super().clean_up()
+        self.folder.close()
+
+
+def embed(client, records=RECORDS):
+    """Rows through the ring, and of the first records by message before it is attached."""
+    results = []
+    if not client.ring:
+        for tag, record in enumerate(records[:3]):
+            client.submit(tag, record)
+            answer = client.receive()
+            results.append((answer["status"], answer["data"]))
+        client.attach()
+        records = records[3:]
+    return results + [(status, data) for _, status, _, data in client.stream(records)]
+
+
+def truth(model):
+    with Reloading(model=model) as daemon, daemon.client() as client:
+        return client.hello()["digest"], embed(client)
+
+
+DIGEST1, ROWS1 = truth(TINY1)
+DIGEST2, ROWS2 = truth(TINY2)
+
+
+@case
+def the_two_models_differ():
+    check(DIGEST1 != DIGEST2 and not set(ROWS1) & set(ROWS2))
+
+
+@case
+def sessions_keep_the_model_they_were_welcomed_with():
+    with Reloading() as daemon, daemon.client() as old, daemon.client() as waiting:
+        equal(old.hello()["digest"], DIGEST1)
+        equal(embed(old), ROWS1)
+        status = daemon.reload(TINY2)
+        equal((status["generation"], status["digest"], status["clients"],
+               status["clients_before"]), (2, DIGEST2, 1, 1))
+        with daemon.client() as new:
+            equal(new.hello()["digest"], DIGEST2)
+            equal(waiting.hello()["digest"], DIGEST2)  # was connected, not welcomed
+            for _ in range(3):
+                equal(embed(new), ROWS2)
+                equal(embed(old), ROWS1)
+            equal(embed(waiting), ROWS2)
+        with daemon.client() as third:
+            equal(third.hello(expect=DIGEST1[:8])["code"], MODEL)
+
+
+@case
+def the_old_model_goes_with_its_last_session():
+    with Reloading("--threads", "3") as daemon:
+        held = daemon.held()
+        with daemon.client() as first, daemon.client() as second:
+            first.hello()
+            second.hello()
+            daemon.reload(TINY2)
+            check(daemon.threads() > held[0], "the old engine is gone already")
+            first.close()
+            daemon.wait_status(lambda status: status["clients_before"] == 1)
+            check("closed" not in daemon.text(), daemon.text())
+            equal(embed(second), ROWS1)
+        daemon.wait_status(lambda status: status["clients"] == 0)
+        daemon.wait_held(*held)
+        check("generation 1, model.nemo, has no clients any more" in daemon.text(), daemon.text())
+
+
+@case
+def both_are_served_at_once():
+    """Streams of both models, and new ones all the while."""
+    def stream(client, wanted):
+        try:
+            for _ in range(8):
+                equal(embed(client, RECORDS[3:]), wanted[3:])
+        except Exception as problem:
+            problems.append(repr(problem)[:300])
+
+    problems = []
+    with Reloading() as daemon, contextlib.ExitStack() as stack:
+        threads = []
+        for model, digest, rows in ((None, DIGEST1, ROWS1), (TINY2, DIGEST2, ROWS2),
+                                    (TINY1, DIGEST1, ROWS1)):
+            if model:
+                daemon.reload(model)
+            for _ in range(3):
+                client = stack.enter_context(daemon.client())
+                equal(client.hello()["digest"], digest)
+                client.attach()
+                threads.append(threading.Thread(target=stream, args=(client, rows)))
+                threads[-1].start()
+        for thread in threads:
+            thread.join()
+        equal(problems, [])
+        equal(daemon.status()["generation"], 3)
+
+
+def damaged_models(folder):
+    """(what to put in place, words of the reason)"""
+    path = os.path.join(folder, "bad.nemo")
+    with open(TINY1, "rb") as file:
+        whole = file.read()
+    for content in (b"", whole[:len(whole) // 2], b"garbage" * 1000):
+        with open(path, "wb") as file:
+            file.write(content)
+        yield path
+    config, tensors, _ = nemo_file.read_nemo(TINY1)
+    nemo_file.write_nemo(path, {**config, "num_attention_heads": 3}, tensors)
+    yield path
+
+
+def fails(daemon, reason):
+    """SIGHUP changes nothing, and says why."""
+    before = daemon.status()
+    daemon.hang_up()
+    told = daemon.notices("READY=1")
+    equal(told[0], "RELOADING=1")
+    status = daemon.wait_status(lambda status: "the last reload failed" in status["note"])
+    for text in (status["note"], daemon.text().splitlines()[-1],
+                 [line for line in told if line.startswith("STATUS=Serving")][0]):
+        check(reason in text, text)
+    for key in ("digest", "generation", "threads", "backend"):
+        equal(status[key], before[key])
+
+
+@case
+def a_new_file_that_cannot_be_loaded_changes_nothing():
+    with Reloading() as daemon, daemon.client() as old, temporary_directory() as folder:
+        old.hello()
+        held = daemon.held()
+        for path in damaged_models(folder):
+            daemon.put(path)
+            fails(daemon, daemon.file)
+        os.unlink(daemon.file)
+        fails(daemon, "No such file")
+        daemon.put(TINY2)
+        equal(embed(old), ROWS1)
+        with daemon.client() as new:
+            equal(new.hello()["digest"], DIGEST1)
+        daemon.wait_held(*held)
+        status = daemon.reload()
+        equal((status["digest"], status["note"], status["generation"]), (DIGEST2, "", 2))
+
+
+@case
+def a_model_beyond_the_limits_is_refused():
+    with temporary_directory() as folder:
+        small, large = os.path.join(folder, "small.nemo"), os.path.join(folder, "large.nemo")
+        for path, positions in ((small, 64), (large, 1024)):
+            config = nemo_file.esm1nv_config(1, 128, positions=positions)
+            nemo_file.write_nemo(path, config, nemo_file.esm1nv_tensors(config))
+        with Reloading("--max-batch-residues", "600", model=small) as daemon:
+            with daemon.client() as old:
+                equal(old.hello()["positions"], 64)
+                daemon.put(large)
+                fails(daemon, "--max-batch-residues")
+                equal(daemon.reload(TINY1)["positions"], 512)
+                with daemon.client() as new:
+                    new.hello()
+                    old.attach()
+                    equal(len(old.stream([b"M" * 64] * 30)), 30)
+                    equal(embed(new), ROWS1)
+
+
+@case
+def the_service_manager_is_told():
+    with Reloading(backend="null") as daemon:
+        before = time.monotonic_ns() // 1000
+        daemon.hang_up()
+        told = daemon.notices("READY=1")
+        check(told[0] == "RELOADING=1" and told[1].startswith("MONOTONIC_USEC="), told)
+        check(before <= int(told[1].split("=")[1]) <= time.monotonic_ns() // 1000, told)
+        check(told[2].startswith("STATUS=Loading"), told)
+        check(told[3].startswith("STATUS=Serving model.nemo (null"), told)
+        equal(told[4:], ["READY=1"])
+
+
+@case
+def signals_while_loading_are_one_more_reload():
+    with Daemon(PROGRAM, "--model", "synthetic:3", "--backend", "null") as daemon:
+        for _ in range(20):
+            daemon.process.send_signal(signal.SIGHUP)
+            time.sleep(0.002)
+        status = daemon.wait_status(lambda status: status["generation"] == 3)
+        time.sleep(0.3)
+        status = daemon.status()
+        equal((status["generation"], status["synthetic"], status["note"]), (3, 1, ""))
+        equal(daemon.text().count("no biology"), 3)
+
+
+@case
+def a_signal_before_the_first_model_is_loaded():
+    with Daemon(PROGRAM, "--model", "synthetic", "--backend", "null", wait=False) as daemon:
+        daemon.wait_told("STATUS=Loading synthetic")
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_told("READY=1")
+        daemon.wait_status(lambda status: status["generation"] == 2)
+
+
+@case
+def leaving_does_not_wait_for_a_load():
+    with Daemon(PROGRAM, "--model", "synthetic", "--backend", "null") as daemon:
+        with daemon.client() as client:
+            client.hello()
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.wait_told("RELOADING=1")
+            began = time.monotonic()
+            equal(daemon.terminate(), 0)
+            check(time.monotonic() - began < 4)
+            check(client.ended())
+        check(not os.path.exists(daemon.path))
+        with Daemon(PROGRAM, "--model", TINY1, path=daemon.path) as next_one:
+            equal(next_one.status()["generation"], 1)
+
+
+@case
+def many_reloads_leave_nothing_behind():
+    with Reloading("--threads", "2") as daemon:
+        memory, held = [], daemon.held()
+        for number in range(2 * RELOADS):
+            digest, rows = ((DIGEST2, ROWS2), (DIGEST1, ROWS1))[number % 2]
+            with daemon.client() as old:
+                old.hello()
+                equal(daemon.reload(TINY1 if number % 2 else TINY2)["digest"], digest)
+                with daemon.client() as new:
+                    new.hello()
+                    equal(embed(new), rows)
+                equal(embed(old), ROWS1 if number % 2 == 0 else ROWS2)
+            daemon.wait_status(lambda status: status["clients"] == 0)
+            daemon.wait_held(*held)
+            memory.append(daemon.anonymous_memory())
+        check(max(memory[RELOADS:]) <= max(memory[2:RELOADS]) + 512, f"KiB of memory: {memory}")
+        print("#", memory)
+
+
+@case
+def an_idle_daemon_still_leaves():
+    with Reloading("--idle-exit", "1", backend="null") as daemon:
+        daemon.reload(TINY2)
+        equal(daemon.end(), 0)
+
+
+def as_other_user(action):
+    """Runs it as another user; returns what it returns."""
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.setgroups([])
+        os.setresgid(OTHER_UID, OTHER_UID, OTHER_UID)
+        os.setresuid(OTHER_UID, OTHER_UID, OTHER_UID)
+        try:
+            answer = action()
+        except Exception as problem:
+            answer = repr(problem)
+        os.write(tell, answer.encode())
+        os._exit(0)
+    os.close(tell)
+    with os.fdopen(told) as file:
+        answer = file.read()
+    os.waitpid(child, 0)
+    return answer
+
+
+@case
+def only_the_owner_and_root_may_reload_or_stop():
+    if os.geteuid() != 0:
+        raise Skip("needs another user, and so root")
+    with Reloading(backend="null") as daemon:
+        os.chmod(daemon.directory, 0o711)
+        os.chmod(daemon.path, 0o666)
+
+        def hang_up():
+            os.kill(daemon.process.pid, signal.SIGHUP)
+            return "it was let"
+
+        def stop():
+            with daemon.client() as client:
+                client.send(STOP, protocol=1)
+                answer = client.receive()
+                return f"{answer['kind']} {answer['code']}"
+
+        check("PermissionError" in as_other_user(hang_up), as_other_user(hang_up))
+        equal(as_other_user(stop), f"{REFUSED} {DENIED}")
+        equal(daemon.status()["generation"], 1)
+        daemon.reload()
+
+
+run_cases()

@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The model is replaced and reloaded by SIGHUP while filters stream: each gives byte for byte the
+output of the model that it began with, whatever is loaded and closed meanwhile.
+"""
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+
+import programs
+import tap
+from programs import TINY1, TINY2, Daemon, run_filter, start_filter
+
+RELOADS = 4
+RECORDS = max(160, round(600 * tap.SCALE))
+PROTEINS = [body for _, body in programs.read_fasta(programs.PROTEINS)]
+
+
+def stream_lines():
+    chance = random.Random(2)
+    lines = []
+    for number in range(RECORDS):
+        body = PROTEINS[number % len(PROTEINS)]
+        begin, size = chance.randrange(len(body) // 2), chance.randrange(1, 40)
+        lines.append("s%d\t%s\n" % (number, body[begin:begin + size] or "M"))
+    return "".join(lines).encode().splitlines(True)
+
+
+LINES = stream_lines()
+
+
+class Reloaded(Daemon):
+    """A daemon whose model file changes between the two."""
+
+    def __init__(self, model):
+        self.file = os.path.join(programs.work_folder(), "model.nemo")
+        self.put(model)
+        super().__init__("-b", "cpu", model=self.file)
+
+    def put(self, model):
+        self.serves = model
+        shutil.copy(model, self.file + ".new")
+        os.replace(self.file + ".new", self.file)
+
+    def status(self):
+        return run_filter(self, "--status=json").stdout
+
+    def reload(self):
+        """Returns when new filters get the other model."""
+        self.put(TINY1 if self.serves == TINY2 else TINY2)
+        before = self.said().count("new clients get")
+        self.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + programs.PATIENCE
+        while self.said().count("new clients get") == before:
+            assert time.monotonic() < deadline, self.said()
+            time.sleep(0.005)
+
+
+def arguments_of(form, pool, name):
+    output, index = programs.in_work(name + ".out"), programs.in_work(name + ".index")
+    return ["-i", "lines", "-f", form, "-p", pool, "-o", output, "--index", index], output, index
+
+
+def outcome(process, files):
+    out, err = process.communicate(timeout=programs.PATIENCE)
+    assert out == b"", out[:100]
+    assert process.returncode == 0, (process.returncode, err)
+    contents = []
+    for path in files:
+        with open(path, "rb") as file:
+            contents.append(file.read())
+    return contents
+
+
+def undisturbed(model, form, pool):
+    arguments, *files = arguments_of(form, pool, "calm")
+    with Daemon("-b", "cpu", model=model) as daemon:
+        process = start_filter(daemon, *arguments)
+        process.stdin.write(b"".join(LINES))
+        return outcome(process, files)
+
+
+def disturbed(form, pool):
+    """[(model, outcome)] of filters that begin one after the other, each after a reload, and all
+    stream on through the reloads that follow."""
+    running = []
+    with Reloaded(TINY2) as daemon:
+        part = len(LINES) // (RELOADS + 1)
+        for number in range(RELOADS + 1):
+            arguments, *files = arguments_of(form, pool, "stream%d" % number)
+            running.append((daemon.serves, start_filter(daemon, *arguments), files))
+            for begun, (_, process, _) in enumerate(running):
+                at = (number - begun) * part
+                process.stdin.write(b"".join(LINES[at:at + part]))
+                process.stdin.flush()
+            if number < RELOADS:
+                await_clients(daemon, number + 1)
+                daemon.reload()
+        for begun, (_, process, _) in enumerate(running):
+            process.stdin.write(b"".join(LINES[(RELOADS + 1 - begun) * part:]))
+        return [(model, outcome(process, files)) for model, process, files in running]
+
+
+def await_clients(daemon, count):
+    deadline = time.monotonic() + programs.PATIENCE
+    while b'"clients":%d,' % count not in daemon.status():
+        assert time.monotonic() < deadline, daemon.status()
+        time.sleep(0.005)
+
+
+@tap.cases("each output is of the model its stream began with: %s",
+           [(form, pool) for form in ("tsv", "jsonl", "raw", "npy", "msgpack", "h5")
+            for pool in ("mean", "none")])
+def streams(form, pool):
+    try:
+        calm = {model: undisturbed(model, form, pool) for model in (TINY1, TINY2)}
+    except AssertionError as problem:
+        if form == "h5" and "module" in str(problem):
+            raise tap.Skip("built without HDF5")
+        raise
+    assert calm[TINY1][0] != calm[TINY2][0]
+    for number, (model, got) in enumerate(disturbed(form, pool)):
+        assert got == calm[model], "stream %d differs" % number
+
+
+@tap.case("filters that pool windows begin while the model changes")
+def windows():
+    """They have two sessions, which must be of one model."""
+    sequence = (PROTEINS[0] * 9)[:1200].encode()
+    wanted = {}
+    for model in (TINY1, TINY2):
+        with Daemon("-b", "cpu", model=model) as daemon:
+            wanted[run_filter(daemon, "-i", "lines", "--long", "window", input=sequence).stdout] = 0
+    with Reloaded(TINY1) as daemon:
+        for _ in range(max(10, round(40 * tap.SCALE))):
+            process = start_filter(daemon, "-i", "lines", "--long", "window")
+            daemon.process.send_signal(signal.SIGHUP)
+            daemon.put(TINY1 if daemon.serves == TINY2 else TINY2)
+            out, err = process.communicate(sequence, timeout=programs.PATIENCE)
+            assert process.returncode == 0, err
+            wanted[out] += 1
+        assert all(wanted.values()), wanted.values()
+
+
+@tap.case("--status shows what new clients get")
+def status():
+    with Reloaded(TINY1) as daemon, subprocess.Popen(
+            [programs.FILTER, "--socket", daemon.socket], stdin=subprocess.PIPE,
+            env=programs.environment()) as process:
+        await_clients(daemon, 1)
+        assert b'"generation":1,' in daemon.status() and b'"note":"",' in daemon.status()
+        daemon.reload()
+        text = daemon.status()
+        assert b'"generation":2,' in text and b'"clients_before":1,' in text, text
+        table = run_filter(daemon, "--status").stdout
+        assert b"note" not in table and b"clients_before     1\n" in table, table
+        os.unlink(daemon.file)
+        daemon.process.send_signal(signal.SIGHUP)
+        deadline = time.monotonic() + programs.PATIENCE
+        while b"the last reload failed" not in daemon.status():
+            assert time.monotonic() < deadline
+        assert b"No such file" in run_filter(daemon, "--status").stdout
+        process.stdin.close()
+
+
+tap.main(programs.finish)
