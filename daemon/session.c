@@ -206,6 +206,7 @@ static void on_hello(struct session *session, const struct message *message) {
     message_copy_text(message, WIRE_PROGRAM, program, sizeof program);
     log_debug("client %d of user %u: welcomed (%s)", (int)session->pid,
               (unsigned)session->user->uid, program);
+    channel_take_descriptors(session->fd, true); /* a ring may come from now on */
     session_send(session, buffer, reply_welcome(buffer, service, session->one_shot_limit));
 }
 

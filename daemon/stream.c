@@ -181,6 +181,7 @@ void session_attach_ring(struct session *session, const struct message *message,
     ring_submission_consumer(&session->submissions, &session->map);
     ring_completion_producer(&session->completions, &session->map);
     session->state = SESSION_RING;
+    channel_take_descriptors(session->fd, false);
     pump(session);
 }
 
