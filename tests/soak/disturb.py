@@ -8,7 +8,7 @@ import signal
 import subprocess
 
 import streams
-from hostile import Client, check, equal, start
+from hostile import WELCOME, Client, check, equal, start
 
 ATTACKERS = 200
 VISITS = 200
@@ -65,9 +65,8 @@ def crowd(soak, path):
     """Many at once that have nothing to ask, of the one who starts all this."""
     clients = [Client(path) for _ in range(CROWD)]
     for client in clients:
-        client.hello()
-        if random.random() < 0.5:
-            client.attach()
+        if client.hello()["kind"] == WELCOME and random.random() < 0.5:
+            client.attach()  # else the crowd before has not quite left
     soak.end.wait(0.5)
     for client in clients:
         client.close()
