@@ -4,7 +4,6 @@
 # not change by one byte; then as many honest clients that come and go. Nothing may be left of any.
 import random
 import subprocess
-import time
 
 from hostile import *
 

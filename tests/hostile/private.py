@@ -5,7 +5,6 @@
 # the socket's group may connect.
 import grp
 import stat
-import threading
 
 import shares
 from hostile import *

@@ -15,21 +15,17 @@ VISITS = 200
 CROWD = 40
 
 
-def identity(user):
-    return {} if user is None else {"user": user, "group": user, "extra_groups": []}
-
-
 def attackers(soak, path):
     run = subprocess.run([os.path.join(soak.folder, "attack"), path,
                           str(random.getrandbits(60)), str(ATTACKERS), "8"],
-                         stdout=subprocess.PIPE, timeout=240, **identity(soak.users[-1]))
+                         stdout=subprocess.PIPE, timeout=240, **streams.identity(soak.users[-1]))
     equal(run.returncode, 0)
     soak.count("attackers", ATTACKERS)
 
 
 def honest_visitors(soak, path):
     run = subprocess.run([os.path.join(soak.folder, "come_and_go"), path, str(VISITS)], timeout=240,
-                         stderr=subprocess.PIPE, **identity(soak.users[0]))
+                         stderr=subprocess.PIPE, **streams.identity(soak.users[0]))
     equal((run.returncode, run.stderr), (0, b""))
     soak.count("honest visitors", VISITS)
     soak.end.wait(1)

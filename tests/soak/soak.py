@@ -145,9 +145,10 @@ def main():
         soak = Soak(folder)
         lines = []
         options = ("--threads", "1", "--log-level", "warning")
+        kind = {"model": TINY1, "backend": "cpu"}
+        path = os.path.join(folder, "socket")
         try:
-            with start(*options, model=TINY1, backend="cpu") as stays, \
-                    disturb.Dying(os.path.join(folder, "socket"), *options, model=TINY1, backend="cpu") as dies:
+            with start(*options, **kind) as stays, disturb.Dying(path, *options, **kind) as dies:
                 lines = soak_all(soak, stays, dies)
         except Exception:
             soak.problem(traceback.format_exc())

@@ -21,6 +21,11 @@ NAMES = ("streams", "streams over restarts", "conversations over restarts")
 order = itertools.count()
 
 
+def identity(user):
+    """What makes a subprocess that user's."""
+    return {} if user is None else {"user": user, "group": user, "extra_groups": []}
+
+
 def start_filter(soak, path, user, *arguments, **more):
     """The filter as that user, in a folder of its own, its stdin a pipe."""
     folder = os.path.join(soak.folder, str(user))
@@ -28,11 +33,10 @@ def start_filter(soak, path, user, *arguments, **more):
         os.makedirs(folder, exist_ok=True)
         if user is not None:
             os.chown(folder, user, user)
-    identity = {} if user is None else {"user": user, "group": user, "extra_groups": []}
     return subprocess.Popen([os.path.join(soak.folder, "esm1nv"), "--socket", path, "--wait", "120",
                              *arguments], cwd=folder, stdin=subprocess.PIPE,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                            env=FILTER_ENVIRONMENT, **identity, **more)
+                            env=FILTER_ENVIRONMENT, **identity(user), **more)
 
 
 def end_of(process, text=b""):
