@@ -199,6 +199,8 @@ int listener_open(struct listener *listener, const char *path, const char *group
         result = bind_own(listener, group, error);
     if (result < 0)
         listener_close(listener);
+    for (unsigned i = 0; i < listener->count; i++)
+        channel_take_descriptors(listener->fds[i], false); /* a session does when it is welcomed */
     return result;
 }
 

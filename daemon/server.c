@@ -234,8 +234,8 @@ static int watch_all(struct server *server, struct error *error) {
         server->listening[i] =
             loop_add(server->service.loop, server->listener->fds[i], &callbacks, server);
         if (!server->listening[i])
-            return error_set(error, EX_SOFTWARE, "socket %s: cannot wait for connections",
-                             server->listener->path);
+            return error_set(error, EX_SOFTWARE, "socket %s: cannot wait for connections: %s",
+                             server->listener->path, strerror(errno));
     }
     return 0;
 }

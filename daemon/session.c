@@ -125,6 +125,13 @@ void session_refuse(struct session *session, enum wire_refusal code, bool retry,
     session_drop(session, why);
 }
 
+void session_fail(struct session *session, int error, const char *why) {
+    if (error == -ENOMEM)
+        session_refuse(session, WIRE_REFUSED_BUSY, true, "busy: the daemon is out of memory");
+    else
+        session_drop(session, why);
+}
+
 /* Sends an encoded reply; a client that has no room for it breaks the rules. */
 static bool session_send(struct session *session, const char *buffer, long size) {
     int error = size < 0 ? (int)size : channel_send(session->fd, buffer, (size_t)size, -1, true);
@@ -216,6 +223,7 @@ static void on_hello(struct session *session, const struct message *message) {
     message_copy_text(message, WIRE_PROGRAM, program, sizeof program);
     log_debug("client %d of user %u: welcomed (%s)", (int)session->pid,
               (unsigned)session->user->uid, program);
+    channel_take_descriptors(session->fd, true); /* a ring may come from now on */
     session_send(session, buffer, reply_welcome(buffer, session));
 }
 
@@ -238,7 +246,7 @@ static struct record *take_message(struct session *session, const struct message
                               (const uint8_t *)sequence->bytes, sequence->length);
 
     if (error < 0) {
-        session_drop(session, error == -EPROTO ? "a sequence outside the alphabet" : "no memory");
+        session_fail(session, error, "a sequence outside the alphabet");
         return NULL;
     }
     session_prepare(session, record);
@@ -252,7 +260,7 @@ static struct record *take_message(struct session *session, const struct message
     if (record_allocate_rows(record) < 0) {
         user->pinned_bytes -= record->bytes;
         record_destroy(record);
-        session_drop(session, "no memory");
+        session_fail(session, -ENOMEM, NULL);
         return NULL;
     }
     return record;

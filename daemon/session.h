@@ -67,6 +67,10 @@ void session_drop(struct session *session, const char *why);
 /* The same, after telling the client. */
 void session_refuse(struct session *session, enum wire_refusal code, bool retry, const char *why);
 
+/* Ends a session for an error of its peer, which is not told why, or for -ENOMEM, which is no fault
+ * of the peer's. */
+void session_fail(struct session *session, int error, const char *why);
+
 /* Says what became of a record, which is not the caller's any more. Nothing is sent yet. */
 void session_finish(struct record *record);
 

@@ -151,7 +151,7 @@ static void pump(struct session *session) {
     for (unsigned count = 0; count < PUMP_QUANTUM && error == 0; count++)
         error = pump_one(session);
     if (error < 0 && error != -EAGAIN) {
-        session_drop(session, error == -ENOMEM ? "no memory" : "garbage in its ring");
+        session_fail(session, error, "garbage in its ring");
         return;
     }
     if (error == 0)
@@ -174,7 +174,7 @@ void session_attach_ring(struct session *session, const struct message *message,
         return;
     error = ring_attach(&session->map, *fd, submission_size, completion_size);
     if (error < 0) {
-        session_drop(session, "a ring that is not a sealed memfd of the size it says");
+        session_fail(session, error, "a ring that is not a sealed memfd of the size it says");
         return;
     }
     close(*fd); /* a memfd's close cannot block, so it need not wait behind those that do */
@@ -182,6 +182,7 @@ void session_attach_ring(struct session *session, const struct message *message,
     ring_submission_consumer(&session->submissions, &session->map);
     ring_completion_producer(&session->completions, &session->map);
     session->state = SESSION_RING;
+    channel_take_descriptors(session->fd, false);
     pump(session);
 }
 

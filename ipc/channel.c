@@ -13,6 +13,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#ifndef SO_PASSRIGHTS /* newer than the headers of Debian 12 */
+#define SO_PASSRIGHTS 83
+#endif
+
 static int address_set(struct sockaddr_un *address, const char *path) {
     size_t length = strlen(path);
     if (length == 0)
@@ -106,6 +110,11 @@ ssize_t channel_receive(int fd, void *buffer, size_t capacity, bool nonblocking)
     if (size < 0)
         return -errno;
     return header.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EBADMSG : size;
+}
+
+void channel_take_descriptors(int fd, bool take) {
+    const int on = take;
+    setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &on, sizeof on);
 }
 
 int channel_peer(int fd, pid_t *pid, uid_t *uid) {

@@ -33,6 +33,10 @@ int channel_ring_bell(int fd);
  * else -errno. */
 ssize_t channel_receive(int fd, void *buffer, size_t capacity, bool nonblocking);
 
+/* Whether descriptors may be passed to this socket, and to what it accepts if it listens. Where
+ * not, the kernel tells the sender EPERM. Kernels before 6.16 let them pass all the same. */
+void channel_take_descriptors(int fd, bool take);
+
 /* The peer's credentials when it connected (SO_PEERCRED). */
 int channel_peer(int fd, pid_t *pid, uid_t *uid);
 

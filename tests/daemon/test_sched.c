@@ -29,6 +29,7 @@ struct world {
     unsigned user_of[CLIENTS_MAX], user_count, client_count;
     unsigned admitted[CLIENTS_MAX], taken[CLIENTS_MAX];
     uint64_t client_residues[CLIENTS_MAX], user_residues[USERS_MAX];
+    uint32_t batch_tokens; /* of the last batch */
 };
 
 static uint64_t random_state;
@@ -90,6 +91,7 @@ static unsigned run_batch(struct world *world, uint64_t seen[CLIENTS_MAX]) {
             seen[item->client]++;
         free(item);
     }
+    world->batch_tokens = tokens;
     CHECK(tokens <= budget, "%u tokens in a batch of at most %u", tokens, budget);
     return count;
 }
@@ -171,6 +173,41 @@ static void test_newcomer(unsigned users, unsigned clients) {
     admit(world, clients - 1, 100);
     run_batch(world, seen);
     CHECK(seen[clients - 1] == 1, "the newcomer of %u clients was not in the next batch", clients);
+    world_finish(world);
+    free(world);
+}
+
+/* Against a fake clock: 63 bulk clients of 8 users, an engine of `rate` tokens a second. Who asks
+ * for little while a batch runs has its answer when the next one ends, once the bulk clients are no
+ * newcomers any more. */
+static void test_newcomer_in_time(double rate) {
+    struct world *world = malloc(sizeof *world);
+    double most = SCHED_BATCH_SECONDS > POSITIONS / rate ? SCHED_BATCH_SECONDS : POSITIONS / rate;
+    double clock = 0, came = -1;
+
+    world_init(world, 8, CLIENTS_MAX);
+    for (unsigned batch = 0; batch < 1000; batch++) {
+        uint64_t seen[CLIENTS_MAX] = {0};
+        double took;
+
+        for (unsigned i = 0; i + 1 < CLIENTS_MAX; i++)
+            while (world->admitted[i] - world->taken[i] < 50)
+                admit(world, i, length_of(i));
+        run_batch(world, seen);
+        took = world->batch_tokens / rate;
+        sched_observe(&world->sched, world->batch_tokens, took);
+        clock += took;
+        if (came >= 0)
+            CHECK(seen[CLIENTS_MAX - 1] == 1 && clock - came < 2.2 * most,
+                  "at %.0f tokens/s a newcomer waited %.3f s", rate, clock - came);
+        came = batch > 200 && batch % 8 == 0 ? clock - took * random_below(100) / 100 : -1;
+        if (came < 0)
+            continue;
+        sched_remove_client(&world->sched, &world->clients[CLIENTS_MAX - 1]); /* another one */
+        sched_client_init(&world->clients[CLIENTS_MAX - 1],
+                          &world->users[world->user_of[CLIENTS_MAX - 1]]);
+        admit(world, CLIENTS_MAX - 1, 1 + random_below(64));
+    }
     world_finish(world);
     free(world);
 }
@@ -290,6 +327,9 @@ int main(void) {
     for (unsigned users = 1; users <= USERS_MAX; users++)
         for (unsigned clients = users + 1; clients <= CLIENTS_MAX; clients += 11)
             test_newcomer(users, clients);
+    test_case("a newcomer has its answer within a batch's time of its arrival");
+    for (double rate = 2000; rate < 3e6; rate *= 8)
+        test_newcomer_in_time(rate);
     test_case("no gain by pausing");
     test_no_gain_by_pausing();
     test_case("small requests beside a bulk stream of the same user");

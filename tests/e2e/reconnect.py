@@ -126,6 +126,44 @@ def killed(form, pool, backend):
         assert got[2:] == wanted[2:], "the output differs"
 
 
+def embed_one_by_one(daemon, form, killed_at):
+    """The same stream, each record sent when the one before is answered, as the index tells: all go
+    by message. Returns status, output and index."""
+    output = programs.in_work("output")
+    read, write = os.pipe()
+    process = start_filter(daemon.path, "-i", "lines", "-f", form, "-o", output, "--index",
+                           "/dev/fd/%d" % write, pass_fds=[write], bufsize=0)
+    os.close(write)
+    with open(read, "rb") as pipe:
+        index = []
+        for number, line in enumerate(LINES):
+            process.stdin.write(line)
+            if number in killed_at:
+                daemon.again()
+            while len(index) < number + 2:  # the header too
+                index.append(pipe.readline())
+                assert index[-1], process.communicate()
+        facts = json.loads(run_filter(daemon.path, "--status=json").stdout)
+        assert facts["pinned_bytes"] == 0, "a ring was sent"
+        process.communicate(timeout=programs.PATIENCE)
+    with open(output, "rb") as file:
+        return process.returncode, file.read(), b"".join(index)
+
+
+@tap.cases("record by record, killed five times, the same output: %s",
+           ["tsv", "jsonl", "raw", "npy", "msgpack", "h5"])
+def killed_one_by_one(form):
+    with Restarted("-b", "cpu") as daemon:
+        wanted = embed(daemon.path, ("-f", form))
+        if form == "h5" and "module" in wanted[1]:
+            raise tap.Skip("built without HDF5")
+        killed_at = [(number + 1) * RECORDS // (KILLS + 1) for number in range(KILLS)]
+        assert not any(b"-" in LINES[number] for number in killed_at)
+        got = embed_one_by_one(daemon, form, killed_at)
+        assert got[0] == 65 and got[2] == wanted[3], got[2][-500:]
+        assert got[1] == wanted[2], "the output differs"
+
+
 @tap.cases("restarted by SIGTERM five times, the same output: %s", [("raw", "none"),
                                                                     ("tsv", "mean")])
 def drained(form, pool):

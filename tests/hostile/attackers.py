@@ -4,7 +4,6 @@
 # not change by one byte; then as many honest clients that come and go. Nothing may be left of any.
 import random
 import subprocess
-import time
 
 from hostile import *
 
@@ -23,6 +22,27 @@ def attack(daemon, count, parallel=24):
     check(not [line for line in lines if line.startswith("#")], lines)
     print("# " + ", ".join(lines), flush=True)
     return {name: int(number) for name, number in (line.split() for line in lines)}
+
+
+def around_rings(daemon):
+    """The rights to what lies before and behind each ring, as far as it touches it."""
+    with open(f"/proc/{daemon.process.pid}/maps") as maps:
+        lines = [line.split() for line in maps]
+    parts = [(*line[0].split("-"), line[1], line[5:]) for line in lines]
+    for before, ring, behind in zip(parts, parts[1:], parts[2:]):
+        if "/memfd:ring" in ring[3]:
+            yield (before[2] if before[1] == ring[0] else None,
+                   behind[2] if behind[0] == ring[1] else None)
+
+
+@case
+def rings_stand_between_pages_that_nobody_may_touch():
+    with start() as daemon, daemon.client() as one, daemon.client() as two:
+        for client in (one, two):
+            client.hello()
+            client.attach()
+            client.stream([b"MKT"])
+        equal(list(around_rings(daemon)), [("---p", "---p")] * 2)
 
 
 @case

@@ -3,6 +3,7 @@
 # Every limit, as a person meets it: what the filter prints and how it exits when the daemon refuses
 # for the clients there are, those of one user, the bytes its rings pin, or the size of a ring; that
 # it waits its turn when it may; and that a full queue only delays.
+import contextlib
 import subprocess
 import time
 
@@ -68,9 +69,53 @@ def whoever_waits_gets_its_turn():
 def a_full_queue_only_delays():
     with start("--max-queued-per-user", "512", backend="cpu") as daemon:
         with steady_clients(daemon, 40) as runs:
-            for _ in range(30):
-                check(daemon.status()["queued_residues"] <= 512, "more is queued")
             wait_until(lambda: min(runs) >= 1, "filters run", 60)
+
+
+def with_backlog(daemon, stack, records=50):
+    """A client that has submitted so many records of 500 residues at once."""
+    client = stack.enter_context(daemon.client())
+    client.hello()
+    client.attach()
+    for tag in range(records):
+        check(client.ring.put(tag, sequence(500)), "the ring is too small")
+    return client
+
+
+def slow_daemon(*options):
+    """Of which a batch holds one record."""
+    return start("--max-batch-residues", "512", "--threads", "1", *options, model=TINY2,
+                 backend="cpu")
+
+
+def submit_all(clients):
+    for client in clients:
+        client.ring.publish()
+        client.send_raw(BELL)
+
+
+@case
+def a_user_queues_no_more_than_it_may():
+    with slow_daemon("--max-queued-per-user", "2048") as daemon, contextlib.ExitStack() as stack:
+        clients = [with_backlog(daemon, stack) for _ in range(12)]
+        submit_all(clients)
+        seen = [daemon.status()["queued_residues"] for _ in range(40)]
+        check(0 < max(seen) <= 2048, f"queued: {seen}")
+
+
+@case
+def each_client_of_a_user_queues_its_part():
+    with slow_daemon("--max-queued-per-user", "8192") as daemon, contextlib.ExitStack() as stack:
+        clients = [with_backlog(daemon, stack) for _ in range(2)]
+        submit_all(clients)
+        first, queued, until = clients[0].ring, [], time.monotonic() + 60
+        while first.get(Ring.COMPLETION_TAIL) < 20 * 576:  # a row of 128 and its header
+            taken = first.get(Ring.SUBMISSION_HEAD) // 528
+            queued.append(taken - first.get(Ring.COMPLETION_TAIL) // 576)
+            check(time.monotonic() < until, "20 records take a minute")
+            time.sleep(0.001)
+        # Half of the queue has room for eight of them, and one more is held.
+        check(5 <= max(queued) <= 9, f"{max(queued)} records were taken and not done")
 
 
 run_cases()

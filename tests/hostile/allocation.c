@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Every allocation fails once: those of a daemon from its start over a client that connects, asks
+ * by message, streams through a ring and leaves, then those of the library in such a client. The
+ * one who runs out of memory must say so, the next client must be served, and nothing may leak:
+ * what is allocated and mapped is counted. The daemon is a thread of this program, over the null
+ * backend. Linked with --wrap, it sees the calls of our code, not those inside of libraries.
+ *
+ *     allocation MODEL.nemo           prints TAP
+ */
+#include "client/esm1nv.h"
+#include "daemon/engine.h"
+#include "daemon/log.h"
+#include "daemon/model/model.h"
+#include "daemon/server.h"
+#include "tests/check.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define BATCH_TOKENS 2048u
+#define PATIENCE_MS 60000
+#define LENGTH 24u
+
+/* Made by watched threads; the one that fails, 0: none; made and not yet freed, by all. */
+static atomic_uint allocations, failing;
+static atomic_int alive;
+static _Thread_local bool watched;
+
+static bool allocation_fails(void) {
+    if (watched && atomic_fetch_add(&allocations, 1) + 1 == atomic_load(&failing)) {
+        errno = ENOMEM;
+        return true;
+    }
+    return false;
+}
+
+static void *counted(void *made) {
+    if (made)
+        atomic_fetch_add(&alive, 1);
+    return made;
+}
+
+/* The linker's names for the allocator, and for what takes its place. With 64-bit file offsets
+ * mmap() is mmap64. */
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t count, size_t size);
+void *__real_aligned_alloc(size_t alignment, size_t size);
+void __real_free(void *memory);
+void *__real_mmap64(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+int __real_munmap(void *address, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t count, size_t size);
+void *__wrap_aligned_alloc(size_t alignment, size_t size);
+void __wrap_free(void *memory);
+void *__wrap_mmap64(void *address, size_t size, int protection, int flags, int fd, off_t offset);
+int __wrap_munmap(void *address, size_t size);
+
+void *__wrap_malloc(size_t size) {
+    return allocation_fails() ? NULL : counted(__real_malloc(size));
+}
+
+void *__wrap_calloc(size_t count, size_t size) {
+    return allocation_fails() ? NULL : counted(__real_calloc(count, size));
+}
+
+void *__wrap_aligned_alloc(size_t alignment, size_t size) {
+    return allocation_fails() ? NULL : counted(__real_aligned_alloc(alignment, size));
+}
+
+void __wrap_free(void *memory) {
+    atomic_fetch_sub(&alive, memory ? 1 : 0);
+    __real_free(memory);
+}
+
+void *__wrap_mmap64(void *address, size_t size, int protection, int flags, int fd, off_t offset) {
+    void *made;
+
+    if (allocation_fails())
+        return MAP_FAILED;
+    made = __real_mmap64(address, size, protection, flags, fd, offset);
+    if (made != MAP_FAILED)
+        counted(made);
+    return made;
+}
+
+int __wrap_munmap(void *address, size_t size) {
+    atomic_fetch_sub(&alive, 1);
+    return __real_munmap(address, size);
+}
+
+/* --- A daemon --------------------------------------------------------------------------------- */
+
+static struct model *model;
+static const struct engine_table *table;
+static struct engine *engine;
+static char folder[64], path[80];
+
+struct daemon {
+    pthread_t thread;
+    pthread_barrier_t started;
+    bool watched;
+    int result; /* of its start, then of its run */
+    struct listener listener;
+    struct error error;
+};
+
+static void *daemon_main(void *argument) {
+    static const struct server_options options = {
+        .limits = {.clients = 8,
+                   .clients_per_user = 8,
+                   .pinned_per_user = UINT64_C(64) << 20,
+                   .queued_per_user = 1 << 20,
+                   .ring_size = UINT64_C(64) << 20},
+        .batch_tokens = BATCH_TOKENS,
+    };
+    struct daemon *daemon = argument;
+    struct server *server;
+
+    watched = daemon->watched;
+    daemon->result =
+        server_create(&server, &daemon->listener, model, table, engine, &options, &daemon->error);
+    pthread_barrier_wait(&daemon->started);
+    if (daemon->result == 0)
+        daemon->result = server_run(server, &daemon->error);
+    server_destroy(server);
+    return NULL;
+}
+
+/* Returns whether it runs; when it does not, it has said why. */
+static bool daemon_start(struct daemon *daemon, bool watch) {
+    *daemon = (struct daemon){.watched = watch};
+    CHECK(listener_open(&daemon->listener, path, NULL, &daemon->error) == 0, "%s",
+          daemon->error.text);
+    pthread_barrier_init(&daemon->started, NULL, 2);
+    pthread_create(&daemon->thread, NULL, daemon_main, daemon);
+    pthread_barrier_wait(&daemon->started);
+    CHECK(daemon->result == 0 || strstr(daemon->error.text, strerror(ENOMEM)) ||
+              strstr(daemon->error.text, "memory"),
+          "says: %s", daemon->error.text);
+    return daemon->result == 0;
+}
+
+static void daemon_end(struct daemon *daemon) {
+    char text[256] = "";
+
+    if (daemon->result == 0)
+        CHECK(esm1nv_stop(path, text) == 0, "%s", text);
+    pthread_join(daemon->thread, NULL);
+    pthread_barrier_destroy(&daemon->started);
+    listener_close(&daemon->listener);
+}
+
+/* --- A client --------------------------------------------------------------------------------- */
+
+/* Takes `count` results and checks them; their tags begin with `first`. */
+static int take(esm1nv_session *session, unsigned first, unsigned count) {
+    struct esm1nv_result result;
+
+    for (unsigned tag = first; tag < first + count; tag++) {
+        int code = esm1nv_next(session, &result, PATIENCE_MS);
+        const float *row = result.rows;
+
+        if (code < 0)
+            return code;
+        CHECK(code == ESM1NV_OK, "result %u: code %d", tag, code);
+        if (code != ESM1NV_OK)
+            return code;
+        CHECK(result.tag == tag && result.row_count == 1 && row[2] == (float)(LENGTH - tag % 8),
+              "result %u is another", tag);
+        esm1nv_release(session, &result);
+    }
+    return ESM1NV_OK;
+}
+
+static int submit(esm1nv_session *session, unsigned first, unsigned count) {
+    static const char residues[] = "MKTAYIAKQRQISFVKSHFSRQLE";
+    int code = ESM1NV_OK;
+
+    for (unsigned tag = first; code == ESM1NV_OK && tag < first + count; tag++)
+        code = esm1nv_submit(session, tag, residues, LENGTH - tag % 8);
+    return code;
+}
+
+/* One record by message, then some through the ring. Returns the first error; text says it. */
+static int visit(unsigned records, char text[512]) {
+    struct esm1nv_options options = ESM1NV_OPTIONS_INIT;
+    esm1nv_session *session;
+    int code;
+
+    options.socket = path;
+    code = esm1nv_connect(&session, &options);
+    if (code == ESM1NV_OK)
+        code = submit(session, 0, 1);
+    if (code == ESM1NV_OK)
+        code = take(session, 0, 1);
+    if (code == ESM1NV_OK)
+        code = submit(session, 1, records);
+    if (code == ESM1NV_OK)
+        code = take(session, 1, records);
+    snprintf(text, 512, "%s", esm1nv_error_text(session));
+    esm1nv_close(session);
+    return code;
+}
+
+static void ignore_fact(void *context, const char *name, const char *value, uint64_t number) {
+    (void)context, (void)name, (void)value, (void)number;
+}
+
+/* --- What is run again and again -------------------------------------------------------------- */
+
+static void next_client_is_served(unsigned n) {
+    char text[512];
+    int code = visit(3, text);
+
+    CHECK(code == ESM1NV_OK, "after allocation %u failed: %s", n, text);
+}
+
+/* Returns whether the n-th allocation was made. */
+static bool daemon_without_memory(unsigned n) {
+    int before = atomic_load(&alive), code;
+    struct daemon daemon;
+    char text[512];
+    bool made;
+
+    atomic_store(&allocations, 0);
+    atomic_store(&failing, n);
+    if (daemon_start(&daemon, true)) {
+        code = visit(10, text);
+        made = atomic_load(&allocations) >= n;
+        CHECK(code == ESM1NV_OK || (made && (code == ESM1NV_ERROR_BUSY)), "allocation %u: %d: %s",
+              n, code, text);
+        atomic_store(&failing, 0);
+        next_client_is_served(n);
+    } else {
+        made = true;
+    }
+    daemon_end(&daemon);
+    CHECK(atomic_load(&alive) == before, "allocation %u: %d are left", n,
+          atomic_load(&alive) - before);
+    return made;
+}
+
+/* Whether all is freed again, once the daemon has seen that its clients left. */
+static void check_idle(unsigned n, int idle) {
+    for (unsigned waits = 0; atomic_load(&alive) != idle && waits < 1000; waits++)
+        usleep(5000);
+    CHECK(atomic_load(&alive) == idle, "allocation %u: %d are left", n, atomic_load(&alive) - idle);
+}
+
+/* The same for the library: a client that has more outstanding than it first makes room for. */
+static bool client_without_memory(unsigned n, int idle) {
+    char text[512], facts[256] = "";
+    bool made;
+    int code;
+
+    atomic_store(&allocations, 0);
+    atomic_store(&failing, n);
+    watched = true;
+    code = esm1nv_status(path, ignore_fact, NULL, facts);
+    if (code == ESM1NV_OK)
+        code = visit(150, text);
+    else
+        snprintf(text, sizeof text, "%s", facts);
+    watched = false;
+    made = atomic_load(&allocations) >= n;
+    CHECK(made ? code == ESM1NV_ERROR_MEMORY && strstr(text, "memory") : code == ESM1NV_OK,
+          "allocation %u: %d: %s", n, code, text);
+    next_client_is_served(n);
+    check_idle(n, idle);
+    return made;
+}
+
+static void test_daemon(const char *loop) {
+    char name[80];
+    unsigned n = 1;
+
+    snprintf(name, sizeof name, "every allocation of a daemon over %s",
+             loop[0] ? loop : "its choice");
+    test_case(name);
+    setenv("ESM1NV_LOOP", loop, 1);
+    while (daemon_without_memory(n))
+        n++;
+    printf("# %u failed\n", n - 1);
+    CHECK(n > 20, "only %u", n);
+}
+
+static void test_client(void) {
+    struct daemon daemon;
+    unsigned n = 1;
+
+    test_case("every allocation of a client");
+    atomic_store(&failing, 0);
+    if (daemon_start(&daemon, false)) {
+        int idle = atomic_load(&alive) + 1; /* and what the daemon keeps about this user */
+
+        while (client_without_memory(n, idle))
+            n++;
+    }
+    daemon_end(&daemon);
+    printf("# %u failed\n", n - 1);
+    CHECK(n > 5, "only %u", n);
+}
+
+static int prepare(const char *model_file) {
+    struct engine_options options = {.threads = 1, .max_batch_tokens = BATCH_TOKENS};
+    struct error error = {0};
+    sigset_t signals;
+    char note[256];
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    log_init(LOG_LEVEL_ERROR);
+    snprintf(folder, sizeof folder, "/tmp/esm1nv-test-XXXXXX");
+    if (!mkdtemp(folder))
+        return -1;
+    snprintf(path, sizeof path, "%s/socket", folder);
+    if (model_open(&model, model_file, &error) == 0 &&
+        engine_open(&table, &engine, "null", model, &options, note, &error) == 0)
+        return 0;
+    fprintf(stderr, "%s\n", error.text);
+    return -1;
+}
+
+static void clean_up(void) {
+    char lock[96];
+
+    if (engine)
+        table->close(engine);
+    model_destroy(model);
+    snprintf(lock, sizeof lock, "%s.lock", path);
+    unlink(lock);
+    rmdir(folder);
+}
+
+int main(int argc, char **argv) {
+    if (argc != 2 || prepare(argv[1]) < 0) {
+        fprintf(stderr, "usage: allocation MODEL.nemo\n");
+        return 1;
+    }
+    test_daemon("");
+    test_daemon("epoll");
+    test_client();
+    clean_up();
+    return test_done();
+}

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# What is one user's stays so: every byte that a client can read of its ring and its replies is the
+# same whether or not others sent theirs before and beside it, no sequence is in the log, and only
+# the socket's group may connect.
+import grp
+import stat
+
+import shares
+from hostile import *
+
+CANARY = b"WCYWHQWCMWFCWYHW"  # rarely met in proteins
+OTHER, MEMBER, STRANGER = 61041, 61042, 61043
+OWN = [sequence(length, length) for length in (1, 40, 300, 511, 512, 40, 512, 7)]
+
+
+def everything(daemon):
+    """All that a client gets to see of a daemon, failed records (bos of 512 residues) included."""
+    seen = []
+    for pooling in (MEAN, MAX, BOS, NONE):
+        with daemon.client() as client:
+            client.hello(pooling)
+            client.attach(completion_size=1 << 22)
+            client.stream(OWN)
+            seen.append((pooling, "ring", client.ring.map[PAGE:]))
+    for pooling in (MEAN, MAX, BOS):
+        with daemon.client() as client:
+            client.hello(pooling)
+            for tag, residues in enumerate(OWN):
+                client.submit(tag, residues)
+                seen.append((pooling, tag, client.receive_raw()))
+    return seen
+
+
+def send_canaries(daemon):
+    """By message, whose rows lie in the daemon's own memory, and by ring; some are given up."""
+    for pooling in (MEAN, BOS, NONE) * 3:
+        with daemon.client() as client:
+            client.hello(pooling)
+            for tag in range(8 if pooling != NONE else 0):
+                client.submit(tag, CANARY * 30)
+            for tag in range(4 if pooling != NONE else 0):
+                client.receive()
+        with daemon.client() as client:
+            client.hello(pooling)
+            client.attach(completion_size=1 << 22)
+            client.stream([CANARY * (1 + i % 32) for i in range(40)])
+            client.ring.put(1, CANARY * 20)
+            client.ring.publish()
+            client.send_raw(BELL)
+
+
+def as_other(function):
+    return shares.as_user(OTHER, function) if os.geteuid() == 0 else lambda: function()
+
+
+@case
+def others_show_in_no_byte_of_rings_and_replies():
+    with start(model=TINY1, backend="cpu") as daemon:
+        alone = everything(daemon)
+        as_other(lambda: send_canaries(daemon))()
+        after = everything(daemon)
+        beside = as_other(lambda: send_canaries(daemon))
+        while_they_send = everything(daemon)
+        beside()
+        for got in (after, while_they_send):
+            for one, other in zip(alone, got):
+                check(one == other, f"pooling {one[0]}, {one[1]}: other bytes")
+
+
+@case
+def sequences_are_in_no_log():
+    with start("--log-level", "debug", backend="cpu") as daemon:
+        send_canaries(daemon)
+        for wrong in (CANARY + b"-", CANARY * 40, CANARY.lower(), b"", CANARY * 3000):
+            with daemon.client() as client:
+                client.hello()
+                client.submit(1, wrong)
+                check(wrong != CANARY and client.ended())
+        with daemon.client() as client:
+            client.send_raw(CANARY)
+            check(client.ended())
+        with daemon.client() as client:
+            client.hello()
+            client.attach()
+            client.ring.put(1, CANARY + b"-")
+            client.ring.publish()
+            client.send_raw(BELL)
+            check(client.ended())
+        said = daemon.text()
+    check("debug: client" in said, said)
+    for part in (CANARY, CANARY.lower(), CANARY.hex().encode()):
+        check(part.decode()[:8] not in said, said)
+
+
+def may_connect(daemon, uid, groups):
+    def connect():
+        try:
+            with daemon.client() as client:
+                return client.hello()["kind"] == WELCOME
+        except PermissionError:
+            return False
+
+    def become():
+        return shares.as_user(uid, connect)()
+
+    former, gid = os.getgroups(), os.getegid()
+    os.setgroups(groups)
+    os.setegid(uid)
+    try:
+        return become()
+    finally:
+        os.setegid(gid)
+        os.setgroups(former)
+
+
+@case
+def only_the_group_of_the_socket_may_connect():
+    if os.geteuid() != 0:
+        raise Skip("needs other users, and so root")
+    group = grp.getgrgid(1)
+    daemon = Daemon(DAEMON, "--model", TINY1, "--backend", "null", "--group", group.gr_name)
+    os.chmod(daemon.directory, 0o711)
+    with daemon:
+        status = os.stat(daemon.path)
+        equal((stat.S_IMODE(status.st_mode), status.st_gid), (0o660, group.gr_gid))
+        check(may_connect(daemon, MEMBER, [group.gr_gid]), "a member may not connect")
+        check(not may_connect(daemon, STRANGER, []), "a stranger may connect")
+
+
+run_cases()

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# What each of several real users gets of a daemon when all of them always have work queued: bulk
+# clients that keep their rings full, each in a process of its user, and newcomers beside them.
+import json
+import os
+import statistics
+import time
+
+from hostile import BELL, RESULT, WELCOME, check, equal, sequence
+
+FIRST_UID = 61021
+WARM_UP = 2
+TURN = 1024  # residues by which a user may be ahead at any moment
+
+
+def stream(daemon, lengths, begin, end):
+    """Keeps its ring full; returns the residues it got in that time."""
+    sequences, got, number = [sequence(length) for length in lengths], 0, 0
+    with daemon.client() as client:
+        equal(client.hello()["kind"], WELCOME)
+        client.attach()
+        while time.monotonic() < end:
+            while client.ring.put(lengths[number % len(lengths)], sequences[number % len(lengths)]):
+                number += 1
+            if client.ring.publish():
+                client.send_raw(BELL)
+            results = client.ring.take()
+            if begin <= time.monotonic() < end:
+                got += sum(length for length, *_ in results)
+            if client.ring.release():
+                client.send_raw(BELL)
+            time.sleep(0.03)
+    return got
+
+
+def as_user(uid, function):
+    """Runs function in a process of that user; returns what gives its result."""
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.setresuid(uid, uid, uid)
+            os.write(write, json.dumps(function()).encode())
+            status = 0
+        finally:
+            os._exit(status)
+    os.close(write)
+
+    def result():
+        with open(read, encoding="ascii") as pipe:
+            text = pipe.read()
+        equal(os.waitpid(child, 0)[1], 0)
+        return json.loads(text)
+    return result
+
+
+def newcomers(daemon, end):
+    """How long each of some clients waited that ask for one short record."""
+    latencies = []
+    while time.monotonic() < end:
+        begin = time.monotonic()
+        with daemon.client() as client:
+            client.hello()
+            client.submit(1, b"MKT")
+            equal(client.receive()["kind"], RESULT)
+        latencies.append(time.monotonic() - begin)
+        time.sleep(0.05)
+    return latencies
+
+
+def measure(daemon, users, seconds):
+    """users: for each, how many clients, and the lengths of their records in turn. Returns what
+    residues each user got, and how long newcomers waited."""
+    begin = time.monotonic() + WARM_UP
+    end = begin + seconds
+    results = [[as_user(FIRST_UID + number, lambda: stream(daemon, lengths, begin, end))
+                for _ in range(clients)]
+               for number, (clients, lengths) in enumerate(users)]
+    time.sleep(WARM_UP)
+    # Of the user with the most clients: its own bulk must not hold it up either.
+    latencies = as_user(FIRST_UID + len(users) - 1, lambda: newcomers(daemon, end))()
+    shares = [sum(result() for result in user) for user in results]
+    print(f"# residues {shares}, {sum(shares) / seconds:.0f}/s, "
+          f"newcomers {statistics.median(latencies):.3f} s", flush=True)
+    return shares, latencies
+
+
+def can_tell(shares):
+    """Whether these are enough residues for shares to be told."""
+    return statistics.mean(shares) >= 20 * TURN
+
+
+def check_equal(shares):
+    mean = statistics.mean(shares)
+    for share in shares:
+        check(abs(share - mean) < 0.05 * mean, f"{share} of {shares}")
