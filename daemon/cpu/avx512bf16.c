@@ -32,10 +32,10 @@ static bool sixteen_agree(uint64_t *state, unsigned kind) {
         b[i] = random_pair(state, kind);
         start[i] = random_pair(state, kind) ^ (kind == 2 ? UINT32_C(0x20000000) : 0);
     }
-    v16 x = v16_load(a), y = v16_load(b), sum = v16_load(start);
-    v16_store(dot, v16_dot(sum, x, y));
-    sum = v16_fma(v16_pair_high(x), v16_pair_high(y), sum);
-    v16_store(widened, v16_fma(v16_pair_low(x), v16_pair_low(y), sum));
+    v16 sum = v16_load(start);
+    v16_store(dot, v16_dot(sum, v16_load(a), v16_load(b)));
+    sum = v16_fma(v16_load_high(a), v16_load_high(b), sum);
+    v16_store(widened, v16_fma(v16_load_low(a), v16_load_low(b), sum));
     bool agree = true;
     for (int i = 0; i < 16; i++)
         agree &= comparable(dot[i]) == comparable(widened[i]);

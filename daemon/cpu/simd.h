@@ -119,28 +119,28 @@ INLINE void step_bf16(v16 sums[][BLOCK_VECTORS], const uint32_t *a, size_t a_str
     }
 }
 #else
-INLINE v16 pair_half(v16 pairs, const bool high) {
-    return high ? v16_pair_high(pairs) : v16_pair_low(pairs);
-}
-
 INLINE void half_step(v16 sums[][BLOCK_VECTORS], const uint32_t *a, size_t a_stride,
                       const uint32_t *b, const int rows, const int vectors, const bool high) {
     v16 weights[BLOCK_VECTORS];
     UNROLL(4)
     for (int v = 0; v < vectors; v++)
-        weights[v] = pair_half(v16_load(b + 16 * v), high);
+        weights[v] = high ? v16_load_high(b + 16 * v) : v16_load_low(b + 16 * v);
     UNROLL(6)
     for (int r = 0; r < rows; r++) {
-        v16 x = pair_half(v16_broadcast(a + (size_t)r * a_stride), high);
+        const uint32_t *pair = a + (size_t)r * a_stride;
+        v16 x = high ? v16_broadcast_high(pair) : v16_broadcast_low(pair);
         UNROLL(4)
         for (int v = 0; v < vectors; v++)
             sums[r][v] = v16_fma(x, weights[v], sums[r][v]);
     }
 }
 
+/* The low halves are loaded anew: kept from the first step, they would push sums out of registers.
+ */
 INLINE void step_bf16(v16 sums[][BLOCK_VECTORS], const uint32_t *a, size_t a_stride,
                       const uint32_t *b, const int rows, const int vectors) {
     half_step(sums, a, a_stride, b, rows, vectors, true);
+    __asm__ volatile("" ::: "memory");
     half_step(sums, a, a_stride, b, rows, vectors, false);
 }
 #endif

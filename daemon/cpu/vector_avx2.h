@@ -96,14 +96,36 @@ static inline __m256 avx2_pair_low(__m256 pairs) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(pairs), 16));
 }
 
-/* The bf16 pairs of 16 dwords, as floats. */
-static inline v16 v16_pair_low(v16 pairs) {
-    return (v16){avx2_pair_low(pairs.low), avx2_pair_low(pairs.high)};
+/* The mask comes from memory each time: as a register, it would push a block's sums out. */
+static inline __m256 avx2_pair_high(__m256 pairs) {
+    static const uint32_t mask[8]
+        __attribute__((aligned(32))) = {0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000,
+                                        0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000};
+    __asm__("vandps %1, %0, %0" : "+x"(pairs) : "m"(mask));
+    return pairs;
 }
 
-static inline v16 v16_pair_high(v16 pairs) {
-    __m256 mask = _mm256_castsi256_ps(_mm256_set1_epi32((int)0xffff0000));
-    return (v16){_mm256_and_ps(pairs.low, mask), _mm256_and_ps(pairs.high, mask)};
+/* One half of the bf16 pairs in 16 dwords, as floats. */
+static inline v16 v16_load_low(const uint32_t *from) {
+    const float *pairs = (const float *)from;
+    return (v16){avx2_pair_low(_mm256_loadu_ps(pairs)), avx2_pair_low(_mm256_loadu_ps(pairs + 8))};
+}
+
+static inline v16 v16_load_high(const uint32_t *from) {
+    const float *pairs = (const float *)from;
+    return (v16){avx2_pair_high(_mm256_loadu_ps(pairs)),
+                 avx2_pair_high(_mm256_loadu_ps(pairs + 8))};
+}
+
+/* One half of the pair at `from`, in every lane. */
+static inline v16 v16_broadcast_low(const uint32_t *from) {
+    __m256 x = avx2_pair_low(v16_broadcast(from).low);
+    return (v16){x, x};
+}
+
+static inline v16 v16_broadcast_high(const uint32_t *from) {
+    __m256 x = avx2_pair_high(v16_broadcast(from).low);
+    return (v16){x, x};
 }
 
 /* Lanes below count. */

@@ -79,14 +79,23 @@ static inline v16 v16_scale(v16 x, v16 n) {
     return _mm512_scalef_ps(x, n);
 }
 
-/* The bf16 pairs of 16 dwords, as floats. */
-static inline v16 v16_pair_low(v16 pairs) {
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pairs), 16));
+/* One half of the bf16 pairs in 16 dwords, as floats. */
+static inline v16 v16_load_low(const uint32_t *from) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_loadu_si512(from), 16));
 }
 
-static inline v16 v16_pair_high(v16 pairs) {
+static inline v16 v16_load_high(const uint32_t *from) {
     __m512i mask = _mm512_set1_epi32((int)0xffff0000);
-    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs), mask));
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_loadu_si512(from), mask));
+}
+
+/* One half of the pair at `from`, in every lane. */
+static inline v16 v16_broadcast_low(const uint32_t *from) {
+    return _mm512_castsi512_ps(_mm512_set1_epi32((int)(*from << 16)));
+}
+
+static inline v16 v16_broadcast_high(const uint32_t *from) {
+    return _mm512_castsi512_ps(_mm512_set1_epi32((int)(*from & 0xffff0000)));
 }
 
 /* Lanes below count, 1 to 16. */
