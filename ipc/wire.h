@@ -95,6 +95,7 @@ enum wire_key {
     WIRE_BATCHES,          /* uint: run since the start */
     WIRE_QUEUED_RESIDUES,  /* uint: waiting now */
     WIRE_PINNED_BYTES,     /* uint: rings mapped now */
+    WIRE_DEVICE, /* text: what computes beside the CPU; only where there is such a thing */
     WIRE_KEYS
 };
 

@@ -76,6 +76,7 @@ static const struct fact {
     {WIRE_BACKEND, true, "backend"},
     {WIRE_PRECISION, true, "precision"},
     {WIRE_INSTRUCTIONS, true, "instructions"},
+    {WIRE_DEVICE, true, "device"},
     {WIRE_THREADS, false, "threads"},
     {WIRE_LOOP, true, "loop"},
     {WIRE_CLIENTS, false, "clients"},
@@ -103,6 +104,8 @@ int esm1nv_status(const char *socket,
         visit(context, "socket", query->path, 0);
     for (size_t i = 0; code == ESM1NV_OK && i < sizeof facts / sizeof *facts; i++) {
         const struct fact *fact = &facts[i];
+        if (!message_has(&query->answer, fact->key))
+            continue;
         message_copy_text(&query->answer, fact->key, value, fact->is_text ? sizeof value : 1);
         visit(context, fact->name, fact->is_text ? value : NULL,
               fact->is_text ? 0 : query->answer.value[fact->key].number);

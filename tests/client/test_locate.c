@@ -42,7 +42,8 @@ static void send_status(struct peer *peer, const char *name) {
     message_put_text(&writer, WIRE_LOOP, "epoll: io_uring is refused");
     message_put_text(&writer, WIRE_INSTRUCTIONS, "avx2");
     message_put_number(&writer, WIRE_THREADS, 2);
-    for (int key = WIRE_PARAMETERS; key < WIRE_KEYS; key++)
+    message_put_text(&writer, WIRE_DEVICE, "a GPU");
+    for (int key = WIRE_PARAMETERS; key < WIRE_DEVICE; key++)
         message_put_number(&writer, (enum wire_key)key, (uint64_t)key << 32);
     long size = message_end(&writer);
     peer_send(peer, peer->buffer, size > 0 ? (size_t)size : 0);
@@ -240,11 +241,12 @@ static void test_status(void) {
         return;
     int code = esm1nv_status(server.path, see, &seen, text);
     CHECK(code == 0, "%d %s", code, text);
-    CHECK(strcmp(seen.names,
-                 "socket version pid uptime_seconds model digest synthetic parameters hidden "
-                 "positions backend precision instructions threads loop clients clients_total "
-                 "records records_failed residues batches queued_residues pinned_bytes ") == 0,
-          "%s", seen.names);
+    CHECK(
+        strcmp(seen.names,
+               "socket version pid uptime_seconds model digest synthetic parameters hidden "
+               "positions backend precision instructions device threads loop clients clients_total "
+               "records records_failed residues batches queued_residues pinned_bytes ") == 0,
+        "%s", seen.names);
     CHECK(seen.pid == 4711 && seen.pinned == (uint64_t)WIRE_PINNED_BYTES << 32, "numbers");
     CHECK(strcmp(seen.version, "9.8.7") == 0 && strcmp(seen.model, "asked") == 0, "texts");
     server_end(&server);

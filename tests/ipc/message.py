@@ -28,7 +28,7 @@ KEYS = [
     ("PARAMETERS", NUMBER, 0, U64), ("CLIENTS", NUMBER, 0, U64), ("CLIENTS_TOTAL", NUMBER, 0, U64),
     ("RECORDS", NUMBER, 0, U64), ("RECORDS_FAILED", NUMBER, 0, U64), ("RESIDUES", NUMBER, 0, U64),
     ("BATCHES", NUMBER, 0, U64), ("QUEUED_RESIDUES", NUMBER, 0, U64),
-    ("PINNED_BYTES", NUMBER, 0, U64),
+    ("PINNED_BYTES", NUMBER, 0, U64), ("DEVICE", TEXT, 1, 127),
 ]
 NUMBER_OF = {name: key for key, (name, *_) in enumerate(KEYS)}
 MODEL_KEYS = "DIGEST PRECISION BACKEND MODEL SYNTHETIC HIDDEN POSITIONS "
@@ -38,7 +38,7 @@ KINDS = {
     2: (MODEL_KEYS + "ALPHABET RING_MAX ONE_SHOT_LIMIT", ""),
     3: ("CODE TEXT RETRY", ""), 4: ("TAG SEQUENCE", ""), 5: ("TAG RECORD_STATUS ROWS DATA", ""),
     6: ("SUBMISSION_SIZE COMPLETION_SIZE", ""), 7: ("PROTOCOL", ""),
-    8: (MODEL_KEYS + " ".join(name for name, *_ in KEYS[NUMBER_OF["VERSION"]:]), ""),
+    8: (MODEL_KEYS + " ".join(name for name, *_ in KEYS[NUMBER_OF["VERSION"]:-1]), "DEVICE"),
     9: ("PROTOCOL", ""), 10: ("", ""),
 }
 
