@@ -18,9 +18,6 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* Rates are flat from about here on the CPU; more only makes others wait. */
-#define BATCH_TOKENS 2048u
-
 /* More descriptors than any limit on clients can need. */
 #define OPEN_FILES_MAX 262144u
 
@@ -29,7 +26,6 @@ struct program {
     struct model *model;
     const struct engine_table *table;
     struct engine *engine;
-    uint32_t batch_tokens; /* of the largest batch the engine is opened for */
 };
 
 static void raise_open_files(void) {
@@ -57,13 +53,10 @@ static int check_limits(struct program *program, struct error *error) {
     const struct options *options = &program->options;
     uint32_t positions = program->model->config.positions;
 
-    program->batch_tokens = BATCH_TOKENS > positions ? BATCH_TOKENS : positions;
-    if (options->max_batch_residues)
-        program->batch_tokens = options->max_batch_residues;
-    if (program->batch_tokens < positions)
+    if (options->max_batch_residues && options->max_batch_residues < positions)
         return error_set(error, EX_USAGE,
                          "--max-batch-residues: %u is less than one sequence of this model (%u)",
-                         program->batch_tokens, positions);
+                         options->max_batch_residues, positions);
     if (options->limits.queued_per_user < positions)
         return error_set(error, EX_USAGE,
                          "--max-queued-per-user: %llu is less than one sequence of this model (%u)",
@@ -75,9 +68,10 @@ static int open_engine(struct program *program, struct error *error) {
     struct engine_options options = {
         .precision = program->options.precision,
         .threads = program->options.threads,
-        .max_batch_tokens = program->batch_tokens,
+        .devices = program->options.devices,
+        .max_batch_tokens = program->options.max_batch_residues,
     };
-    char note[256];
+    char note[ENGINE_NOTE_MAX];
 
     if (engine_open(&program->table, &program->engine, program->options.backend, program->model,
                     &options, note, error) < 0)
@@ -131,13 +125,13 @@ static void announce(const struct program *program, const struct listener *liste
     notify_ready();
 }
 
-/* What the engine finds good, within what it was opened for; one record always fits. */
+/* What was asked for, or what the engine finds good; one record always fits. */
 static uint32_t batch_tokens(const struct program *program) {
     uint32_t tokens = program->table->info(program->engine)->batch_tokens;
     uint32_t positions = program->model->config.positions;
 
-    if (program->options.max_batch_residues || tokens > program->batch_tokens)
-        return program->batch_tokens;
+    if (program->options.max_batch_residues)
+        return program->options.max_batch_residues;
     return tokens > positions ? tokens : positions;
 }
 

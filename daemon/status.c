@@ -28,6 +28,10 @@ static time_t monotonic_seconds(void) {
     return now.tv_sec;
 }
 
+static bool has_device(const struct engine_info *engine) {
+    return engine->device && engine->device[0];
+}
+
 long status_reply(char *buffer, const struct service *service) {
     const struct model *model = service->model;
     struct message_writer writer;
@@ -48,6 +52,8 @@ long status_reply(char *buffer, const struct service *service) {
     message_put_number(&writer, WIRE_POSITIONS, model->config.positions);
     message_put_number(&writer, WIRE_PARAMETERS, model->parameters);
     put_counters(&writer, service);
+    if (has_device(service->engine))
+        message_put_text(&writer, WIRE_DEVICE, service->engine->device);
     return message_end(&writer);
 }
 
@@ -82,5 +88,9 @@ int status_print_check(FILE *stream, const struct model *model, const struct eng
     fprintf(stream, "weights sha256: %s\n", model->weights_sha256);
     fprintf(stream, "model digest: %s\n", model->digest);
     fprintf(stream, "memory: %" PRIu64 " bytes\n", engine->weight_bytes);
+    if (has_device(engine)) {
+        fprintf(stream, "device: %s\n", engine->device);
+        fprintf(stream, "device memory: at most %" PRIu64 " bytes on each\n", engine->device_bytes);
+    }
     return fflush(stream) == 0 && !ferror(stream) ? 0 : -1;
 }
