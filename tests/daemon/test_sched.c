@@ -218,6 +218,10 @@ static void test_budget(void) {
     for (unsigned i = 0; i < 50; i++)
         sched_observe(&world->sched, 2000, 0.001);
     CHECK(sched_budget(&world->sched) == BUDGET, "fast engine: %u", sched_budget(&world->sched));
+    for (int i = 0; i < 40; i++)
+        sched_observe(&world->sched, 12, 0.0005);
+    CHECK(sched_budget(&world->sched) == BUDGET, "small batches on a fast engine: %u",
+          sched_budget(&world->sched));
     sched_observe(&world->sched, 2000, 0);
     CHECK(sched_budget(&world->sched) == BUDGET, "a clock that stands still");
     world_finish(world);
