@@ -77,7 +77,7 @@ void sizes_init(struct sizes *sizes, const struct model_config *model, enum gpu_
     uint32_t least = round_up(model->positions, BUCKET_LEAST);
     *sizes = (struct sizes){.model = *model, .type = type, .weights = weight_bytes};
     sizes->sm = card->sm;
-    sizes->blocks = card->multiprocessors * GPU_BLOCKS_PER_SM;
+    sizes->multiprocessors = card->multiprocessors;
     if (tokens > max_tokens)
         tokens = round_up(max_tokens, BUCKET_LEAST);
     for (;; tokens /= 2) {
@@ -104,6 +104,6 @@ struct gpu_shape sizes_shape(const struct sizes *sizes, unsigned bucket) {
                               .heads = model->heads,
                               .ffn = model->ffn,
                               .sm = sizes->sm,
-                              .blocks = sizes->blocks,
+                              .multiprocessors = sizes->multiprocessors,
                               .epsilon = model->epsilon};
 }

@@ -21,7 +21,7 @@ struct plan_places {
 struct sizes {
     struct model_config model;
     enum gpu_type type;
-    uint32_t sm, blocks;
+    uint32_t sm, multiprocessors;
     unsigned buckets;
     uint32_t tokens[BUCKETS_MAX]; /* of each bucket, growing */
     uint32_t largest;             /* the last of them */
