@@ -1,0 +1,3 @@
+/* placeholder */
+#include "state.h"
+size_t lt_live() { return 0; }
