@@ -2,6 +2,7 @@
  *
  * Devices, errors, and what tests set.
  */
+#include "include/cublasLt.h"
 #include "state.h"
 
 #include <cstdarg>
@@ -195,13 +196,13 @@ int fail_now(const char *name, int index) {
             continue;
         struct failure hit = failure;
         failures.erase(failures.begin() + static_cast<ptrdiff_t>(i));
+        bool library = strncmp(name, "cublas", 6) == 0;
         if (hit.sticky) {
-            bool library = strncmp(name, "cublas", 6) == 0;
             device_at(index).error =
                 library ? cudaErrorIllegalAddress : static_cast<cudaError_t>(hit.error);
             device_at(index).resets = hit.resets;
         }
-        return hit.error;
+        return library && hit.name.empty() ? CUBLAS_STATUS_EXECUTION_FAILED : hit.error;
     }
     return 0;
 }

@@ -51,9 +51,9 @@ void emulation_set_memory(int device, size_t bytes);
 void emulation_set_multiprocessors(int device, int count);
 void emulation_set_name(int device, const char *name);
 
-/* Lets a call fail with `error` (for a cublasLt function, whatever its status would be) the nth
- * time from now on, 1 being the next: a function by its name, "launch" (a kernel that is queued),
- * "kernel" (one that runs), or NULL, any function that can fail. A sticky error comes from every
+/* Lets a call fail with `error` the nth time from now on, 1 being the next: a function by its name
+ * (of cublasLt: error is a cublasStatus_t), "launch" (a kernel that is queued), "kernel" (one that
+ * runs), or NULL, whatever comes (then cublasLt says CUBLAS_STATUS_EXECUTION_FAILED). A sticky error comes from every
  * later call too that concerns the device, until a cudaDeviceReset() after `resets` more of these
  * have failed. Several may wait. */
 void emulation_fail(const char *name, unsigned nth, int error, bool sticky, unsigned resets);
