@@ -27,7 +27,7 @@ static float candidate_time(const struct gemm *gemm, enum product product,
     for (int run = 0; run <= RUNS; run++) { /* the first one loads the kernel */
         float time;
         if (CUDA(cudaEventRecord, watch->start, stream) < 0 ||
-            gemm_run(gemm, product, last, choice, operands, stream, error) < 0 ||
+            product_run(gemm, product, last, choice, operands, stream, error) < 0 ||
             CUDA(cudaEventRecord, watch->end, stream) < 0 ||
             CUDA(cudaEventSynchronize, watch->end) < 0 ||
             CUDA(cudaEventElapsedTime, &time, watch->start, watch->end) < 0)

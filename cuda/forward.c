@@ -58,7 +58,7 @@ static int product_queue(const struct pass *pass, enum product product,
                          const struct operands *operands, struct error *error) {
     const struct device *d = pass->device;
     const struct product_choice *choice = &d->choices->products[product];
-    if (gemm_run(&d->gemm, product, pass->bucket, choice, operands, d->compute, error) < 0)
+    if (product_run(&d->gemm, product, pass->bucket, choice, operands, d->compute, error) < 0)
         return -1;
     return choice->fused ? 0 : epilogue_queue(pass, product, operands, error);
 }

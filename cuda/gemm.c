@@ -97,9 +97,9 @@ static cublasStatus_t epilogue_set(const struct gemm_product *product, bool fuse
     return status;
 }
 
-int gemm_run(const struct gemm *gemm, enum product number, unsigned bucket,
-             const struct product_choice *choice, const struct operands *operands,
-             cudaStream_t stream, struct error *error) {
+int product_run(const struct gemm *gemm, enum product number, unsigned bucket,
+                const struct product_choice *choice, const struct operands *operands,
+                cudaStream_t stream, struct error *error) {
     const struct gemm_product *product = &gemm->products[number];
     const float one = 1, beta = product->residual ? 1 : 0;
     if (LT(epilogue_set, product, choice->fused, operands->bias) < 0)

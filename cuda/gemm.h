@@ -52,9 +52,9 @@ int gemm_init(struct gemm *gemm, const struct sizes *sizes, void *workspace, str
 void gemm_finish(struct gemm *gemm);
 
 /* Queues the product alone: without the bias unless the choice is fused. */
-int gemm_run(const struct gemm *gemm, enum product product, unsigned bucket,
-             const struct product_choice *choice, const struct operands *operands,
-             cudaStream_t stream, struct error *error);
+int product_run(const struct gemm *gemm, enum product product, unsigned bucket,
+                const struct product_choice *choice, const struct operands *operands,
+                cudaStream_t stream, struct error *error);
 
 /* Whether the choice is possible in every bucket. */
 bool gemm_choice_works(const struct gemm *gemm, enum product product,

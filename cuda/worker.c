@@ -44,6 +44,12 @@ static bool can_mend(const struct worker *w) {
     return w->state == WORKER_FAILED && in_flight(w) == 0;
 }
 
+/* Locked. */
+static void worker_fail(struct worker *w) {
+    w->state = WORKER_FAILED;
+    w->device.failed = true;
+}
+
 /* Locked, but for the submission itself. */
 static void part_send(struct worker *w) {
     struct flight *flight = &w->flights[w->sent % SETS];
@@ -53,7 +59,7 @@ static void part_send(struct worker *w) {
     flight->failed = device_submit(&w->device, w->sent % SETS, &flight->part, &flight->error) < 0;
     pthread_mutex_lock(&w->queue->lock);
     if (flight->failed)
-        w->state = WORKER_FAILED;
+        worker_fail(w);
     w->sent++;
     pthread_cond_broadcast(&w->queue->changed);
 }
@@ -80,7 +86,6 @@ static void device_mend(struct worker *w) {
         return;
     }
     pthread_mutex_unlock(&w->queue->lock);
-    w->device.failed = true;
     int result = device_reopen(&w->device, &error);
     pthread_mutex_lock(&w->queue->lock);
     if (result < 0)
@@ -128,7 +133,7 @@ static void flight_land(struct worker *w, const struct flight *flight) {
     w->last_landing = end;
     w->landed++;
     if (flight->failed)
-        w->state = WORKER_FAILED;
+        worker_fail(w);
     else
         w->reopened = 0;
     queue_part_done(w->queue, &flight->part, end - start,
