@@ -81,12 +81,12 @@ uint3 emulation_block_index(void) {
     return block.index;
 }
 
-dim3 emulation_block_size(void) {
-    return block.run->block;
+uint3 emulation_block_size(void) {
+    return (uint3){block.run->block.x, block.run->block.y, block.run->block.z};
 }
 
-dim3 emulation_grid_size(void) {
-    return block.run->grid;
+uint3 emulation_grid_size(void) {
+    return (uint3){block.run->grid.x, block.run->grid.y, block.run->grid.z};
 }
 
 int emulation_lane(void) {

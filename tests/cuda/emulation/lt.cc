@@ -23,7 +23,7 @@ struct emulation_matmul {
     cublasOperation_t transposed_a, transposed_b;
     cublasLtEpilogue_t epilogue;
     const void *bias;
-    cudaDataType_t bias_type; /* -1: as D */
+    int32_t bias_type; /* a cudaDataType_t, or TYPE_OF_D */
 };
 
 struct emulation_layout {
@@ -42,7 +42,7 @@ struct emulation_preference {
 
 namespace {
 
-const cudaDataType_t TYPE_OF_D = static_cast<cudaDataType_t>(-1);
+const int32_t TYPE_OF_D = -1;
 const uint64_t MAGIC = 0x454D554C54; /* in the first word of an algorithm, above its number */
 
 std::set<cublasLtHandle_t> handles;
@@ -147,7 +147,8 @@ struct product {
         return matmul->transposed_a == CUBLAS_OP_N ? a->columns : a->rows;
     }
     cudaDataType_t bias_type() const {
-        return matmul->bias_type == TYPE_OF_D ? d->type : matmul->bias_type;
+        return matmul->bias_type == TYPE_OF_D ? d->type
+                                              : static_cast<cudaDataType_t>(matmul->bias_type);
     }
     bool has_bias() const {
         return matmul->epilogue & CUBLASLT_EPILOGUE_BIAS;

@@ -19,8 +19,8 @@ extern "C" {
 /* Of the running thread. It never changes within a call, so a compiler may keep it. */
 uint3 emulation_thread_index(void) __attribute__((const));
 uint3 emulation_block_index(void) __attribute__((const));
-dim3 emulation_block_size(void) __attribute__((const));
-dim3 emulation_grid_size(void) __attribute__((const));
+uint3 emulation_block_size(void) __attribute__((const));
+uint3 emulation_grid_size(void) __attribute__((const));
 int emulation_lane(void) __attribute__((const));
 
 /* Of the running block's device, as 100 times its compute capability: 800, 860, 900. */
