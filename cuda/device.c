@@ -173,21 +173,25 @@ static void set_destroy(struct buffer_set *set) {
     cudaFreeHost(set->output);
 }
 
+/* Nothing may be freed that something still uses; a card that failed unnoticed shows here. */
+static void streams_finish(struct device *d) {
+    cudaStream_t streams[] = {d->upload, d->compute, d->download};
+    for (unsigned i = 0; i < sizeof(streams) / sizeof(*streams); i++) {
+        d->failed |= streams[i] && cudaStreamSynchronize(streams[i]) != cudaSuccess;
+        d->failed |= streams[i] && cudaStreamDestroy(streams[i]) != cudaSuccess;
+    }
+}
+
 void device_close(struct device *d) {
     struct error ignored;
     if (!d->claimed)
         return;
-    device_use(d, &ignored);
-    cudaStream_t streams[] = {d->upload, d->compute, d->download};
-    for (unsigned i = 0; i < sizeof(streams) / sizeof(*streams); i++)
-        if (streams[i])
-            cudaStreamSynchronize(streams[i]); /* after an error something may still run */
+    if (device_use(d, &ignored) < 0)
+        d->failed = true;
+    streams_finish(d);
     gemm_finish(&d->gemm);
     for (unsigned set = 0; set < SETS; set++)
         set_destroy(&d->sets[set]);
-    for (unsigned i = 0; i < sizeof(streams) / sizeof(*streams); i++)
-        if (streams[i])
-            cudaStreamDestroy(streams[i]);
     cudaFree(d->device_weights);
     cudaFree(d->residual);
     cudaFree(d->normed);
