@@ -375,7 +375,7 @@ static void run_block(uint64_t number) {
     shared_end(block.run->name);
 }
 
-void kernel_run(const struct kernel_run *run) {
+void emulation_run(const struct kernel_run *run) {
     block.run = run;
     block.threads = run->block.x * run->block.y * run->block.z;
     block.pass = 0;

@@ -32,7 +32,7 @@ struct kernel_run {
 };
 
 /* Runs all blocks, one after the other. */
-void kernel_run(const struct kernel_run *run);
+void emulation_run(const struct kernel_run *run);
 
 /* --- memory.cc --------------------------------------------------------------------------------- */
 
@@ -62,7 +62,7 @@ struct gemm {
     bool gelu;
 };
 
-void gemm_run(const struct gemm *gemm);
+void emulation_gemm(const struct gemm *gemm);
 
 #ifdef __cplusplus
 }

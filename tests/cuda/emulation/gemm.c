@@ -110,7 +110,7 @@ static void finish_tile(const struct gemm *gemm, size_t first_row, size_t first_
         }
 }
 
-void gemm_run(const struct gemm *gemm) {
+void emulation_gemm(const struct gemm *gemm) {
     void (*tile)(const float *, const float *, size_t, float *) = tile_plain;
 #ifdef __x86_64__
     if (__builtin_cpu_supports("avx2"))

@@ -36,7 +36,7 @@ void run(const emulation_kernel &kernel, int device) {
         [](void *user) { (*static_cast<const std::function<void()> *>(user))(); },
         const_cast<std::function<void()> *>(&kernel.body),
     };
-    kernel_run(&run);
+    emulation_run(&run);
 }
 
 /* 0 or what a launch of it would give. */

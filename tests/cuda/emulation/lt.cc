@@ -604,7 +604,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t matm
                    memory_check(data.d, 1, device, "cublasLtMatmul", "D, when it ran,");
                    if (scratch)
                        memset(workspace, 0xFF, scratch);
-                   gemm_run(&gemm);
+                   emulation_gemm(&gemm);
                },
                call.lock);
     return CUBLAS_STATUS_SUCCESS;
