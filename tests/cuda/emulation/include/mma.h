@@ -44,8 +44,8 @@ inline void emulation_require_type<__nv_bfloat16>(const char *file, int line) {
     emulation_require(800, "wmma with bfloat16", file, line);
 }
 
-template <typename Layout> constexpr bool emulation_by_rows = true;
-template <> constexpr bool emulation_by_rows<col_major> = false;
+template <typename Layout> inline constexpr bool emulation_by_rows = true;
+template <> inline constexpr bool emulation_by_rows<col_major> = false;
 
 template <typename T>
 inline T *emulation_element(T *p, unsigned ld, int place, bool by_rows) {
