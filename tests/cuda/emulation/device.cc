@@ -428,6 +428,14 @@ const std::map<int, std::pair<const char *, const char *>> errors = {
     {cudaErrorIllegalAddress, {"cudaErrorIllegalAddress", "an illegal memory access"}},
     {cudaErrorLaunchFailure, {"cudaErrorLaunchFailure", "unspecified launch failure"}},
     {cudaErrorNotSupported, {"cudaErrorNotSupported", "operation not supported"}},
+    {cudaErrorStreamCaptureUnsupported,
+     {"cudaErrorStreamCaptureUnsupported", "not permitted when stream is capturing"}},
+    {cudaErrorStreamCaptureUnmatched,
+     {"cudaErrorStreamCaptureUnmatched", "the capture began on another stream"}},
+    {cudaErrorStreamCaptureUnjoined,
+     {"cudaErrorStreamCaptureUnjoined", "work of the capture was not joined"}},
+    {cudaErrorStreamCaptureIsolation,
+     {"cudaErrorStreamCaptureIsolation", "dependency on uncaptured work"}},
     {cudaErrorUnknown, {"cudaErrorUnknown", "unknown error"}},
 };
 

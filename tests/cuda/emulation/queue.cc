@@ -12,7 +12,7 @@
 
 namespace {
 
-std::set<cudaStream_t> streams; /* all but the default ones */
+std::vector<cudaStream_t> streams; /* all but the default ones, the oldest first */
 std::set<cudaEvent_t> events;
 CUstream_st default_streams[EMULATION_MAX_DEVICES];
 std::set<std::shared_ptr<capture>> captures;
@@ -77,14 +77,14 @@ void finish_quietly(const operation_ref &target, std::unique_lock<std::mutex> &l
         finish_one(target, lock);
 }
 
-/* Everybody else's work, the newest stream's first. */
-void finish_others(std::unique_lock<std::mutex> &lock) {
+/* The work of every other stream, the newest first. */
+void finish_others(const void *stream, std::unique_lock<std::mutex> &lock) {
     std::vector<operation_ref> work;
-    for (cudaStream_t stream : streams)
-        work.push_back(stream->last);
+    for (cudaStream_t other : streams)
+        if (other != stream)
+            work.push_back(other->last);
     for (size_t i = work.size(); i-- > 0;)
-        if (work[i])
-            finish_quietly(work[i], lock);
+        finish_quietly(work[i], lock);
 }
 
 /* What new work of a stream comes after. */
@@ -106,6 +106,7 @@ void queue(cudaStream_t stream, const std::string &what,
     auto added = std::make_shared<operation>();
     added->what = what;
     added->device = stream->device;
+    added->stream = stream;
     added->run = std::move(run);
     added->after = std::move(after);
     stream->last = added;
@@ -128,7 +129,7 @@ cudaStream_t stream_find(cudaStream_t stream, int device, const char *who) {
         default_streams[device].blocking = true;
         return &default_streams[device];
     }
-    if (!streams.count(stream))
+    if (std::find(streams.begin(), streams.end(), stream) == streams.end())
         emulation_die("%s: %p is not a live stream", who, static_cast<void *>(stream));
     return stream;
 }
@@ -146,10 +147,11 @@ void stream_add(cudaStream_t stream, const std::string &what,
 }
 
 void operation_finish(const operation_ref &operation, std::unique_lock<std::mutex> &lock) {
+    if (idle(operation))
+        return;
     if (world.order == EMULATION_BACKWARD)
-        finish_others(lock);
-    if (operation)
-        finish_quietly(operation, lock);
+        finish_others(operation->stream, lock);
+    finish_quietly(operation, lock);
 }
 
 void device_finish(int device, std::unique_lock<std::mutex> &lock) {
@@ -169,13 +171,11 @@ void capture_forbid(const char *who) {
 }
 
 void streams_forget(int device) {
-    for (auto next = streams.begin(); next != streams.end();) {
-        auto here = next++;
-        if ((*here)->device == device) {
-            delete *here;
-            streams.erase(here);
+    for (size_t i = streams.size(); i-- > 0;)
+        if (streams[i]->device == device) {
+            delete streams[i];
+            streams.erase(streams.begin() + static_cast<ptrdiff_t>(i));
         }
-    }
     for (auto next = events.begin(); next != events.end();) {
         auto here = next++;
         if ((*here)->device == device) {
@@ -196,7 +196,7 @@ size_t streams_live() {
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned int flags, int) {
     CALL(DEVICE);
     *stream = new CUstream_st{call.device, !(flags & cudaStreamNonBlocking), nullptr, nullptr, {}};
-    streams.insert(*stream);
+    streams.push_back(*stream);
     return cudaSuccess;
 }
 
@@ -216,7 +216,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     stream = stream_find(stream, call.device, "cudaStreamDestroy");
     capture_only(stream, "cudaStreamDestroy");
     operation_finish(stream->last, call.lock);
-    streams.erase(stream);
+    streams.erase(std::find(streams.begin(), streams.end(), stream));
     delete stream;
     return call.done();
 }

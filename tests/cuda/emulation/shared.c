@@ -25,6 +25,8 @@
 struct array {
     const void *site; /* NULL: the dynamic part */
     size_t first, bytes;
+    const char *file;
+    int line;
 };
 
 static unsigned char *arena;
@@ -60,11 +62,11 @@ static void array_open(const struct array *array) {
 #endif
 }
 
-static struct array *array_add(const void *site, size_t bytes) {
+static struct array *array_add(const void *site, size_t bytes, const char *file, int line) {
     struct array *array = &arrays[array_count];
     if (array_count == MOST_ARRAYS || used + round_up(bytes) + RED_BYTES > ARENA_BYTES)
         emulation_die("too much shared memory for the emulation");
-    *array = (struct array){site, used, bytes};
+    *array = (struct array){site, used, bytes, file, line};
     array_count++;
     used += round_up(bytes) + RED_BYTES;
     taken += bytes;
@@ -86,7 +88,7 @@ void shared_prepare(size_t dynamic_bytes, size_t most_bytes) {
 #ifndef EMULATION_ASAN
     fill(0, RED_BYTES, RED_VALUE);
 #endif
-    array_add(NULL, dynamic_bytes);
+    array_add(NULL, dynamic_bytes, "its dynamic part", 0);
 }
 
 void shared_begin(void) {
@@ -103,15 +105,13 @@ void shared_begin(void) {
 
 void shared_end(const char *kernel) {
 #ifndef EMULATION_ASAN
-    size_t checked = 0;
-    for (unsigned i = 0; i <= array_count; i++) {
-        size_t end = i < array_count ? arrays[i].first : used;
-        for (; checked < end; checked++)
-            if (arena[checked] != RED_VALUE)
-                emulation_die("kernel %s wrote outside its arrays in shared memory (array %u)",
-                              kernel, i);
-        if (i < array_count)
-            checked = end + arrays[i].bytes;
+    for (unsigned i = 0; i < array_count; i++) {
+        const struct array *array = &arrays[i];
+        size_t end = array->first + round_up(array->bytes) + RED_BYTES;
+        for (size_t j = array->first + array->bytes; j < end; j++)
+            if (arena[j] != RED_VALUE)
+                emulation_die("kernel %s wrote %zu bytes past the end of shared memory of %s:%d",
+                              kernel, j - array->first - array->bytes, array->file, array->line);
     }
 #endif
     (void)kernel;
@@ -121,7 +121,7 @@ void *emulation_shared_array(const void *site, size_t bytes, const char *file, i
     for (unsigned i = 1; i < array_count; i++)
         if (arrays[i].site == site)
             return arena + arrays[i].first;
-    struct array *array = array_add(site, bytes);
+    struct array *array = array_add(site, bytes, file, line);
     if (taken - arrays[0].bytes > (size_t)48 << 10 || taken > most_taken)
         emulation_die("%s:%d: too much shared memory: %zu bytes static, %zu dynamic, %zu allowed",
                       file, line, taken - arrays[0].bytes, arrays[0].bytes, most_taken);

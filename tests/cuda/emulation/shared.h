@@ -10,6 +10,6 @@
 
 void shared_prepare(size_t dynamic_bytes, size_t most_bytes); /* before a kernel */
 void shared_begin(void);                                      /* before each block */
-void shared_end(const char *kernel); /* after each: nobody may have written between arrays */
+void shared_end(const char *kernel); /* after each: nobody may have written past an array */
 
 #endif

@@ -78,6 +78,7 @@ void last_error_set(cudaError_t code);
 struct operation {
     std::string what;
     int device;
+    const void *stream; /* only to compare: it may be gone */
     std::function<void(std::unique_lock<std::mutex> &)> run;
     std::vector<std::shared_ptr<operation>> after;
     enum { WAITING, RUNNING, DONE } state = WAITING;
