@@ -28,10 +28,9 @@ struct gpu_shape {
     uint32_t tokens;    /* of the bucket: rows of every matrix; a multiple of 64 */
     uint32_t sequences; /* of the bucket: most items and most flags */
     uint32_t hidden, heads, ffn;
-    uint32_t sm;     /* of the device: 70, 75, 80, 86, 90, ...; chooses the attention kernel */
-    uint32_t blocks; /* how many blocks of persistent kernels fill the device: a multiple of its
-                        multiprocessors */
-    float epsilon;   /* of every LayerNorm */
+    uint32_t sm; /* of the device: 70, 75, 80, 86, 90, ...; chooses the attention kernel */
+    uint32_t multiprocessors;
+    float epsilon; /* of every LayerNorm */
 };
 
 struct plan_counts {
@@ -82,8 +81,8 @@ cudaError_t gpu_layernorm(const struct gpu_shape *shape, const struct gpu_plan *
 cudaError_t gpu_attention(const struct gpu_shape *shape, const struct gpu_plan *plan,
                           const void *qkv, void *context, cudaStream_t stream);
 
-/* The most bytes of dynamic shared memory that any kernel needs on such a device. Sets what the
- * kernels must be told once (cudaFuncSetAttribute); to be called on each device before capture. */
+/* Says once, on each device and before any capture, how the kernels of such shapes want it set up.
+ * No kernel needs dynamic shared memory. */
 cudaError_t gpu_prepare(const struct gpu_shape *shape);
 
 /* For matrix products without a fused epilogue, in place. values: half [tokens][columns], bias:

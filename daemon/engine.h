@@ -27,7 +27,8 @@ struct engine_options {
     enum precision precision;
     unsigned threads;          /* 0: usable cores, cgroup quota counted */
     const char *devices;       /* cuda only: "all" or "0,1"; NULL: the first */
-    uint32_t max_batch_tokens; /* the largest batch that will be submitted, >= P */
+    uint32_t max_batch_tokens; /* the largest batch that will be submitted, >= P; for
+                                  engine_open() 0: what suits the backend */
 };
 
 /* One sequence of a batch. */
@@ -97,13 +98,22 @@ struct engine_table {
 extern const struct engine_table cpu_engine_table;  /* daemon/cpu */
 extern const struct engine_table null_engine_table; /* daemon/null_engine.c */
 
+/* Why a batch cannot be run, or NULL. Such a batch is a programming error of the submitter. */
+const char *engine_batch_fault(const struct engine_batch *batch, const struct model_config *config,
+                               uint32_t max_tokens);
+
+/* Fails a whole batch. */
+void engine_batch_fail(struct engine_batch *batch, const char *why);
+
 /* Usable cores: the affinity mask, cut by the cgroup's CPU quota (rounded up), at least 1. */
 unsigned engine_usable_cores(void);
 
-/* Opens what `backend` ("auto", "cpu", "cuda", "null") asks for. With auto, says in *note (empty
+#define ENGINE_NOTE_MAX 1100 /* holds any error's text and more */
+
+/* Opens what `backend` ("auto", "cpu", "cuda", "null") asks for. With auto, says in note (empty
  * when there is nothing to say) why a better one was not taken. */
 int engine_open(const struct engine_table **table, struct engine **engine, const char *backend,
-                const struct model *model, const struct engine_options *options, char note[256],
-                struct error *error);
+                const struct model *model, const struct engine_options *options,
+                char note[ENGINE_NOTE_MAX], struct error *error);
 
 #endif

@@ -11,16 +11,12 @@
 #include <stdlib.h>
 #include <sysexits.h>
 
-/* Rates are flat from about here on the CPU; more only makes others wait. */
-#define BATCH_TOKENS 2048u
-
-/* Limits that only make sense with the model's size known. `tokens` is of the largest batch. */
-static int check_limits(const struct options *options, uint32_t positions, uint32_t tokens,
-                        struct error *error) {
-    if (tokens < positions)
+/* Limits that only make sense with the model's size known. */
+static int check_limits(const struct options *options, uint32_t positions, struct error *error) {
+    if (options->max_batch_residues && options->max_batch_residues < positions)
         return error_set(error, EX_USAGE,
                          "--max-batch-residues: %u is less than one sequence of this model (%u)",
-                         tokens, positions);
+                         options->max_batch_residues, positions);
     if (options->limits.queued_per_user < positions)
         return error_set(error, EX_USAGE,
                          "--max-queued-per-user: %llu is less than one sequence of this model (%u)",
@@ -28,14 +24,13 @@ static int check_limits(const struct options *options, uint32_t positions, uint3
     return 0;
 }
 
-/* What the engine finds good, within what it was opened for; one record always fits. */
-static uint32_t good_tokens(const struct generation *generation, const struct options *options,
-                            uint32_t most) {
+/* What was asked for, or what the engine finds good; one record always fits. */
+static uint32_t good_tokens(const struct generation *generation, const struct options *options) {
     uint32_t tokens = generation->info->batch_tokens;
     uint32_t positions = generation->model->config.positions;
 
-    if (options->max_batch_residues || tokens > most)
-        return most;
+    if (options->max_batch_residues)
+        return options->max_batch_residues;
     return tokens > positions ? tokens : positions;
 }
 
@@ -45,20 +40,18 @@ static int open_engine(struct generation *generation, const struct options *opti
     struct engine_options wanted = {
         .precision = options->precision,
         .threads = options->threads,
-        .max_batch_tokens = BATCH_TOKENS > positions ? BATCH_TOKENS : positions,
+        .devices = options->devices,
+        .max_batch_tokens = options->max_batch_residues,
     };
 
     if (on_cpu && wanted.precision == PRECISION_F16)
         wanted.precision = PRECISION_AUTO; /* which the CPU does not have */
-    if (options->max_batch_residues)
-        wanted.max_batch_tokens = options->max_batch_residues;
-    if (check_limits(options, positions, wanted.max_batch_tokens, error) < 0 ||
+    if (check_limits(options, positions, error) < 0 ||
         engine_open(&generation->table, &generation->engine, on_cpu ? "cpu" : options->backend,
                     generation->model, &wanted, generation->note, error) < 0)
         return -1;
     generation->info = generation->table->info(generation->engine);
-    sched_engine_init(&generation->sched, positions,
-                      good_tokens(generation, options, wanted.max_batch_tokens));
+    sched_engine_init(&generation->sched, positions, good_tokens(generation, options));
     model_drop_weights(generation->model);
     return 0;
 }

@@ -26,7 +26,8 @@ struct generation {
     const struct engine_table *table;
     struct engine *engine;
     const struct engine_info *info;
-    char note[256]; /* why it is not a better engine; empty when there is nothing to say */
+    char note[ENGINE_NOTE_MAX]; /* why it is not a better engine; empty when there is nothing to say
+                                 */
 
     /* While it serves: */
     struct batches *batches;

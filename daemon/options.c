@@ -27,6 +27,7 @@ const char options_help[] =
     "  -b, --backend auto|cpu|cuda|null  what computes (default: auto)\n"
     "  -p, --precision auto|f32|bf16|f16 (default: auto)\n"
     "  -t, --threads N              (default: usable cores)\n"
+    "      --device all|N[,N]...    GPUs of the cuda backend (default: 0)\n"
     "      --max-clients N          (default: 256)\n"
     "      --max-clients-per-user N (default: 64)\n"
     "      --max-pinned-per-user BYTES     shared memory a user may hold (default: 256Mi)\n"
@@ -43,6 +44,7 @@ const char options_help[] =
 
 enum {
     OPTION_GROUP = 256,
+    OPTION_DEVICE,
     OPTION_MAX_CLIENTS,
     OPTION_MAX_CLIENTS_PER_USER,
     OPTION_MAX_PINNED_PER_USER,
@@ -63,6 +65,7 @@ static const struct option names[] = {
     {"backend", required_argument, NULL, 'b'},
     {"precision", required_argument, NULL, 'p'},
     {"threads", required_argument, NULL, 't'},
+    {"device", required_argument, NULL, OPTION_DEVICE},
     {"max-clients", required_argument, NULL, OPTION_MAX_CLIENTS},
     {"max-clients-per-user", required_argument, NULL, OPTION_MAX_CLIENTS_PER_USER},
     {"max-pinned-per-user", required_argument, NULL, OPTION_MAX_PINNED_PER_USER},
@@ -171,6 +174,20 @@ static int set_backend(struct options *options, const char *value, struct error 
     return bad_value(error, 'b', value, "auto, cpu, cuda or null");
 }
 
+/* The CUDA backend knows which there are; here it is seen that it can be read. */
+static int set_devices(struct options *options, const char *value, struct error *error) {
+    bool number_before = false, readable = value[0] != '\0';
+
+    for (const char *c = value; *c && readable; c++) {
+        readable = (*c >= '0' && *c <= '9') || (*c == ',' && number_before);
+        number_before = *c != ',';
+    }
+    if (strcmp(value, "all") != 0 && (!readable || !number_before))
+        return bad_value(error, OPTION_DEVICE, value, "all, or numbers of GPUs such as 0 or 0,1");
+    options->devices = value;
+    return 0;
+}
+
 static int set_text(const char **text, int option, const char *value, struct error *error) {
     if (!value[0])
         return bad_value(error, option, value, "a name");
@@ -193,6 +210,8 @@ static int set_option(struct options *options, int option, const char *value, st
         return set_backend(options, value, error);
     case 'p':
         return set_precision(options, value, error);
+    case OPTION_DEVICE:
+        return set_devices(options, value, error);
     case OPTION_LOG_LEVEL:
         if (log_level_parse(value, &options->log_level))
             return 0;

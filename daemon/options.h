@@ -17,6 +17,7 @@ struct options {
     const char *group;
     const char *backend;
     enum precision precision;
+    const char *devices;         /* of the CUDA backend; NULL: the first */
     unsigned threads;            /* 0: usable cores */
     uint32_t max_batch_residues; /* 0: what suits the engine */
     unsigned idle_exit;          /* seconds; 0: never */

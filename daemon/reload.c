@@ -12,6 +12,7 @@
 #include "daemon/session.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,12 +38,22 @@ static struct generation *current(const struct reload *reload) {
     return reload->service->generation;
 }
 
+/* What is too long for a message is cut. */
+__attribute__((format(printf, 2, 3))) static void note(struct service *service, const char *format,
+                                                       ...) {
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(service->note, sizeof service->note, format, arguments);
+    va_end(arguments);
+}
+
 void reload_announce(const struct reload *reload) {
-    const char *note = reload->service->note;
+    const char *more = reload->service->note;
     char text[256];
 
     generation_describe(current(reload), text, sizeof text);
-    notify_status("Serving %s%s%s", text, note[0] ? "; " : "", note);
+    notify_status("Serving %s%s%s", text, more[0] ? "; " : "", more);
     notify_ready();
 }
 
@@ -62,7 +73,7 @@ static int serve(struct reload *reload, struct generation *generation) {
     generation->number = ++reload->count;
     TAILQ_INSERT_TAIL(&reload->generations, generation, link);
     service->generation = generation;
-    snprintf(service->note, sizeof service->note, "%s", generation->note);
+    note(service, "%s", generation->note);
     return 0;
 }
 
@@ -93,11 +104,10 @@ static void give_up(struct reload *reload, const char *why) {
 }
 
 static void keep(struct reload *reload, const char *why) {
-    const char *note = current(reload)->note;
+    const char *before = current(reload)->note;
 
     log_error("the model is not reloaded, and what was served still is: %s", why);
-    snprintf(reload->service->note, sizeof reload->service->note, "%s%sthe last reload failed: %s",
-             note, note[0] ? "; " : "", why);
+    note(reload->service, "%s%sthe last reload failed: %s", before, before[0] ? "; " : "", why);
 }
 
 static void start(struct reload *reload, bool on_cpu);
@@ -203,7 +213,7 @@ static void engine_broke(struct reload *reload, struct generation *generation, c
     if (generation != current(reload) || reload->service->draining)
         return;
     snprintf(reload->broke, sizeof reload->broke, "the %s engine broke: %s", backend, why);
-    snprintf(reload->service->note, sizeof reload->service->note, "%s", reload->broke);
+    note(reload->service, "%s", reload->broke);
     if (strcmp(backend, "cpu") == 0)
         give_up(reload, "it was the last resort");
     else if (!reload->loading)

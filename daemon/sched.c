@@ -171,5 +171,8 @@ void sched_observe(struct sched_engine *engine, uint32_t tokens, double seconds)
     if (seconds <= 0)
         return;
     rate = tokens / seconds;
+    /* Of a batch that is over at once, most was fixed cost: it shows no engine slower. */
+    if (seconds < SCHED_BATCH_SECONDS / 8 && rate < engine->rate)
+        return;
     engine->rate = engine->rate > 0 ? 0.75 * engine->rate + 0.25 * rate : rate;
 }

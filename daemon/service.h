@@ -31,7 +31,7 @@ struct service_counters {
 
 struct service {
     struct generation *generation; /* what sessions are welcomed with now */
-    char note[512];                /* what people should know about it; empty when nothing */
+    char note[1024];               /* what people should know about it; empty when nothing */
     struct limits limits;
     struct loop *loop;
     struct closer *closer;

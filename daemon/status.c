@@ -39,6 +39,10 @@ static time_t monotonic_seconds(void) {
     return now.tv_sec;
 }
 
+static bool has_device(const struct engine_info *engine) {
+    return engine->device && engine->device[0];
+}
+
 long status_reply(char *buffer, const struct service *service) {
     const struct engine_info *engine = service->generation->info;
     const struct model *model = service->generation->model;
@@ -60,6 +64,8 @@ long status_reply(char *buffer, const struct service *service) {
     message_put_number(&writer, WIRE_POSITIONS, model->config.positions);
     message_put_number(&writer, WIRE_PARAMETERS, model->parameters);
     put_counters(&writer, service);
+    if (has_device(engine))
+        message_put_text(&writer, WIRE_DEVICE, engine->device);
     message_put_number(&writer, WIRE_GENERATION, service->generation->number);
     message_put_number(&writer, WIRE_CLIENTS_BEFORE, clients_before(service));
     message_put_text(&writer, WIRE_NOTE, service->note);
@@ -97,5 +103,9 @@ int status_print_check(FILE *stream, const struct model *model, const struct eng
     fprintf(stream, "weights sha256: %s\n", model->weights_sha256);
     fprintf(stream, "model digest: %s\n", model->digest);
     fprintf(stream, "memory: %" PRIu64 " bytes\n", engine->weight_bytes);
+    if (has_device(engine)) {
+        fprintf(stream, "device: %s\n", engine->device);
+        fprintf(stream, "device memory: at most %" PRIu64 " bytes on each\n", engine->device_bytes);
+    }
     return fflush(stream) == 0 && !ferror(stream) ? 0 : -1;
 }

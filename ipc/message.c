@@ -62,6 +62,7 @@ static const struct key_rule {
     [WIRE_BATCHES] = {VALUE_NUMBER, 0, UINT64_MAX},
     [WIRE_QUEUED_RESIDUES] = {VALUE_NUMBER, 0, UINT64_MAX},
     [WIRE_PINNED_BYTES] = {VALUE_NUMBER, 0, UINT64_MAX},
+    [WIRE_DEVICE] = {VALUE_TEXT, 1, 127},
     [WIRE_GENERATION] = {VALUE_NUMBER, 1, UINT32_MAX},
     [WIRE_CLIENTS_BEFORE] = {VALUE_NUMBER, 0, UINT64_MAX},
     [WIRE_NOTE] = {VALUE_TEXT, 0, TEXT_MAX},
@@ -71,7 +72,8 @@ static const struct key_rule {
 #define STATUS_KEYS                                                                                \
     (KEY(WIRE_DIGEST) | KEY(WIRE_PRECISION) | KEY(WIRE_BACKEND) | KEY(WIRE_MODEL) |                \
      KEY(WIRE_SYNTHETIC) | KEY(WIRE_HIDDEN) | KEY(WIRE_POSITIONS) |                                \
-     (KEY(WIRE_KEYS) - KEY(WIRE_VERSION)))
+     (KEY(WIRE_DEVICE) - KEY(WIRE_VERSION)) | KEY(WIRE_GENERATION) | KEY(WIRE_CLIENTS_BEFORE) |    \
+     KEY(WIRE_NOTE))
 
 _Static_assert(WIRE_KEYS < 64, "message.present holds one bit per key");
 
@@ -91,7 +93,7 @@ static const struct kind_rule {
     [WIRE_RESULT] = {KEY(WIRE_TAG) | KEY(WIRE_RECORD_STATUS) | KEY(WIRE_ROWS) | KEY(WIRE_DATA), 0},
     [WIRE_RING] = {KEY(WIRE_SUBMISSION_SIZE) | KEY(WIRE_COMPLETION_SIZE), 0},
     [WIRE_STATUS_QUERY] = {KEY(WIRE_PROTOCOL_VERSION), 0},
-    [WIRE_STATUS] = {STATUS_KEYS, 0},
+    [WIRE_STATUS] = {STATUS_KEYS, KEY(WIRE_DEVICE)},
     [WIRE_STOP] = {KEY(WIRE_PROTOCOL_VERSION), 0},
     [WIRE_STOPPING] = {0, 0},
 };

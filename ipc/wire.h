@@ -98,6 +98,7 @@ enum wire_key {
     WIRE_BATCHES,          /* uint: run since the start */
     WIRE_QUEUED_RESIDUES,  /* uint: waiting now */
     WIRE_PINNED_BYTES,     /* uint: rings mapped now */
+    WIRE_DEVICE,           /* text: name of the GPU; only where one computes */
     WIRE_GENERATION,       /* uint: models loaded so far; new clients get the last */
     WIRE_CLIENTS_BEFORE,   /* uint: connected now, to models loaded earlier */
     WIRE_NOTE,             /* text: what to know about the engine or the last reload, or empty */

@@ -76,6 +76,7 @@ static const struct fact {
     {WIRE_BACKEND, true, "backend"},
     {WIRE_PRECISION, true, "precision"},
     {WIRE_INSTRUCTIONS, true, "instructions"},
+    {WIRE_DEVICE, true, "device"},
     {WIRE_THREADS, false, "threads"},
     {WIRE_LOOP, true, "loop"},
     {WIRE_NOTE, true, "note"},
@@ -94,7 +95,7 @@ static const struct fact {
 int esm1nv_status(const char *socket,
                   void (*visit)(void *context, const char *name, const char *text, uint64_t number),
                   void *context, char text[QUERY_TEXT_MAX]) {
-    char value[512];
+    char value[1025];
     struct query *query = query_create();
 
     if (!query) {
@@ -106,6 +107,8 @@ int esm1nv_status(const char *socket,
         visit(context, "socket", query->path, 0);
     for (size_t i = 0; code == ESM1NV_OK && i < sizeof facts / sizeof *facts; i++) {
         const struct fact *fact = &facts[i];
+        if (!message_has(&query->answer, fact->key))
+            continue;
         message_copy_text(&query->answer, fact->key, value, fact->is_text ? sizeof value : 1);
         visit(context, fact->name, fact->is_text ? value : NULL,
               fact->is_text ? 0 : query->answer.value[fact->key].number);

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Makes and unmakes the encoder, checks a batch, plans how the team shares it out, and runs it.
+ * Makes and unmakes the encoder, plans how the team shares it out, and runs it.
  * All memory is taken here, once.
  */
 #include "daemon/cpu/forward.h"
 #include "daemon/cpu/arithmetic.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
 #include <time.h>
@@ -118,38 +117,6 @@ const double *encoder_phases(const struct encoder *e) {
     return e->phases;
 }
 
-/* `left` tokens of the batch begin with the item's. */
-static const char *item_fault(const struct encoder *e, const struct engine_item *item,
-                              uint32_t left) {
-    if (item->tokens == 0 || item->tokens > e->model.config.positions)
-        return "a sequence is empty or longer than the model's positions";
-    if (item->tokens > left)
-        return "a sequence lies outside its batch";
-    if (item->residues == 0 || item->residues > item->tokens ||
-        item->first_residue > item->tokens - item->residues)
-        return "residues lie outside their sequence";
-    return NULL;
-}
-
-/* Why a batch cannot be run, or NULL. Such a batch is a programming error of the submitter. */
-static const char *batch_fault(const struct encoder *e, const struct engine_batch *batch) {
-    if (batch->tokens > e->max_tokens || batch->count > batch->tokens)
-        return "the batch is larger than the engine was opened for";
-    for (uint32_t i = 0; i < batch->tokens; i++)
-        if (batch->ids[i] >= e->model.config.vocabulary)
-            return "a token is not in the vocabulary";
-    uint32_t end = 0;
-    for (uint32_t i = 0; i < batch->count; i++) {
-        if (batch->items[i].first_token != end)
-            return "sequences do not lie end to end";
-        const char *fault = item_fault(e, &batch->items[i], batch->tokens - end);
-        if (fault)
-            return fault;
-        end += batch->items[i].tokens;
-    }
-    return end == batch->tokens ? NULL : "sequences do not fill their batch";
-}
-
 static uint32_t divide_up(uint32_t a, uint32_t b) {
     return (a + b - 1) / b;
 }
@@ -202,12 +169,10 @@ static void encode(void *user, unsigned member) {
 
 void encoder_run(struct encoder *e, struct engine_batch *batch) {
     double start = now();
-    const char *fault = batch_fault(e, batch);
+    const char *fault = engine_batch_fault(batch, &e->model.config, e->max_tokens);
     batch->failure[0] = '\0';
     if (fault) {
-        snprintf(batch->failure, sizeof(batch->failure), "%s", fault);
-        for (uint32_t i = 0; i < batch->count; i++)
-            batch->items[i].status = RECORD_ENGINE;
+        engine_batch_fail(batch, fault);
     } else if (batch->tokens > 0) {
         e->batch = batch;
         plan(e);

@@ -42,7 +42,8 @@ static void send_status(struct peer *peer, const char *name) {
     message_put_text(&writer, WIRE_LOOP, "epoll: io_uring is refused");
     message_put_text(&writer, WIRE_INSTRUCTIONS, "avx2");
     message_put_number(&writer, WIRE_THREADS, 2);
-    for (int key = WIRE_PARAMETERS; key <= WIRE_PINNED_BYTES; key++)
+    message_put_text(&writer, WIRE_DEVICE, "a GPU");
+    for (int key = WIRE_PARAMETERS; key < WIRE_DEVICE; key++)
         message_put_number(&writer, (enum wire_key)key, (uint64_t)key << 32);
     message_put_number(&writer, WIRE_GENERATION, 3);
     message_put_number(&writer, WIRE_CLIENTS_BEFORE, 1);
@@ -245,7 +246,7 @@ static void test_status(void) {
     CHECK(code == 0, "%d %s", code, text);
     CHECK(strcmp(seen.names,
                  "socket version pid uptime_seconds model digest synthetic parameters hidden "
-                 "positions backend precision instructions threads loop note generation "
+                 "positions backend precision instructions device threads loop note generation "
                  "clients clients_before clients_total "
                  "records records_failed residues batches queued_residues pinned_bytes ") == 0,
           "%s", seen.names);

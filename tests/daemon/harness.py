@@ -61,6 +61,7 @@ def clean_environment(**more):
     environment = {key: value for key, value in os.environ.items() if not key.startswith(drop)}
     if "ESM1NV_LOOP" in os.environ:
         environment["ESM1NV_LOOP"] = os.environ["ESM1NV_LOOP"]
+    environment["ESM1NV_CUDA_PLUGIN"] = ""  # the same everywhere, whatever GPU there is
     environment.update(more)
     return environment
 

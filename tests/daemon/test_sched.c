@@ -185,7 +185,7 @@ static void test_newcomer_in_time(double rate) {
     double most = SCHED_BATCH_SECONDS > POSITIONS / rate ? SCHED_BATCH_SECONDS : POSITIONS / rate;
     double clock = 0, came = -1;
 
-    world_init(world, 8, CLIENTS_MAX);
+    world_init(world, 8, CLIENTS_MAX, 1);
     for (unsigned batch = 0; batch < 1000; batch++) {
         uint64_t seen[CLIENTS_MAX] = {0};
         double took;
@@ -195,7 +195,7 @@ static void test_newcomer_in_time(double rate) {
                 admit(world, i, length_of(i));
         run_batch(world, seen);
         took = world->batch_tokens / rate;
-        sched_observe(&world->sched, world->batch_tokens, took);
+        sched_observe(&world->engines[0], world->batch_tokens, took);
         clock += took;
         if (came >= 0)
             CHECK(seen[CLIENTS_MAX - 1] == 1 && clock - came < 2.2 * most,
@@ -204,8 +204,7 @@ static void test_newcomer_in_time(double rate) {
         if (came < 0)
             continue;
         sched_remove_client(&world->sched, &world->clients[CLIENTS_MAX - 1]); /* another one */
-        sched_client_init(&world->clients[CLIENTS_MAX - 1],
-                          &world->users[world->user_of[CLIENTS_MAX - 1]]);
+        client_init(world, CLIENTS_MAX - 1);
         admit(world, CLIENTS_MAX - 1, 1 + random_below(64));
     }
     world_finish(world);
@@ -268,6 +267,10 @@ static void test_budget(void) {
     for (unsigned i = 0; i < 50; i++)
         sched_observe(engine, 2000, 0.001);
     CHECK(sched_budget(&world->sched, engine) == BUDGET, "fast engine: %u",
+          sched_budget(&world->sched, engine));
+    for (int i = 0; i < 40; i++)
+        sched_observe(engine, 12, 0.0005);
+    CHECK(sched_budget(&world->sched, engine) == BUDGET, "small batches on a fast engine: %u",
           sched_budget(&world->sched, engine));
     sched_observe(engine, 2000, 0);
     CHECK(sched_budget(&world->sched, engine) == BUDGET, "a clock that stands still");

@@ -50,7 +50,11 @@ def options_and_their_errors():
             status, out, err = run(option, value)
             equal((status, out), (64, ""))
             check(option in err and f"'{value}'" in err and err.count("\n") == 1, err)
-    for option, value in (("--backend", "gpu"), ("--precision", "f64"), ("--log-level", "loud"),
+    for value in ("x", "0,", ",1", "0,,1", "0,all", "-1"):
+        status, _, err = run("--device", value)
+        equal(status, 64)
+        check("--device" in err and f"'{value}'" in err, err)
+    for option, value in (("--backend", "gpu"), ("--device", ""), ("--precision", "f64"), ("--log-level", "loud"),
                           ("--socket", ""), ("--model", "")):
         status, _, err = run(option, value)
         equal(status, 64)
@@ -79,7 +83,12 @@ def models_and_backends_that_cannot_be():
             ([], ["--model", "ESM1NV_MODEL"], {}),
             (["--model", "/nonexistent.nemo"], ["/nonexistent.nemo"], {}),
             ([], ["/nonexistent.nemo"], {"ESM1NV_MODEL": "/nonexistent.nemo"}),
-            (["--model", MODEL_FILE, "--backend", "cuda"], ["CUDA", "--backend cpu"], {}),
+            (["--model", MODEL_FILE, "--backend", "cuda"], ["CUDA", "--backend cpu"],
+             {"ESM1NV_CUDA_PLUGIN": ""}),
+            (["--model", MODEL_FILE, "--backend", "cuda"], ["/nonexistent.so"],
+             {"ESM1NV_CUDA_PLUGIN": "/nonexistent.so"}),
+            (["--model", MODEL_FILE, "--precision", "f16"], ["/nonexistent.so", "cpu", "f16"],
+             {"ESM1NV_CUDA_PLUGIN": "/nonexistent.so"}),
             (["--model", MODEL_FILE, "--backend", "null"], ["ESM1NV_LOOP=select"],
              {"ESM1NV_LOOP": "select"})):
         with temporary_directory() as directory:

@@ -15,7 +15,7 @@ KEYS = """kind protocol program pooling dtype expect digest precision backend mo
 positions alphabet ring_max one_shot_limit tag sequence status rows data text code retry
 submission_size completion_size version pid uptime loop instructions threads parameters clients
 clients_total records records_failed residues batches queued_residues pinned_bytes
-generation clients_before note""".split()
+device generation clients_before note""".split()
 NUMBER = {name: number for number, name in enumerate(KEYS)}
 (PROTOCOL, MODEL, BUSY, LIMIT, DRAINING, LOAD, DENIED) = range(1, 8)
 NONE, MEAN, MAX, BOS = range(4)

@@ -48,6 +48,7 @@ def environment(**changes):
               if not name.startswith("ESM1NV_") and name not in ("XDG_RUNTIME_DIR",
                                                                  "NOTIFY_SOCKET")}
     result["XDG_RUNTIME_DIR"] = work_folder()
+    result["ESM1NV_CUDA_PLUGIN"] = ""  # the same everywhere, whatever GPU there is
     for name, value in changes.items():
         result.pop(name, None)
         if value is not None:

@@ -31,8 +31,9 @@ def read(*path):
 # --- messages -----------------------------------------------------------------------------------
 
 def status_keys():
-    texts = {26: "0.1.0", 29: "io_uring", 30: "avx512bf16", 43: "no GPU was found"}
-    return {key: texts.get(key, key * 1000) for key in range(26, 44)}
+    texts = {26: "0.1.0", 29: "io_uring", 30: "avx512bf16", 41: "a GPU",
+             44: "a GPU broke"}
+    return {key: texts.get(key, key * 1000) for key in range(26, 45)}
 
 
 MODEL_KEYS = {6: DIGEST, 7: "f32", 8: "cpu", 9: "esm1nv.nemo", 10: 0, 11: 768, 12: 512}

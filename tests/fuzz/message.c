@@ -11,7 +11,8 @@
 
 static bool is_text(enum wire_key key) {
     return key == WIRE_PROGRAM || (key >= WIRE_EXPECT && key <= WIRE_MODEL) || key == WIRE_TEXT ||
-           key == WIRE_VERSION || key == WIRE_LOOP || key == WIRE_INSTRUCTIONS || key == WIRE_NOTE;
+           key == WIRE_VERSION || key == WIRE_LOOP || key == WIRE_INSTRUCTIONS ||
+           key == WIRE_DEVICE || key == WIRE_NOTE;
 }
 
 static bool is_bytes(enum wire_key key) {

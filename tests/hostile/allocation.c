@@ -24,7 +24,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define BATCH_TOKENS 2048u
 #define PATIENCE_MS 60000
 #define LENGTH 24u
 
@@ -97,9 +96,15 @@ int __wrap_munmap(void *address, size_t size) {
 
 /* --- A daemon --------------------------------------------------------------------------------- */
 
-static struct model *model;
-static const struct engine_table *table;
-static struct engine *engine;
+static struct options daemon_options = {
+    .backend = "null",
+    .threads = 1,
+    .limits = {.clients = 8,
+               .clients_per_user = 8,
+               .pinned_per_user = UINT64_C(64) << 20,
+               .queued_per_user = 1 << 20,
+               .ring_size = UINT64_C(64) << 20},
+};
 static char folder[64], path[80];
 
 struct daemon {
@@ -112,24 +117,19 @@ struct daemon {
 };
 
 static void *daemon_main(void *argument) {
-    static const struct server_options options = {
-        .limits = {.clients = 8,
-                   .clients_per_user = 8,
-                   .pinned_per_user = UINT64_C(64) << 20,
-                   .queued_per_user = 1 << 20,
-                   .ring_size = UINT64_C(64) << 20},
-        .batch_tokens = BATCH_TOKENS,
-    };
     struct daemon *daemon = argument;
-    struct server *server;
+    struct generation *generation;
+    struct server *server = NULL;
 
+    daemon->result = generation_load(&generation, &daemon_options, false, &daemon->error);
     watched = daemon->watched;
-    daemon->result =
-        server_create(&server, &daemon->listener, model, table, engine, &options, &daemon->error);
+    if (daemon->result == 0)
+        daemon->result =
+            server_create(&server, &daemon->listener, generation, &daemon_options, &daemon->error);
     pthread_barrier_wait(&daemon->started);
     if (daemon->result == 0)
         daemon->result = server_run(server, &daemon->error);
-    server_destroy(server);
+    CHECK(server_destroy(server), "threads are stuck");
     return NULL;
 }
 
@@ -222,8 +222,20 @@ static void next_client_is_served(unsigned n) {
     CHECK(code == ESM1NV_OK, "after allocation %u failed: %s", n, text);
 }
 
+/* Loading frees what functions of libc allocate, which is not counted. */
+static int miscount(void) {
+    int before = atomic_load(&alive);
+    struct generation *generation;
+    struct error error;
+
+    if (generation_load(&generation, &daemon_options, false, &error) < 0)
+        CHECK(false, "%s", error.text);
+    generation_close(generation);
+    return atomic_load(&alive) - before;
+}
+
 /* Returns whether the n-th allocation was made. */
-static bool daemon_without_memory(unsigned n) {
+static bool daemon_without_memory(unsigned n, int miscounted) {
     int before = atomic_load(&alive), code;
     struct daemon daemon;
     char text[512];
@@ -242,8 +254,8 @@ static bool daemon_without_memory(unsigned n) {
         made = true;
     }
     daemon_end(&daemon);
-    CHECK(atomic_load(&alive) == before, "allocation %u: %d are left", n,
-          atomic_load(&alive) - before);
+    CHECK(atomic_load(&alive) == before + miscounted, "allocation %u: %d are left", n,
+          atomic_load(&alive) - before - miscounted);
     return made;
 }
 
@@ -279,13 +291,14 @@ static bool client_without_memory(unsigned n, int idle) {
 
 static void test_daemon(const char *loop) {
     char name[80];
+    int miscounted = miscount();
     unsigned n = 1;
 
     snprintf(name, sizeof name, "every allocation of a daemon over %s",
              loop[0] ? loop : "its choice");
     test_case(name);
     setenv("ESM1NV_LOOP", loop, 1);
-    while (daemon_without_memory(n))
+    while (daemon_without_memory(n, miscounted))
         n++;
     printf("# %u failed\n", n - 1);
     CHECK(n > 20, "only %u", n);
@@ -309,33 +322,25 @@ static void test_client(void) {
 }
 
 static int prepare(const char *model_file) {
-    struct engine_options options = {.threads = 1, .max_batch_tokens = BATCH_TOKENS};
-    struct error error = {0};
     sigset_t signals;
-    char note[256];
 
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     log_init(LOG_LEVEL_ERROR);
     snprintf(folder, sizeof folder, "/tmp/esm1nv-test-XXXXXX");
     if (!mkdtemp(folder))
         return -1;
     snprintf(path, sizeof path, "%s/socket", folder);
-    if (model_open(&model, model_file, &error) == 0 &&
-        engine_open(&table, &engine, "null", model, &options, note, &error) == 0)
-        return 0;
-    fprintf(stderr, "%s\n", error.text);
-    return -1;
+    daemon_options.model = model_file;
+    return 0;
 }
 
 static void clean_up(void) {
     char lock[96];
 
-    if (engine)
-        table->close(engine);
-    model_destroy(model);
     snprintf(lock, sizeof lock, "%s.lock", path);
     unlink(lock);
     rmdir(folder);

@@ -28,7 +28,7 @@ KEYS = [
     ("PARAMETERS", NUMBER, 0, U64), ("CLIENTS", NUMBER, 0, U64), ("CLIENTS_TOTAL", NUMBER, 0, U64),
     ("RECORDS", NUMBER, 0, U64), ("RECORDS_FAILED", NUMBER, 0, U64), ("RESIDUES", NUMBER, 0, U64),
     ("BATCHES", NUMBER, 0, U64), ("QUEUED_RESIDUES", NUMBER, 0, U64),
-    ("PINNED_BYTES", NUMBER, 0, U64), ("GENERATION", NUMBER, 1, U32),
+    ("PINNED_BYTES", NUMBER, 0, U64), ("DEVICE", TEXT, 1, 127), ("GENERATION", NUMBER, 1, U32),
     ("CLIENTS_BEFORE", NUMBER, 0, U64), ("NOTE", TEXT, 0, 1024),
 ]
 NUMBER_OF = {name: key for key, (name, *_) in enumerate(KEYS)}
@@ -39,7 +39,8 @@ KINDS = {
     2: (MODEL_KEYS + "ALPHABET RING_MAX ONE_SHOT_LIMIT", ""),
     3: ("CODE TEXT RETRY", ""), 4: ("TAG SEQUENCE", ""), 5: ("TAG RECORD_STATUS ROWS DATA", ""),
     6: ("SUBMISSION_SIZE COMPLETION_SIZE", ""), 7: ("PROTOCOL", ""),
-    8: (MODEL_KEYS + " ".join(name for name, *_ in KEYS[NUMBER_OF["VERSION"]:]), ""),
+    8: (MODEL_KEYS + " ".join(name for name, *_ in KEYS[NUMBER_OF["VERSION"]:] if name != "DEVICE"),
+        "DEVICE"),
     9: ("PROTOCOL", ""), 10: ("", ""),
 }
 

@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The GPUs of this machine: whether there are any, which ones are asked for, and what they are.
+ */
+#ifndef ESM1NV_CUDA_CARDS_H
+#define ESM1NV_CUDA_CARDS_H
+
+#include "daemon/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define CARDS_MAX 64
+
+struct card {
+    int ordinal; /* as CUDA counts them */
+    char name[64];
+    uint32_t sm; /* 70, 80, 90, ... */
+    uint32_t multiprocessors;
+    size_t free_bytes;
+};
+
+/* 0, or -1 with the reason why no GPU can be used: driver, device or generation. */
+int cards_probe(struct error *error);
+
+/* Fills cards with those that `devices` ("all", "0,1"; NULL: the first) names. All are alike, so
+ * that a record's bytes do not depend on which one serves it. Returns their number, or -1. */
+int cards_choose(struct card cards[CARDS_MAX], const char *devices, struct error *error);
+
+#endif

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The two threads of a device. All they share is guarded by the queue's lock, which nobody holds
+ * while calling CUDA. Nobody spins: waiting is for a condition or for a blocking event.
+ */
+#include "cuda/worker.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+#include <time.h>
+
+/* Reopened so often without a pass that went well, a device is given up. */
+#define REOPENED_MAX 3
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static unsigned in_flight(const struct worker *w) {
+    return (unsigned)(w->sent - w->landed);
+}
+
+/* So that devices share the work, even when there is little. */
+static bool is_idlest(const struct worker *w) {
+    for (unsigned i = 0; i < w->count; i++)
+        if (w->all[i].state == WORKER_RUNS && in_flight(&w->all[i]) < in_flight(w))
+            return false;
+    return true;
+}
+
+static bool is_over(const struct worker *w) {
+    return w->queue->closing && !queue_has_work(w->queue);
+}
+
+static bool can_send(const struct worker *w) {
+    return w->state == WORKER_RUNS && queue_has_work(w->queue) && in_flight(w) < SETS &&
+           is_idlest(w);
+}
+
+static bool can_mend(const struct worker *w) {
+    return w->state == WORKER_FAILED && in_flight(w) == 0;
+}
+
+/* Locked. */
+static void worker_fail(struct worker *w) {
+    w->state = WORKER_FAILED;
+    w->device.failed = true;
+}
+
+/* Locked, but for the submission itself. */
+static void part_send(struct worker *w) {
+    struct flight *flight = &w->flights[w->sent % SETS];
+    queue_take(w->queue, &flight->part, w->device.sizes->largest);
+    flight->start = now();
+    pthread_mutex_unlock(&w->queue->lock);
+    flight->failed = device_submit(&w->device, w->sent % SETS, &flight->part, &flight->error) < 0;
+    pthread_mutex_lock(&w->queue->lock);
+    if (flight->failed)
+        worker_fail(w);
+    w->sent++;
+    pthread_cond_broadcast(&w->queue->changed);
+}
+
+/* Locked. Nobody else is left: what is queued, and will be, fails. */
+static void worker_give_up(struct worker *w, const char *why) {
+    bool last = true;
+    w->state = WORKER_GONE;
+    snprintf(w->fate, sizeof(w->fate), "%s", why);
+    for (unsigned i = 0; i < w->count; i++)
+        last &= w->all[i].state == WORKER_GONE;
+    if (last)
+        queue_break(w->queue, w->fate);
+}
+
+/* Locked, but for the reopening itself. */
+static void device_mend(struct worker *w) {
+    struct error error;
+    if (w->reopened++ == REOPENED_MAX) {
+        error_set(&error, EX_SOFTWARE, "GPU %d (%s) fails again and again: %s",
+                  w->device.card.ordinal, w->device.card.name,
+                  w->flights[(w->landed - 1) % SETS].error.text);
+        worker_give_up(w, error.text);
+        return;
+    }
+    pthread_mutex_unlock(&w->queue->lock);
+    int result = device_reopen(&w->device, &error);
+    pthread_mutex_lock(&w->queue->lock);
+    if (result < 0)
+        worker_give_up(w, error.text);
+    else
+        w->state = WORKER_RUNS;
+    pthread_cond_broadcast(&w->queue->changed);
+}
+
+static void *submitter_main(void *argument) {
+    struct worker *w = argument;
+    struct error ignored;
+    pthread_setname_np(pthread_self(), "cuda-submit");
+    device_use(&w->device, &ignored); /* a failure comes again with the first part */
+    pthread_mutex_lock(&w->queue->lock);
+    while (w->state != WORKER_GONE && !is_over(w)) {
+        if (can_send(w))
+            part_send(w);
+        else if (can_mend(w))
+            device_mend(w);
+        else
+            pthread_cond_wait(&w->queue->changed, &w->queue->lock);
+    }
+    w->ended = true;
+    pthread_cond_broadcast(&w->queue->changed);
+    pthread_mutex_unlock(&w->queue->lock);
+    return NULL;
+}
+
+/* Unlocked: what is in the flight is the completer's now. */
+static void flight_finish(struct worker *w, struct flight *flight, unsigned set) {
+    if (!flight->failed)
+        flight->failed = device_wait(&w->device, set, &flight->error) < 0;
+    if (flight->failed)
+        error_prefix(&flight->error, "GPU %d", w->device.card.ordinal);
+    else
+        device_deliver(&w->device, set, &flight->part);
+}
+
+/* Locked. A pass's own time began when the one before it was done. */
+static void flight_land(struct worker *w, const struct flight *flight) {
+    double end = now(), start = flight->start;
+    if (start < w->last_landing)
+        start = w->last_landing;
+    w->last_landing = end;
+    w->landed++;
+    if (flight->failed)
+        worker_fail(w);
+    else
+        w->reopened = 0;
+    queue_part_done(w->queue, &flight->part, end - start,
+                    flight->failed ? flight->error.text : NULL);
+}
+
+static void *completer_main(void *argument) {
+    struct worker *w = argument;
+    struct error ignored;
+    pthread_setname_np(pthread_self(), "cuda-complete");
+    device_use(&w->device, &ignored);
+    pthread_mutex_lock(&w->queue->lock);
+    while (!w->ended || in_flight(w) > 0) {
+        if (in_flight(w) == 0) {
+            pthread_cond_wait(&w->queue->changed, &w->queue->lock);
+            continue;
+        }
+        unsigned set = w->landed % SETS;
+        pthread_mutex_unlock(&w->queue->lock);
+        flight_finish(w, &w->flights[set], set);
+        pthread_mutex_lock(&w->queue->lock);
+        flight_land(w, &w->flights[set]);
+    }
+    pthread_mutex_unlock(&w->queue->lock);
+    return NULL;
+}
+
+int worker_start(struct worker *w, struct error *error) {
+    int failure = pthread_create(&w->submitter, NULL, submitter_main, w);
+    if (!failure) {
+        w->threads++;
+        failure = pthread_create(&w->completer, NULL, completer_main, w);
+    }
+    if (failure)
+        return error_set(error, EX_SOFTWARE, "cannot start a thread for a GPU: %s",
+                         strerror(failure));
+    w->threads++;
+    return 0;
+}
+
+void worker_stop(struct worker *w) {
+    if (w->threads > 0)
+        pthread_join(w->submitter, NULL);
+    if (w->threads > 1)
+        pthread_join(w->completer, NULL);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the emulation's parts share. One lock guards all of it: whoever waits for a stream runs its
+ * work meanwhile, kernels included, and holds the lock through each piece. block.c, fiber.c and
+ * gemm.c are C and never instrumented, for they stand for the hardware.
+ */
+#ifndef EMULATION_CORE_H
+#define EMULATION_CORE_H
+
+#include "emulation.h"
+#include "include/cuda_runtime_api.h"
+#include "include/emulation_seam.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Ends the program: "emulation: MESSAGE" on stderr, exit status EMULATION_EXIT. */
+void emulation_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* --- block.c ----------------------------------------------------------------------------------- */
+
+struct kernel_run {
+    const char *name;
+    dim3 grid, block;
+    size_t dynamic_shared;
+    size_t most_shared; /* static and dynamic together */
+    int sm;
+    enum emulation_order order;
+    void (*body)(void *user);
+    void *user;
+};
+
+/* Runs all blocks, one after the other. */
+void emulation_run(const struct kernel_run *run);
+
+/* --- memory.cc --------------------------------------------------------------------------------- */
+
+/* Whether bytes from p on lie in one allocation that device code may read. */
+bool memory_on_device(const void *p, size_t bytes);
+
+/* --- gemm.c ------------------------------------------------------------------------------------ */
+
+enum gemm_type { GEMM_F32, GEMM_F16, GEMM_BF16 };
+
+/* A matrix in columns: element (i, j) at i + ld j, or at j + ld i when transposed. */
+struct gemm_matrix {
+    void *data;
+    enum gemm_type type;
+    size_t ld;
+    bool transposed;
+};
+
+/* d = gelu(alpha a b + beta c + bias): m x n, each sum over k in order, in pieces of `piece` that
+ * are added up. bias [m] and gelu may be missing. */
+struct gemm {
+    struct gemm_matrix a, b, c, d;
+    size_t m, n, k, piece;
+    float alpha, beta;
+    const void *bias;
+    enum gemm_type bias_type;
+    bool gelu;
+};
+
+void emulation_gemm(const struct gemm *gemm);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

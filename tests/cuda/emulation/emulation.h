@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * How tests steer the emulation of CUDA. What is set here can also be set by environment variables,
+ * which are read at the first call into CUDA and again by emulation_reset():
+ *
+ *     EMULATION_ORDER=forward|backward|rotated
+ *     EMULATION_DEVICES=2           0: no device; none: no driver
+ *     EMULATION_SM=80               of every device
+ *     EMULATION_MEMORY=1048576      bytes of every device
+ *     EMULATION_EPILOGUES=all|bias|none|nothing
+ *     EMULATION_FAIL=cudaMalloc:3:2[:sticky[:RESETS]]     as emulation_fail
+ *
+ * Misuse of CUDA (a copy out of bounds, a divergent barrier, ...) ends the program with one line on
+ * stderr and exit status EMULATION_EXIT.
+ */
+#ifndef EMULATION_H
+#define EMULATION_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define EMULATION_EXIT 99
+#define EMULATION_MAX_DEVICES 8
+#define EMULATION_NO_DRIVER (-1)
+
+/* In which order a block's threads, the blocks, a graph's nodes, and streams run. Streams: forward
+ * does only what is waited for, as late as possible; backward does everything else first; rotated
+ * does everything at once when it is queued. */
+enum emulation_order { EMULATION_FORWARD, EMULATION_BACKWARD, EMULATION_ROTATED };
+
+enum emulation_epilogues {
+    EMULATION_EPILOGUES_ALL,
+    EMULATION_EPILOGUES_BIAS,   /* no GELU */
+    EMULATION_EPILOGUES_NONE,   /* only the plain product */
+    EMULATION_EPILOGUES_NOTHING /* cuBLASLt knows no algorithm for anything */
+};
+
+/* Back to one device (sm 80, 2 multiprocessors, 1 GiB), nothing to fail, then what the environment
+ * says. Everything a program made must have been freed before. */
+void emulation_reset(void);
+
+void emulation_set_order(enum emulation_order order);
+void emulation_set_epilogues(enum emulation_epilogues epilogues);
+void emulation_set_device_count(int count);
+void emulation_set_sm(int device, int sm); /* 70, 75, 80, 86, 90 */
+void emulation_set_memory(int device, size_t bytes);
+void emulation_set_multiprocessors(int device, int count);
+void emulation_set_name(int device, const char *name);
+
+/* Lets a call fail with `error` the nth time from now on, 1 being the next: a function by its name
+ * (of cublasLt: error is a cublasStatus_t), "launch" (a kernel that is queued), "kernel" (one that
+ * runs), or NULL, whatever comes (then cublasLt says CUBLAS_STATUS_EXECUTION_FAILED). A sticky error comes from every
+ * later call too that concerns the device, until a cudaDeviceReset() after `resets` more of these
+ * have failed. Several may wait. */
+void emulation_fail(const char *name, unsigned nth, int error, bool sticky, unsigned resets);
+
+/* How often a function (NULL: any) has been called since the start or emulation_reset(). */
+unsigned emulation_calls(const char *name);
+
+/* How many allocations, streams, events, graphs, cuBLASLt handles and descriptions are not freed. */
+size_t emulation_live(void);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Fibers: stacks that a host thread switches between by hand. Sanitizers are told of every switch;
+ * to TSan each fiber is a thread of its own, and a switch orders nothing.
+ */
+#ifndef EMULATION_FIBER_H
+#define EMULATION_FIBER_H
+
+#include <stddef.h>
+
+#if !defined(__x86_64__) || defined(EMULATION_UCONTEXT)
+#define FIBER_UCONTEXT
+#include <ucontext.h>
+#endif
+
+struct fiber {
+#ifdef FIBER_UCONTEXT
+    ucontext_t context;
+#else
+    void *stack_pointer;
+#endif
+    void *stack; /* NULL: of a host thread that never became a fiber */
+    size_t stack_bytes;
+    void *fake_stack;  /* ASan's */
+    void *tsan_thread; /* TSan's */
+    struct fiber *caller; /* who resumed it last */
+    void (*entry)(void);
+};
+
+/* A fiber that runs entry(), which must never return, when first resumed. They are never freed. */
+void fiber_create(struct fiber *fiber, void (*entry)(void));
+
+/* Runs `fiber` until it calls fiber_yield(). `caller` is filled in. */
+void fiber_resume(struct fiber *caller, struct fiber *fiber);
+void fiber_yield(struct fiber *fiber);
+
+#endif

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Host emulation: what the headers of this folder call in block.c, warp.c and launch.cc. A kernel
+ * runs on fibers, one per CUDA thread; these are its calls to the scheduler.
+ */
+#ifndef EMULATION_SEAM_H
+#define EMULATION_SEAM_H
+
+#include "vector_types.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Of the running thread. It never changes within a call, so a compiler may keep it. */
+uint3 emulation_thread_index(void) __attribute__((const));
+uint3 emulation_block_index(void) __attribute__((const));
+uint3 emulation_block_size(void) __attribute__((const));
+uint3 emulation_grid_size(void) __attribute__((const));
+int emulation_lane(void) __attribute__((const));
+
+/* Of the running block's device, as 100 times its compute capability: 800, 860, 900. */
+int emulation_sm(void) __attribute__((const));
+
+/* Waits for all threads of the block that have not returned; the sum of their `count`. */
+int emulation_block_barrier(const char *name, const char *file, int line, int count);
+
+/* All lanes of `mask` must come, at one place. Only the barrier orders memory. */
+void emulation_warp_barrier(unsigned mask, const char *file, int line);
+unsigned emulation_warp_ballot(const char *name, unsigned mask, bool bit, const char *file,
+                               int line);
+uint64_t emulation_warp_shuffle(const char *name, unsigned mask, uint64_t bits, int source,
+                                const char *file, int line);
+
+/* Gives a payload to the whole warp; the answer holds that of every lane, until the next such
+ * call. Orders no memory. */
+struct emulation_payload {
+    union {
+        float values[16];
+        uint64_t bits;
+        const void *pointer;
+    };
+};
+const struct emulation_payload *emulation_warp_exchange(const char *name,
+                                                        const struct emulation_payload *given,
+                                                        const char *file, int line);
+
+/* Only waits for the whole warp. Orders no memory. */
+void emulation_warp_meet(const char *name, const char *file, int line);
+
+/* Shared memory: one array per `site` and block; the dynamic part. NaN at a block's start. */
+void *emulation_shared_array(const void *site, size_t bytes, const char *file, int line);
+void *emulation_shared_dynamic(void);
+void emulation_shared_check(const void *p, size_t bytes, size_t alignment, const char *what,
+                            const char *file, int line);
+
+/* wmma: any memory, 32 bytes aligned, rows a multiple of 16 bytes apart. */
+void emulation_matrix_check(const void *p, size_t row_bytes, const char *what, const char *file,
+                            int line);
+
+/* Copies of 16 bytes, of zeros without a source, that happen only when waited for. */
+void emulation_copy_async(void *shared, const void *global, const char *file, int line);
+void emulation_copy_commit(void);
+void emulation_copy_wait(unsigned pending);
+
+/* Ends the program unless the device is at least `sm` (800 ...). */
+void emulation_require(int sm, const char *what, const char *file, int line);
+
+void emulation_trap(void) __attribute__((noreturn));
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Host emulation: nvcuda::wmma for 16 x 16 x 16. A fragment's elements are spread over the lanes in
+ * an order that is not any hardware's, so that code which assumes a mapping fails. Loads and stores
+ * touch memory lane by lane: whoever else wrote it must have been waited for.
+ */
+#ifndef EMULATION_MMA_H
+#define EMULATION_MMA_H
+
+#include "cuda_bf16.h"
+#include "cuda_fp16.h"
+#include "cuda_runtime.h"
+
+namespace nvcuda {
+namespace wmma {
+
+struct matrix_a {};
+struct matrix_b {};
+struct accumulator {};
+struct row_major {};
+struct col_major {};
+enum layout_t { mem_row_major, mem_col_major };
+
+template <typename Use, int M, int N, int K, typename T, typename Layout = void> struct fragment {
+    static_assert(M == 16 && N == 16 && K == 16, "only 16 x 16 x 16 is emulated");
+    static constexpr int num_elements = 8;
+    T x[num_elements];
+};
+
+/* Where element `i` of a lane's fragment lies in the 16 x 16 matrix, and the way back. */
+inline int emulation_place(int lane, int i) {
+    return ((lane + 32 * i) * 37 + 11) % 256;
+}
+
+inline int emulation_unplace(int place) {
+    return (place + 256 - 11) * 173 % 256; /* 37 * 173 = 1 modulo 256 */
+}
+
+template <typename T> inline void emulation_require_type(const char *, int) {
+}
+
+template <>
+inline void emulation_require_type<__nv_bfloat16>(const char *file, int line) {
+    emulation_require(800, "wmma with bfloat16", file, line);
+}
+
+template <typename Layout> inline constexpr bool emulation_by_rows = true;
+template <> inline constexpr bool emulation_by_rows<col_major> = false;
+
+template <typename T>
+inline T *emulation_element(T *p, unsigned ld, int place, bool by_rows) {
+    unsigned row = static_cast<unsigned>(place) / 16, column = static_cast<unsigned>(place) % 16;
+    return p + (by_rows ? row * ld + column : column * ld + row);
+}
+
+/* The manual: 256 bits of alignment, and ld a multiple of 16 bytes. */
+inline void emulation_check_matrix(const void *p, size_t row_bytes, const char *name,
+                                   const char *file, int line) {
+    emulation_matrix_check(p, row_bytes, name, file, line);
+    emulation_warp_meet(name, file, line);
+}
+
+template <typename Fragment, typename T>
+inline void fill_fragment(Fragment &f, const T &value) {
+    for (int i = 0; i < f.num_elements; i++)
+        f.x[i] = value;
+}
+
+template <typename Use, typename T, typename Layout>
+inline void load_matrix_sync(fragment<Use, 16, 16, 16, T, Layout> &f, const T *p, unsigned ld,
+                             EMULATION_HERE) {
+    emulation_require_type<T>(file, line);
+    emulation_check_matrix(p, ld * sizeof(T), "wmma load", file, line);
+    for (int i = 0; i < f.num_elements; i++)
+        f.x[i] = *emulation_element(p, ld, emulation_place(emulation_lane(), i),
+                                    emulation_by_rows<Layout>);
+}
+
+template <typename T>
+inline void load_matrix_sync(fragment<accumulator, 16, 16, 16, T> &f, const T *p, unsigned ld,
+                             layout_t layout, EMULATION_HERE) {
+    emulation_check_matrix(p, ld * sizeof(T), "wmma load", file, line);
+    for (int i = 0; i < f.num_elements; i++)
+        f.x[i] = *emulation_element(p, ld, emulation_place(emulation_lane(), i),
+                                    layout == mem_row_major);
+}
+
+template <typename T>
+inline void store_matrix_sync(T *p, const fragment<accumulator, 16, 16, 16, T> &f, unsigned ld,
+                              layout_t layout, EMULATION_HERE) {
+    emulation_check_matrix(p, ld * sizeof(T), "wmma store", file, line);
+    for (int i = 0; i < f.num_elements; i++)
+        *emulation_element(p, ld, emulation_place(emulation_lane(), i), layout == mem_row_major) =
+            f.x[i];
+}
+
+template <typename T, typename LayoutA, typename LayoutB>
+inline void mma_sync(fragment<accumulator, 16, 16, 16, float> &d,
+                     const fragment<matrix_a, 16, 16, 16, T, LayoutA> &a,
+                     const fragment<matrix_b, 16, 16, 16, T, LayoutB> &b,
+                     const fragment<accumulator, 16, 16, 16, float> &c, EMULATION_HERE) {
+    struct emulation_payload own;
+    for (int i = 0; i < 8; i++) {
+        own.values[i] = a.x[i];
+        own.values[8 + i] = b.x[i];
+    }
+    const struct emulation_payload *given = emulation_warp_exchange("mma_sync", &own, file, line);
+    auto element = [given](int place, int offset) {
+        int index = emulation_unplace(place);
+        return given[index % 32].values[offset + index / 32];
+    };
+    for (int i = 0; i < 8; i++) {
+        int place = emulation_place(emulation_lane(), i);
+        float sum = 0.0f;
+        for (int k = 0; k < 16; k++)
+            sum += element(place / 16 * 16 + k, 0) * element(16 * k + place % 16, 8);
+        d.x[i] = c.x[i] + sum;
+    }
+}
+
+} // namespace wmma
+} // namespace nvcuda
+#endif

@@ -1,0 +1,611 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * cuBLASLt's stand-in. It knows a few algorithms that add up in different orders and do not all fit
+ * every shape, so that a program whose results must not depend on a batch's size has something to
+ * choose wrongly. What the library would refuse is refused with its status; what would read or
+ * write where it must not, ends the program.
+ */
+#include "include/cublasLt.h"
+
+#include "state.h"
+
+#include <algorithm>
+#include <cstring>
+
+struct cublasLtContext {
+    int device;
+};
+
+struct emulation_matmul {
+    cublasComputeType_t compute;
+    cudaDataType_t scale;
+    cublasLtPointerMode_t pointers;
+    cublasOperation_t transposed_a, transposed_b;
+    cublasLtEpilogue_t epilogue;
+    const void *bias;
+    int32_t bias_type; /* a cudaDataType_t, or TYPE_OF_D */
+};
+
+struct emulation_layout {
+    cudaDataType_t type;
+    cublasLtOrder_t order;
+    uint64_t rows, columns;
+    int64_t ld;
+    int32_t batch;
+};
+
+struct emulation_preference {
+    uint32_t search, reductions;
+    uint64_t workspace;
+    uint32_t alignment[4];
+};
+
+namespace {
+
+const int32_t TYPE_OF_D = -1;
+const uint64_t MAGIC = 0x454D554C54; /* in the first word of an algorithm, above its number */
+
+std::set<cublasLtHandle_t> handles;
+std::set<const void *> descriptions;
+
+enum { ID, TILE, SPLIT, REDUCTION, SWIZZLE, CUSTOM, STAGES, INNER };
+
+struct kind {
+    int id;
+    size_t piece;          /* of k, summed on its own; 0: all of it */
+    uint64_t columns_step; /* a multiple of this, */
+    uint64_t columns_least;
+};
+
+const kind kinds[] = {{0, 0, 1, 1}, {1, 64, 64, 64}, {2, 128, 128, 256}};
+
+/* --- Attributes -------------------------------------------------------------------------------- */
+
+struct field {
+    int attribute;
+    size_t offset, bytes;
+};
+
+#define FIELD(attribute, type, member)                                                             \
+    {attribute, offsetof(type, member), sizeof(static_cast<type *>(nullptr)->member)}
+
+const field layout_fields[] = {
+    FIELD(CUBLASLT_MATRIX_LAYOUT_TYPE, emulation_layout, type),
+    FIELD(CUBLASLT_MATRIX_LAYOUT_ORDER, emulation_layout, order),
+    FIELD(CUBLASLT_MATRIX_LAYOUT_ROWS, emulation_layout, rows),
+    FIELD(CUBLASLT_MATRIX_LAYOUT_COLS, emulation_layout, columns),
+    FIELD(CUBLASLT_MATRIX_LAYOUT_LD, emulation_layout, ld),
+    FIELD(CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, emulation_layout, batch),
+};
+
+const field matmul_fields[] = {
+    FIELD(CUBLASLT_MATMUL_DESC_COMPUTE_TYPE, emulation_matmul, compute),
+    FIELD(CUBLASLT_MATMUL_DESC_SCALE_TYPE, emulation_matmul, scale),
+    FIELD(CUBLASLT_MATMUL_DESC_POINTER_MODE, emulation_matmul, pointers),
+    FIELD(CUBLASLT_MATMUL_DESC_TRANSA, emulation_matmul, transposed_a),
+    FIELD(CUBLASLT_MATMUL_DESC_TRANSB, emulation_matmul, transposed_b),
+    FIELD(CUBLASLT_MATMUL_DESC_EPILOGUE, emulation_matmul, epilogue),
+    FIELD(CUBLASLT_MATMUL_DESC_BIAS_POINTER, emulation_matmul, bias),
+    FIELD(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, emulation_matmul, bias_type),
+};
+
+const field preference_fields[] = {
+    FIELD(CUBLASLT_MATMUL_PREF_SEARCH_MODE, emulation_preference, search),
+    FIELD(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, emulation_preference, workspace),
+    FIELD(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, emulation_preference, reductions),
+    FIELD(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, emulation_preference, alignment[0]),
+    FIELD(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, emulation_preference, alignment[1]),
+    FIELD(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, emulation_preference, alignment[2]),
+    FIELD(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, emulation_preference, alignment[3]),
+};
+
+/* Where in an object an attribute lies. Ends the program for one that is unknown or of another
+ * size: the library would return an error, that nobody expects. */
+template <size_t count>
+void *attribute_of(const field (&fields)[count], const void *object, int attribute, size_t bytes,
+                   const char *who) {
+    if (!descriptions.count(object))
+        emulation_die("%s: %p is not a live description", who, object);
+    for (const field &field : fields)
+        if (field.attribute == attribute) {
+            if (field.bytes != bytes)
+                emulation_die("%s: attribute %d has %zu bytes, not %zu", who, attribute,
+                              field.bytes, bytes);
+            return const_cast<char *>(static_cast<const char *>(object)) + field.offset;
+        }
+    emulation_die("%s: attribute %d is not emulated", who, attribute);
+}
+
+template <typename T> cublasStatus_t description_destroy(T *description, const char *who) {
+    if (!descriptions.erase(description))
+        emulation_die("%s: %p is not a live description", who,
+                      static_cast<const void *>(description));
+    delete description;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+/* --- Shapes ------------------------------------------------------------------------------------ */
+
+size_t type_bytes(cudaDataType_t type) {
+    return type == CUDA_R_32F ? 4 : 2;
+}
+
+gemm_type type_of(cudaDataType_t type) {
+    return type == CUDA_R_32F ? GEMM_F32 : type == CUDA_R_16F ? GEMM_F16 : GEMM_BF16;
+}
+
+struct product {
+    cublasLtMatmulDesc_t matmul;
+    cublasLtMatrixLayout_t a, b, c, d;
+    uint64_t m() const {
+        return d->rows;
+    }
+    uint64_t n() const {
+        return d->columns;
+    }
+    uint64_t k() const {
+        return matmul->transposed_a == CUBLAS_OP_N ? a->columns : a->rows;
+    }
+    cudaDataType_t bias_type() const {
+        return matmul->bias_type == TYPE_OF_D ? d->type
+                                              : static_cast<cudaDataType_t>(matmul->bias_type);
+    }
+    bool has_bias() const {
+        return matmul->epilogue & CUBLASLT_EPILOGUE_BIAS;
+    }
+};
+
+bool number_known(cudaDataType_t type, int sm) {
+    return type == CUDA_R_32F || type == CUDA_R_16F || (type == CUDA_R_16BF && sm >= 80);
+}
+
+bool epilogue_known(cublasLtEpilogue_t epilogue) {
+    switch (epilogue) {
+    case CUBLASLT_EPILOGUE_DEFAULT:
+        return world.epilogues != EMULATION_EPILOGUES_NOTHING;
+    case CUBLASLT_EPILOGUE_BIAS:
+        return world.epilogues <= EMULATION_EPILOGUES_BIAS;
+    case CUBLASLT_EPILOGUE_GELU:
+    case CUBLASLT_EPILOGUE_GELU_BIAS:
+        return world.epilogues == EMULATION_EPILOGUES_ALL;
+    }
+    return false;
+}
+
+/* What the library would say of such a product. */
+cublasStatus_t product_status(const product &p, int sm) {
+    uint64_t k = p.matmul->transposed_b == CUBLAS_OP_N ? p.b->rows : p.b->columns;
+    uint64_t m = p.matmul->transposed_a == CUBLAS_OP_N ? p.a->rows : p.a->columns;
+    uint64_t n = p.matmul->transposed_b == CUBLAS_OP_N ? p.b->columns : p.b->rows;
+    if (!p.k() || k != p.k() || m != p.m() || n != p.n() || p.c->rows != m || p.c->columns != n)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    for (const emulation_layout *layout : {p.a, p.b, p.c, p.d}) {
+        if (layout->ld < static_cast<int64_t>(layout->rows))
+            return CUBLAS_STATUS_INVALID_VALUE;
+        if (layout->order != CUBLASLT_ORDER_COL || layout->batch != 1 ||
+            !number_known(layout->type, sm) || layout->ld * type_bytes(layout->type) % 16)
+            return CUBLAS_STATUS_NOT_SUPPORTED;
+    }
+    bool supported = p.a->type == p.b->type && p.c->type == p.d->type &&
+                     (p.d->type == p.a->type || p.d->type == CUDA_R_32F) &&
+                     (!p.has_bias() || p.bias_type() == p.d->type) &&
+                     p.matmul->compute == CUBLAS_COMPUTE_32F && p.matmul->scale == CUDA_R_32F &&
+                     p.matmul->pointers == CUBLASLT_POINTER_MODE_HOST &&
+                     epilogue_known(p.matmul->epilogue);
+    return supported ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
+}
+
+/* --- Algorithms -------------------------------------------------------------------------------- */
+
+cublasLtMatmulAlgo_t algorithm(int id, uint64_t split) {
+    cublasLtMatmulAlgo_t algo = {};
+    algo.data[ID] = MAGIC << 8 | static_cast<uint64_t>(id);
+    algo.data[TILE] = 15 + static_cast<uint64_t>(id);
+    algo.data[SPLIT] = split;
+    algo.data[REDUCTION] =
+        split > 1 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : CUBLASLT_REDUCTION_SCHEME_NONE;
+    return algo;
+}
+
+/* NULL when it was never made by cublasLt. */
+const kind *kind_of(const cublasLtMatmulAlgo_t &algo) {
+    for (const kind &kind : kinds)
+        if (algo.data[ID] == (MAGIC << 8 | static_cast<uint64_t>(kind.id)))
+            return &kind;
+    return nullptr;
+}
+
+size_t workspace_of(const cublasLtMatmulAlgo_t &algo, const product &p) {
+    return algo.data[SPLIT] > 1 ? 4 * algo.data[SPLIT] * p.m() * p.n() : 0;
+}
+
+cublasStatus_t algorithm_status(const cublasLtMatmulAlgo_t &algo, const product &p) {
+    const kind *kind = kind_of(algo);
+    bool split = algo.data[SPLIT] > 1;
+    if (!kind || split != (algo.data[REDUCTION] != CUBLASLT_REDUCTION_SCHEME_NONE))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    if (p.n() % kind->columns_step || p.n() < kind->columns_least)
+        return CUBLAS_STATUS_NOT_SUPPORTED;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasLtMatmulHeuristicResult_t result_of(const cublasLtMatmulAlgo_t &algo, const product &p) {
+    cublasLtMatmulHeuristicResult_t result = {};
+    result.algo = algo;
+    result.workspaceSize = workspace_of(algo, p);
+    result.state = CUBLAS_STATUS_SUCCESS;
+    result.wavesCount = 1.0f;
+    return result;
+}
+
+/* The best first: large tiles for many columns, k in parts for few. */
+std::vector<cublasLtMatmulAlgo_t> proposals(uint64_t columns) {
+    if (columns >= 512)
+        return {algorithm(2, 1), algorithm(1, 1), algorithm(0, 1)};
+    return {algorithm(1, 4), algorithm(1, 1), algorithm(0, 2), algorithm(0, 1)};
+}
+
+/* --- Running ----------------------------------------------------------------------------------- */
+
+void operand_check(const char *name, const emulation_layout *layout, const void *data,
+                   int device) {
+    size_t bytes = type_bytes(layout->type);
+    uint64_t elements = static_cast<uint64_t>(layout->ld) * (layout->columns - 1) + layout->rows;
+    if (reinterpret_cast<uintptr_t>(data) % 16)
+        emulation_die("cublasLtMatmul: %s at %p is not aligned to 16 bytes", name, data);
+    memory_check(data, elements * bytes, device, "cublasLtMatmul", name);
+}
+
+gemm_matrix matrix(const emulation_layout *layout, const void *data, cublasOperation_t operation) {
+    return {const_cast<void *>(data), type_of(layout->type), static_cast<size_t>(layout->ld),
+            operation != CUBLAS_OP_N};
+}
+
+struct operands {
+    const void *a, *b, *c;
+    void *d, *workspace;
+};
+
+void operands_check(const product &p, const operands &data, bool reads_c, size_t workspace,
+                    int device) {
+    operand_check("A", p.a, data.a, device);
+    operand_check("B", p.b, data.b, device);
+    operand_check("D", p.d, data.d, device);
+    if (reads_c) {
+        operand_check("C", p.c, data.c, device);
+        if (data.c == data.d && p.c->ld != p.d->ld)
+            emulation_die("cublasLtMatmul: C and D are one matrix of two leading dimensions");
+    }
+    if (p.has_bias())
+        memory_check(p.matmul->bias, p.m() * type_bytes(p.bias_type()), device, "cublasLtMatmul",
+                     "bias");
+    if (workspace)
+        memory_check(data.workspace, workspace, device, "cublasLtMatmul", "workspace");
+}
+
+gemm gemm_of(const product &p, const operands &data, float alpha, float beta,
+             const cublasLtMatmulAlgo_t &algo) {
+    gemm gemm = {};
+    gemm.a = matrix(p.a, data.a, p.matmul->transposed_a);
+    gemm.b = matrix(p.b, data.b, p.matmul->transposed_b);
+    gemm.c = matrix(p.c, data.c, CUBLAS_OP_N);
+    gemm.d = matrix(p.d, data.d, CUBLAS_OP_N);
+    gemm.m = p.m();
+    gemm.n = p.n();
+    gemm.k = p.k();
+    size_t split = std::max(algo.data[SPLIT], uint64_t(1)), piece = kind_of(algo)->piece;
+    gemm.piece = (gemm.k + split - 1) / split;
+    gemm.piece = piece ? std::min(piece, gemm.piece) : gemm.piece;
+    gemm.alpha = alpha;
+    gemm.beta = beta;
+    gemm.bias = p.has_bias() ? p.matmul->bias : nullptr;
+    gemm.bias_type = type_of(p.bias_type());
+    gemm.gelu = p.matmul->epilogue & CUBLASLT_EPILOGUE_GELU;
+    return gemm;
+}
+
+product product_check(cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul,
+                      cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
+                      cublasLtMatrixLayout_t d, const char *who) {
+    if (!handles.count(handle))
+        emulation_die("%s: %p is not a live handle", who, static_cast<void *>(handle));
+    for (const void *description : std::initializer_list<const void *>{matmul, a, b, c, d})
+        if (!descriptions.count(description))
+            emulation_die("%s: %p is not a live description", who, description);
+    return {matmul, a, b, c, d};
+}
+
+} // namespace
+
+/* Like CALL: what is to fail fails, and without a device nothing works. */
+#define LT_CALL()                                                                                  \
+    class call call(__func__, call::DRIVER);                                                       \
+    if (call.error)                                                                                \
+    return world.device_count <= 0 ? CUBLAS_STATUS_NOT_INITIALIZED                                 \
+                                   : static_cast<cublasStatus_t>(call.error)
+
+size_t lt_live() {
+    return handles.size() + descriptions.size();
+}
+
+cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
+    LT_CALL();
+    if (world.devices[call.device].error)
+        return CUBLAS_STATUS_NOT_INITIALIZED;
+    *handle = new cublasLtContext{call.device};
+    handles.insert(*handle);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
+    LT_CALL();
+    if (!handles.erase(handle))
+        emulation_die("cublasLtDestroy: %p is not a live handle", static_cast<void *>(handle));
+    delete handle;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+const char *cublasLtGetStatusName(cublasStatus_t status) {
+    switch (status) {
+    case CUBLAS_STATUS_SUCCESS:
+        return "CUBLAS_STATUS_SUCCESS";
+    case CUBLAS_STATUS_NOT_INITIALIZED:
+        return "CUBLAS_STATUS_NOT_INITIALIZED";
+    case CUBLAS_STATUS_ALLOC_FAILED:
+        return "CUBLAS_STATUS_ALLOC_FAILED";
+    case CUBLAS_STATUS_INVALID_VALUE:
+        return "CUBLAS_STATUS_INVALID_VALUE";
+    case CUBLAS_STATUS_ARCH_MISMATCH:
+        return "CUBLAS_STATUS_ARCH_MISMATCH";
+    case CUBLAS_STATUS_MAPPING_ERROR:
+        return "CUBLAS_STATUS_MAPPING_ERROR";
+    case CUBLAS_STATUS_EXECUTION_FAILED:
+        return "CUBLAS_STATUS_EXECUTION_FAILED";
+    case CUBLAS_STATUS_INTERNAL_ERROR:
+        return "CUBLAS_STATUS_INTERNAL_ERROR";
+    case CUBLAS_STATUS_NOT_SUPPORTED:
+        return "CUBLAS_STATUS_NOT_SUPPORTED";
+    case CUBLAS_STATUS_LICENSE_ERROR:
+        return "CUBLAS_STATUS_LICENSE_ERROR";
+    }
+    return "CUBLAS_STATUS_UNKNOWN";
+}
+
+const char *cublasLtGetStatusString(cublasStatus_t status) {
+    return cublasLtGetStatusName(status);
+}
+
+size_t cublasLtGetVersion(void) {
+    return CUBLAS_VERSION;
+}
+
+size_t cublasLtGetCudartVersion(void) {
+    return CUDART_VERSION;
+}
+
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout, cudaDataType_t type,
+                                          uint64_t rows, uint64_t columns, int64_t ld) {
+    LT_CALL();
+    *layout = new emulation_layout{type, CUBLASLT_ORDER_COL, rows, columns, ld, 1};
+    descriptions.insert(*layout);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
+    LT_CALL();
+    return description_destroy(layout, "cublasLtMatrixLayoutDestroy");
+}
+
+cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t attribute,
+                                                const void *value, size_t bytes) {
+    LT_CALL();
+    memcpy(attribute_of(layout_fields, layout, attribute, bytes, __func__), value, bytes);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatrixLayoutGetAttribute(cublasLtMatrixLayout_t layout,
+                                                cublasLtMatrixLayoutAttribute_t attribute,
+                                                void *value, size_t bytes, size_t *written) {
+    LT_CALL();
+    memcpy(value, attribute_of(layout_fields, layout, attribute, bytes, __func__), bytes);
+    if (written)
+        *written = bytes;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *matmul, cublasComputeType_t compute,
+                                        cudaDataType_t scale) {
+    LT_CALL();
+    *matmul = new emulation_matmul{compute,     scale,   CUBLASLT_POINTER_MODE_HOST,
+                                   CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT,
+                                   nullptr,     TYPE_OF_D};
+    descriptions.insert(*matmul);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t matmul) {
+    LT_CALL();
+    return description_destroy(matmul, "cublasLtMatmulDescDestroy");
+}
+
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t matmul,
+                                              cublasLtMatmulDescAttributes_t attribute,
+                                              const void *value, size_t bytes) {
+    LT_CALL();
+    memcpy(attribute_of(matmul_fields, matmul, attribute, bytes, __func__), value, bytes);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescGetAttribute(cublasLtMatmulDesc_t matmul,
+                                              cublasLtMatmulDescAttributes_t attribute, void *value,
+                                              size_t bytes, size_t *written) {
+    LT_CALL();
+    memcpy(value, attribute_of(matmul_fields, matmul, attribute, bytes, __func__), bytes);
+    if (written)
+        *written = bytes;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *preference) {
+    LT_CALL();
+    *preference = new emulation_preference{CUBLASLT_SEARCH_BEST_FIT,
+                                           CUBLASLT_REDUCTION_SCHEME_MASK, 0, {256, 256, 256, 256}};
+    descriptions.insert(*preference);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
+    LT_CALL();
+    return description_destroy(preference, "cublasLtMatmulPreferenceDestroy");
+}
+
+cublasStatus_t
+cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                     cublasLtMatmulPreferenceAttributes_t attribute,
+                                     const void *value, size_t bytes) {
+    LT_CALL();
+    memcpy(attribute_of(preference_fields, preference, attribute, bytes, __func__), value, bytes);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
+    cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul, cublasLtMatrixLayout_t a,
+    cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+    cublasLtMatmulPreference_t preference, int requested,
+    cublasLtMatmulHeuristicResult_t results[], int *returned) {
+    LT_CALL();
+    product p = product_check(handle, matmul, a, b, c, d, __func__);
+    *returned = 0;
+    if (requested <= 0)
+        return CUBLAS_STATUS_INVALID_VALUE;
+    cublasStatus_t status = product_status(p, world.devices[call.device].sm);
+    if (status != CUBLAS_STATUS_SUCCESS)
+        return status;
+    for (const cublasLtMatmulAlgo_t &algo : proposals(p.n())) {
+        bool wanted = !algo.data[REDUCTION] || (algo.data[REDUCTION] & preference->reductions);
+        if (wanted && *returned < requested && workspace_of(algo, p) <= preference->workspace &&
+            algorithm_status(algo, p) == CUBLAS_STATUS_SUCCESS)
+            results[(*returned)++] = result_of(algo, p);
+    }
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoGetIds(cublasLtHandle_t, cublasComputeType_t, cudaDataType_t,
+                                        cudaDataType_t, cudaDataType_t, cudaDataType_t,
+                                        cudaDataType_t, int requested, int ids[], int *returned) {
+    LT_CALL();
+    *returned = 0;
+    for (const kind &kind : kinds)
+        if (*returned < requested)
+            ids[(*returned)++] = kind.id;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulAlgoInit(cublasLtHandle_t, cublasComputeType_t, cudaDataType_t,
+                                      cudaDataType_t, cudaDataType_t, cudaDataType_t,
+                                      cudaDataType_t, int id, cublasLtMatmulAlgo_t *algo) {
+    LT_CALL();
+    *algo = algorithm(id, 1);
+    return kind_of(*algo) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
+}
+
+cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul,
+                                       cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                       cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                       const cublasLtMatmulAlgo_t *algo,
+                                       cublasLtMatmulHeuristicResult_t *result) {
+    LT_CALL();
+    product p = product_check(handle, matmul, a, b, c, d, __func__);
+    cublasStatus_t status = product_status(p, world.devices[call.device].sm);
+    if (status == CUBLAS_STATUS_SUCCESS)
+        status = algorithm_status(*algo, p);
+    if (status == CUBLAS_STATUS_SUCCESS)
+        *result = result_of(*algo, p);
+    return status;
+}
+
+namespace {
+
+/* The word of an algorithm that holds an attribute; ends the program for a wrong one. */
+size_t config_word(cublasLtMatmulAlgoConfigAttributes_t attribute, size_t bytes, const char *who) {
+    static const std::map<int, std::pair<size_t, size_t>> words = {
+        {CUBLASLT_ALGO_CONFIG_ID, {ID, 4}},
+        {CUBLASLT_ALGO_CONFIG_TILE_ID, {TILE, 4}},
+        {CUBLASLT_ALGO_CONFIG_SPLITK_NUM, {SPLIT, 4}},
+        {CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, {REDUCTION, 4}},
+        {CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, {SWIZZLE, 4}},
+        {CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, {CUSTOM, 4}},
+        {CUBLASLT_ALGO_CONFIG_STAGES_ID, {STAGES, 4}},
+        {CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, {INNER, 2}},
+    };
+    auto found = words.find(attribute);
+    if (found == words.end() || found->second.second != bytes)
+        emulation_die("%s: attribute %d of %zu bytes is not emulated", who, attribute, bytes);
+    return found->second.first;
+}
+
+} // namespace
+
+cublasStatus_t
+cublasLtMatmulAlgoConfigSetAttribute(cublasLtMatmulAlgo_t *algo,
+                                     cublasLtMatmulAlgoConfigAttributes_t attribute,
+                                     const void *value, size_t bytes) {
+    LT_CALL();
+    size_t word = config_word(attribute, bytes, __func__);
+    if (word == ID || !kind_of(*algo))
+        return CUBLAS_STATUS_INVALID_VALUE;
+    algo->data[word] = 0;
+    memcpy(&algo->data[word], value, bytes);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t
+cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
+                                     cublasLtMatmulAlgoConfigAttributes_t attribute, void *value,
+                                     size_t bytes, size_t *written) {
+    LT_CALL();
+    size_t word = config_word(attribute, bytes, __func__);
+    uint64_t read = word == ID ? algo->data[ID] & 0xFF : algo->data[word];
+    memcpy(value, &read, bytes);
+    if (written)
+        *written = bytes;
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul,
+                              const void *alpha, const void *a, cublasLtMatrixLayout_t a_layout,
+                              const void *b, cublasLtMatrixLayout_t b_layout, const void *beta,
+                              const void *c, cublasLtMatrixLayout_t c_layout, void *d,
+                              cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algo,
+                              void *workspace, size_t workspace_bytes, cudaStream_t stream) {
+    LT_CALL();
+    product p =
+        product_check(handle, matmul, a_layout, b_layout, c_layout, d_layout, "cublasLtMatmul");
+    stream = stream_find(stream, call.device, "cublasLtMatmul");
+    int device = stream->device;
+    if (world.devices[device].error)
+        return CUBLAS_STATUS_EXECUTION_FAILED;
+    cublasStatus_t status = product_status(p, world.devices[device].sm);
+    cublasLtMatmulAlgo_t chosen = algo ? *algo : algorithm(0, 1);
+    if (status == CUBLAS_STATUS_SUCCESS)
+        status = algorithm_status(chosen, p);
+    if (status == CUBLAS_STATUS_SUCCESS && workspace_of(chosen, p) > workspace_bytes)
+        status = CUBLAS_STATUS_INVALID_VALUE;
+    if (status != CUBLAS_STATUS_SUCCESS)
+        return status;
+    float scale = *static_cast<const float *>(alpha), keep = *static_cast<const float *>(beta);
+    operands data = {a, b, c, d, workspace};
+    operands_check(p, data, keep != 0.0f, workspace_bytes, device);
+    gemm gemm = gemm_of(p, data, scale, keep, chosen);
+    size_t scratch = workspace_of(chosen, p);
+    stream_add(stream, "cublasLtMatmul",
+               [=](std::unique_lock<std::mutex> &) {
+                   memory_check(data.d, 1, device, "cublasLtMatmul", "D, when it ran,");
+                   if (scratch)
+                       memset(workspace, 0xFF, scratch);
+                   emulation_gemm(&gemm);
+               },
+               call.lock);
+    return CUBLAS_STATUS_SUCCESS;
+}

@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Streams, events, and the work queued on them. An operation knows what it comes after; it runs
+ * when somebody waits for it, and what it comes after before it. So whatever the program forgot to
+ * wait for has not happened yet, or (in the other orders) has happened long ago.
+ */
+#include "state.h"
+
+#include <algorithm>
+#include <ctime>
+#include <sched.h>
+
+namespace {
+
+std::vector<cudaStream_t> streams; /* all but the default ones, the oldest first */
+std::set<cudaEvent_t> events;
+CUstream_st default_streams[EMULATION_MAX_DEVICES];
+std::set<std::shared_ptr<capture>> captures;
+
+double now() {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return double(time.tv_sec) + 1e-9 * double(time.tv_nsec);
+}
+
+bool idle(const operation_ref &operation) {
+    return !operation || operation->state == operation::DONE;
+}
+
+cudaEvent_t event_check(cudaEvent_t event, const char *who) {
+    if (!events.count(event))
+        emulation_die("%s: %p is not a live event", who, static_cast<void *>(event));
+    return event;
+}
+
+/* Runs an operation whose predecessors are done. */
+void operation_run(operation &operation, std::unique_lock<std::mutex> &lock) {
+    operation.state = operation::RUNNING;
+    device &device = world.devices[operation.device];
+    if (!device.error && operation.run) {
+        memory_show(operation.device);
+        operation.run(lock);
+        memory_hide(operation.device);
+        memory_check_bounds(operation.what);
+    }
+    operation.run = nullptr;
+    operation.after.clear();
+    operation.finished = now();
+    operation.state = operation::DONE;
+    world.changed.notify_all();
+    lock.unlock();
+    sched_yield();
+    lock.lock();
+}
+
+/* One that must be done before `target`, or target itself, and can run. */
+operation_ref next_to_run(operation_ref target) {
+    for (;;) {
+        auto missing = std::find_if(target->after.begin(), target->after.end(),
+                                    [](const operation_ref &ref) { return !idle(ref); });
+        if (missing == target->after.end())
+            return target;
+        target = *missing;
+    }
+}
+
+void finish_one(const operation_ref &target, std::unique_lock<std::mutex> &lock) {
+    operation_ref next = next_to_run(target);
+    if (next->state == operation::RUNNING)
+        world.changed.wait(lock);
+    else
+        operation_run(*next, lock);
+}
+
+void finish_quietly(const operation_ref &target, std::unique_lock<std::mutex> &lock) {
+    while (!idle(target))
+        finish_one(target, lock);
+}
+
+/* The work of every other stream, the newest first. */
+void finish_others(const void *stream, std::unique_lock<std::mutex> &lock) {
+    std::vector<operation_ref> work;
+    for (cudaStream_t other : streams)
+        if (other != stream)
+            work.push_back(other->last);
+    for (size_t i = work.size(); i-- > 0;)
+        finish_quietly(work[i], lock);
+}
+
+/* What new work of a stream comes after. */
+std::vector<operation_ref> predecessors(cudaStream_t stream) {
+    std::vector<operation_ref> after = {stream->last};
+    CUstream_st *legacy = &default_streams[stream->device];
+    if (stream->blocking && stream != legacy)
+        after.push_back(legacy->last);
+    for (cudaStream_t other : streams)
+        if (stream == legacy && other->blocking && other->device == stream->device)
+            after.push_back(other->last);
+    after.erase(std::remove_if(after.begin(), after.end(), idle), after.end());
+    return after;
+}
+
+void queue(cudaStream_t stream, const std::string &what,
+           std::function<void(std::unique_lock<std::mutex> &)> run,
+           std::vector<operation_ref> after, std::unique_lock<std::mutex> &lock) {
+    auto added = std::make_shared<operation>();
+    added->what = what;
+    added->device = stream->device;
+    added->stream = stream;
+    added->run = std::move(run);
+    added->after = std::move(after);
+    stream->last = added;
+    if (world.order == EMULATION_ROTATED)
+        finish_quietly(added, lock);
+}
+
+void capture_only(cudaStream_t stream, const char *who) {
+    if (stream->capturing)
+        emulation_die("%s: the stream is being captured", who);
+}
+
+} // namespace
+
+/* --- For the other parts ----------------------------------------------------------------------- */
+
+cudaStream_t stream_find(cudaStream_t stream, int device, const char *who) {
+    if (!stream) {
+        default_streams[device].device = device;
+        default_streams[device].blocking = true;
+        return &default_streams[device];
+    }
+    if (std::find(streams.begin(), streams.end(), stream) == streams.end())
+        emulation_die("%s: %p is not a live stream", who, static_cast<void *>(stream));
+    return stream;
+}
+
+void stream_add(cudaStream_t stream, const std::string &what,
+                std::function<void(std::unique_lock<std::mutex> &)> run,
+                std::unique_lock<std::mutex> &lock) {
+    if (stream->capturing) {
+        std::vector<node> &nodes = stream->capturing->graph->nodes;
+        nodes.push_back({what, std::move(run), stream->tail});
+        stream->tail = {nodes.size() - 1};
+        return;
+    }
+    queue(stream, what, std::move(run), predecessors(stream), lock);
+}
+
+void operation_finish(const operation_ref &operation, std::unique_lock<std::mutex> &lock) {
+    if (idle(operation))
+        return;
+    if (world.order == EMULATION_BACKWARD)
+        finish_others(operation->stream, lock);
+    finish_quietly(operation, lock);
+}
+
+void device_finish(int device, std::unique_lock<std::mutex> &lock) {
+    std::vector<operation_ref> work = {default_streams[device].last};
+    for (cudaStream_t stream : streams)
+        if (stream->device == device)
+            work.push_back(stream->last);
+    for (const operation_ref &operation : work)
+        operation_finish(operation, lock);
+}
+
+void capture_forbid(const char *who) {
+    for (const auto &capture : captures)
+        if (capture->mode == cudaStreamCaptureModeGlobal ||
+            (capture->mode == cudaStreamCaptureModeThreadLocal && capture->thread == this_thread()))
+            emulation_die("%s while a stream is being captured", who);
+}
+
+void streams_forget(int device) {
+    for (size_t i = streams.size(); i-- > 0;)
+        if (streams[i]->device == device) {
+            delete streams[i];
+            streams.erase(streams.begin() + static_cast<ptrdiff_t>(i));
+        }
+    for (auto next = events.begin(); next != events.end();) {
+        auto here = next++;
+        if ((*here)->device == device) {
+            delete *here;
+            events.erase(here);
+        }
+    }
+    default_streams[device] = {};
+    graphs_forget(device);
+}
+
+size_t streams_live() {
+    return streams.size() + events.size() + graphs_live();
+}
+
+/* --- Streams ----------------------------------------------------------------------------------- */
+
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned int flags, int) {
+    CALL(DEVICE);
+    *stream = new CUstream_st{call.device, !(flags & cudaStreamNonBlocking), nullptr, nullptr, {}};
+    streams.push_back(*stream);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned int flags) {
+    return cudaStreamCreateWithPriority(stream, flags, 0);
+}
+
+cudaError_t cudaStreamCreate(cudaStream_t *stream) {
+    return cudaStreamCreateWithPriority(stream, cudaStreamDefault, 0);
+}
+
+/* Its work still runs, as in CUDA. Finished here, for nobody can wait for it any more. */
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+    CALL(DEVICE);
+    if (!stream)
+        return call.fail(cudaErrorInvalidResourceHandle);
+    stream = stream_find(stream, call.device, "cudaStreamDestroy");
+    capture_only(stream, "cudaStreamDestroy");
+    operation_finish(stream->last, call.lock);
+    streams.erase(std::find(streams.begin(), streams.end(), stream));
+    delete stream;
+    return call.done();
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+    CALL(DEVICE);
+    stream = stream_find(stream, call.device, "cudaStreamSynchronize");
+    capture_only(stream, "cudaStreamSynchronize");
+    operation_finish(stream->last, call.lock);
+    return call.done();
+}
+
+/* Asking makes progress, or a program that polls would never end. */
+cudaError_t cudaStreamQuery(cudaStream_t stream) {
+    CALL(DEVICE);
+    stream = stream_find(stream, call.device, "cudaStreamQuery");
+    capture_only(stream, "cudaStreamQuery");
+    operation_ref last = stream->last;
+    if (idle(last))
+        return call.done();
+    finish_one(last, call.lock);
+    return cudaErrorNotReady;
+}
+
+/* The function runs without the lock: it may call whatever takes one. */
+cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *user) {
+    CALL(DEVICE);
+    stream = stream_find(stream, call.device, "cudaLaunchHostFunc");
+    int device = stream->device;
+    stream_add(stream, "cudaLaunchHostFunc",
+               [=](std::unique_lock<std::mutex> &lock) {
+                   memory_hide(device);
+                   lock.unlock();
+                   function(user);
+                   lock.lock();
+               },
+               call.lock);
+    return call.done();
+}
+
+/* --- Events ------------------------------------------------------------------------------------ */
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned int flags) {
+    CALL(DEVICE);
+    *event = new CUevent_st{call.device, !(flags & cudaEventDisableTiming), nullptr, nullptr, {}};
+    events.insert(*event);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventCreate(cudaEvent_t *event) {
+    return cudaEventCreateWithFlags(event, cudaEventDefault);
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+    CALL(DEVICE);
+    events.erase(event_check(event, "cudaEventDestroy"));
+    delete event;
+    return call.done();
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+    CALL(DEVICE);
+    stream = stream_find(stream, call.device, "cudaEventRecord");
+    event_check(event, "cudaEventRecord");
+    if (event->device != stream->device)
+        return call.fail(cudaErrorInvalidResourceHandle);
+    event->captured = stream->capturing;
+    event->nodes = stream->tail;
+    event->recorded = nullptr;
+    if (!stream->capturing) {
+        stream_add(stream, "cudaEventRecord", nullptr, call.lock);
+        event->recorded = stream->last;
+    }
+    return call.done();
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+    CALL(DEVICE);
+    event_check(event, "cudaEventSynchronize");
+    if (event->captured)
+        return call.fail(cudaErrorCapturedEvent);
+    operation_ref recorded = event->recorded;
+    operation_finish(recorded, call.lock);
+    return call.done();
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t event) {
+    CALL(DEVICE);
+    event_check(event, "cudaEventQuery");
+    if (event->captured)
+        return call.fail(cudaErrorCapturedEvent);
+    operation_ref recorded = event->recorded;
+    if (idle(recorded))
+        return call.done();
+    finish_one(recorded, call.lock);
+    return cudaErrorNotReady;
+}
+
+cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end) {
+    CALL(DEVICE);
+    event_check(start, "cudaEventElapsedTime");
+    event_check(end, "cudaEventElapsedTime");
+    if (!start->timing || !end->timing || !start->recorded || !end->recorded)
+        return call.fail(cudaErrorInvalidResourceHandle);
+    if (!idle(start->recorded) || !idle(end->recorded))
+        return call.fail(cudaErrorNotReady);
+    *milliseconds = static_cast<float>(1e3 * (end->recorded->finished - start->recorded->finished));
+    return call.done();
+}
+
+/* A stream that waits for an event of a capture joins it. */
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned int) {
+    CALL(DEVICE);
+    stream = stream_find(stream, call.device, "cudaStreamWaitEvent");
+    event_check(event, "cudaStreamWaitEvent");
+    if (event->captured) {
+        if (!captures.count(event->captured) ||
+            (stream->capturing && stream->capturing != event->captured))
+            return call.fail(cudaErrorStreamCaptureIsolation);
+        stream->capturing = event->captured;
+        stream->tail.insert(stream->tail.end(), event->nodes.begin(), event->nodes.end());
+        return call.done();
+    }
+    if (stream->capturing)
+        return call.fail(cudaErrorStreamCaptureIsolation);
+    if (!idle(event->recorded)) {
+        std::vector<operation_ref> after = predecessors(stream);
+        after.push_back(event->recorded);
+        queue(stream, "cudaStreamWaitEvent", nullptr, std::move(after), call.lock);
+    }
+    return call.done();
+}
+
+/* --- Capture ----------------------------------------------------------------------------------- */
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode) {
+    CALL(DEVICE);
+    if (!stream)
+        return call.fail(cudaErrorStreamCaptureUnsupported);
+    stream = stream_find(stream, call.device, "cudaStreamBeginCapture");
+    capture_only(stream, "cudaStreamBeginCapture");
+    stream->capturing = std::make_shared<capture>(
+        capture{new CUgraph_st{stream->device, {}}, stream, mode, this_thread()});
+    stream->tail.clear();
+    captures.insert(stream->capturing);
+    return call.done();
+}
+
+/* Work of streams that joined must have been joined in turn, by an event the origin waited for. */
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
+    CALL(DEVICE);
+    stream = stream_find(stream, call.device, "cudaStreamEndCapture");
+    std::shared_ptr<capture> ended = stream->capturing;
+    *graph = nullptr;
+    if (!ended)
+        return call.fail(cudaErrorIllegalState);
+    if (ended->origin != stream)
+        return call.fail(cudaErrorStreamCaptureUnmatched);
+    if (ended->mode != cudaStreamCaptureModeRelaxed && ended->thread != this_thread())
+        return call.fail(cudaErrorStreamCaptureWrongThread);
+    std::set<size_t> followed(stream->tail.begin(), stream->tail.end());
+    for (const node &node : ended->graph->nodes)
+        followed.insert(node.after.begin(), node.after.end());
+    bool joined = followed.size() == ended->graph->nodes.size();
+    for (cudaStream_t other : streams)
+        if (other->capturing == ended) {
+            other->capturing = nullptr;
+            other->tail.clear();
+        }
+    captures.erase(ended);
+    if (!joined) {
+        delete ended->graph;
+        return call.fail(cudaErrorStreamCaptureUnjoined);
+    }
+    *graph = ended->graph;
+    graph_keep(*graph);
+    return call.done();
+}
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *status) {
+    CALL(DEVICE);
+    stream = stream_find(stream, call.device, "cudaStreamIsCapturing");
+    *status = stream->capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+    return call.done();
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the runtime's parts in C++ share: devices, work that is queued, and how every function of
+ * CUDA begins and ends.
+ */
+#ifndef EMULATION_STATE_H
+#define EMULATION_STATE_H
+
+#include "core.h"
+
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+/* --- Devices (device.cc) ----------------------------------------------------------------------- */
+
+struct device {
+    int sm = 80;
+    int multiprocessors = 2;
+    size_t memory = size_t(1) << 30;
+    size_t used = 0;
+    std::string name;
+    cudaError_t error = cudaSuccess; /* sticky */
+    unsigned resets = 0;             /* that fail still */
+};
+
+struct world {
+    std::mutex lock;
+    std::condition_variable changed; /* a host function has returned */
+    emulation_order order = EMULATION_FORWARD;
+    emulation_epilogues epilogues = EMULATION_EPILOGUES_ALL;
+    int device_count = 1;
+    device devices[EMULATION_MAX_DEVICES];
+};
+
+extern world world;
+
+size_t shared_limit(int sm); /* of a block, when asked for */
+int most_threads(int sm);    /* of a multiprocessor */
+
+/* What every function of the runtime does first: lock, count, and see whether it must fail. */
+class call {
+  public:
+    enum needs { NOTHING, DRIVER, DEVICE };
+    call(const char *name, needs needs);
+
+    cudaError_t error;
+    int device; /* of this host thread */
+    std::unique_lock<std::mutex> lock;
+
+    /* Remembers an error for cudaGetLastError(). */
+    cudaError_t fail(cudaError_t code);
+    cudaError_t done() {
+        return device_error();
+    }
+
+  private:
+    cudaError_t device_error();
+};
+
+#define CALL(needs)                                                                                \
+    class call call(__func__, call::needs);                                                        \
+    if (call.error)                                                                                \
+    return call.fail(call.error)
+
+/* Whether something is to fail now, by name; makes it sticky. 0: no. */
+int fail_now(const char *name, int device);
+
+void last_error_set(cudaError_t code);
+
+/* --- Queued work (queue.cc) -------------------------------------------------------------------- */
+
+struct operation {
+    std::string what;
+    int device;
+    const void *stream; /* only to compare: it may be gone */
+    std::function<void(std::unique_lock<std::mutex> &)> run;
+    std::vector<std::shared_ptr<operation>> after;
+    enum { WAITING, RUNNING, DONE } state = WAITING;
+    double finished = 0; /* seconds */
+};
+
+using operation_ref = std::shared_ptr<operation>;
+
+/* A graph, or one that is being captured. */
+struct node {
+    std::string what;
+    std::function<void(std::unique_lock<std::mutex> &)> run;
+    std::vector<size_t> after;
+};
+
+struct CUgraph_st {
+    int device;
+    std::vector<node> nodes;
+};
+
+struct capture {
+    CUgraph_st *graph;
+    cudaStream_t origin;
+    cudaStreamCaptureMode mode;
+    const void *thread; /* that began it */
+};
+
+struct CUstream_st {
+    int device;
+    bool blocking; /* joins in with the legacy default stream */
+    operation_ref last;
+    std::shared_ptr<capture> capturing;
+    std::vector<size_t> tail; /* nodes that the next one comes after */
+};
+
+struct CUevent_st {
+    int device;
+    bool timing;
+    operation_ref recorded;
+    std::shared_ptr<capture> captured;
+    std::vector<size_t> nodes;
+};
+
+/* NULL becomes the device's default stream; ends the program for a stream that is none. */
+cudaStream_t stream_find(cudaStream_t stream, int device, const char *who);
+
+/* Queues work, or adds it to the graph that is being captured. */
+void stream_add(cudaStream_t stream, const std::string &what,
+                std::function<void(std::unique_lock<std::mutex> &)> run,
+                std::unique_lock<std::mutex> &lock);
+
+/* Runs what must be run until it is done, letting others in between. */
+void operation_finish(const operation_ref &operation, std::unique_lock<std::mutex> &lock);
+void device_finish(int device, std::unique_lock<std::mutex> &lock);
+
+/* Ends the program when this thread may not do it for a capture under way. */
+void capture_forbid(const char *who);
+
+void streams_forget(int device); /* at cudaDeviceReset */
+void graphs_forget(int device);
+void graph_keep(cudaGraph_t graph); /* what a capture has made */
+size_t graphs_live();
+size_t streams_live();
+
+/* What identifies a host thread. */
+const void *this_thread();
+
+/* --- Memory (memory.cc) ------------------------------------------------------------------------ */
+
+enum memory_kind { MEMORY_PAGEABLE, MEMORY_DEVICE, MEMORY_PINNED, MEMORY_REGISTERED };
+
+struct allocation {
+    char *first;
+    size_t bytes;
+    memory_kind kind;
+    int device;
+};
+
+/* The allocation that holds p, or NULL. */
+const allocation *memory_find(const void *p);
+
+/* Ends the program unless bytes from p on lie in memory of the device. */
+void memory_check(const void *p, size_t bytes, int device, const char *who, const char *what);
+
+/* Between these, ASan lets accesses to a device's memory pass. */
+void memory_show(int device);
+void memory_hide(int device);
+
+void memory_check_bounds(const std::string &after);
+void memory_forget(int device);
+size_t memory_live();
+
+/* --- cuBLASLt (lt.cc) -------------------------------------------------------------------------- */
+
+size_t lt_live();
+
+#endif

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See batch.h. Room that is not in use holds values which would lead a kernel astray.
+ */
+#include "batch.h"
+#include "device.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void *must_allocate(size_t size) {
+    void *memory = malloc(size);
+    if (!memory)
+        abort();
+    memset(memory, 0xEE, size);
+    return memory;
+}
+
+static void sequence_add(struct batch *b, uint32_t index, uint32_t tokens) {
+    for (uint32_t i = 0; i < tokens; i++) {
+        b->ids[b->tokens + i] = (uint16_t)((b->tokens + i * 7) % VOCABULARY);
+        b->positions[b->tokens + i] = (uint16_t)i;
+        b->owners[b->tokens + i] = index;
+    }
+    for (uint32_t query = 0; query < tokens; query += GPU_TILE_QUERIES)
+        b->tiles[b->tile_count++] = (struct plan_tile){b->tokens, tokens, query};
+    uint32_t special = tokens > 2;
+    b->items[index] = (struct plan_item){.first_token = b->tokens,
+                                         .first_row = b->tokens + special,
+                                         .residues = tokens - 2 * special};
+    b->tokens += tokens;
+}
+
+/* Longest sequences first. */
+static int tile_compare(const void *left, const void *right) {
+    const struct plan_tile *a = left, *b = right;
+    if (a->tokens != b->tokens)
+        return a->tokens < b->tokens ? 1 : -1;
+    return a->first_token + a->first_query < b->first_token + b->first_query ? -1 : 1;
+}
+
+void batch_init(struct batch *batch, const uint32_t *lengths, uint32_t count) {
+    uint32_t tokens = 0;
+    for (uint32_t i = 0; i < count; i++)
+        tokens += lengths[i];
+    tokens = tokens / 64 * 64 + 64;
+    struct gpu_shape shape = batch->shape;
+    shape.tokens = tokens;
+    shape.sequences = count + 3;
+    shape.multiprocessors = 2;
+    shape.epsilon = 1e-5f;
+    *batch = (struct batch){
+        .shape = shape,
+        .count = count,
+        .ids = must_allocate(tokens * sizeof *batch->ids),
+        .positions = must_allocate(tokens * sizeof *batch->positions),
+        .owners = must_allocate(tokens * sizeof *batch->owners),
+        .tiles = must_allocate((tokens / 64 + shape.sequences) * sizeof *batch->tiles),
+        .items = must_allocate(shape.sequences * sizeof *batch->items),
+    };
+    for (uint32_t i = 0; i < count; i++)
+        sequence_add(batch, i, lengths[i]);
+    qsort(batch->tiles, batch->tile_count, sizeof *batch->tiles, tile_compare);
+}
+
+void batch_finish(struct batch *batch) {
+    free(batch->ids);
+    free(batch->positions);
+    free(batch->owners);
+    free(batch->tiles);
+    free(batch->items);
+}
+
+struct gpu_plan batch_upload(const struct batch *batch) {
+    struct plan_counts counts = {batch->tokens, batch->count, batch->tile_count, 0};
+    uint32_t tokens = batch->shape.tokens, sequences = batch->shape.sequences;
+    return (struct gpu_plan){
+        .counts = device_new(&counts, sizeof counts),
+        .ids = device_new(batch->ids, tokens * sizeof *batch->ids),
+        .positions = device_new(batch->positions, tokens * sizeof *batch->positions),
+        .owners = device_new(batch->owners, tokens * sizeof *batch->owners),
+        .tiles = device_new(batch->tiles, (tokens / 64 + sequences) * sizeof *batch->tiles),
+        .items = device_new(batch->items, sequences * sizeof *batch->items),
+    };
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Embedding, LayerNorm, bias and activation against double precision: rows held in registers and
+ * rows too long for that, values of several kinds, rows beyond those in use left alone.
+ */
+#include "batch.h"
+#include "device.h"
+#include "numbers.h"
+#include "reference.h"
+#include "runs.h"
+#include "tests/check.h"
+#include "tests/kernels/random.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define EPSILON 1e-5
+#define COUNT(array) (sizeof(array) / sizeof *(array))
+
+static const uint32_t lengths[] = {5, 1, 30, 29};
+static const uint32_t hidden_sizes[] = {64, 128, 768, 832, 2048, 2112};
+
+static float *floats_new(size_t count, uint64_t seed, float mean, float spread) {
+    float *floats = malloc(count * sizeof *floats);
+    for (size_t i = 0; i < count; i++)
+        floats[i] = mean + spread * random_normal(&seed);
+    return floats;
+}
+
+static struct batch batch_new(const struct run *run, uint32_t hidden) {
+    struct batch batch = {.shape = {.type = run->type, .sm = run->sm, .hidden = hidden}};
+    batch_init(&batch, lengths, COUNT(lengths));
+    return batch;
+}
+
+static void rest_check(const void *bytes, size_t used, size_t size) {
+    for (size_t i = used; i < size; i++)
+        CHECK(((const unsigned char *)bytes)[i] == DEVICE_PATTERN, "byte %zu written", i);
+}
+
+struct affine {
+    float *gain, *bias;
+    struct gpu_norm device;
+};
+
+static struct affine affine_new(uint32_t hidden) {
+    struct affine a = {floats_new(hidden, 1, 1, 0.5f), floats_new(hidden, 2, 0, 0.5f), {0}};
+    a.device.gain = device_new(a.gain, hidden * sizeof *a.gain);
+    a.device.bias = device_new(a.bias, hidden * sizeof *a.bias);
+    return a;
+}
+
+static void affine_finish(struct affine *a) {
+    free(a->gain);
+    free(a->bias);
+}
+
+/* normed: what a kernel made of x; `slack` in units of a row's spread. */
+static void normed_check(struct run *run, const struct batch *batch, const float *x,
+                         const struct affine *affine, const void *device, double slack) {
+    uint32_t hidden = batch->shape.hidden;
+    const uint16_t *normed = device_read(device);
+    size_t used = (size_t)batch->tokens * hidden;
+    double *expected = malloc(hidden * sizeof *expected);
+    rest_check(normed, used * 2, (size_t)batch->shape.tokens * hidden * 2);
+    run_add(run, normed, used * 2);
+    for (size_t i = 0; i < used; i++) {
+        if (i % hidden == 0)
+            reference_layernorm(expected, x + i, affine->gain, affine->bias, hidden, EPSILON);
+        double want = expected[i % hidden], got = number_decode(run->type, normed[i]);
+        CHECK(fabs(got - want) <= number_unit(run->type) * fabs(want) + slack,
+              "H %u, row %zu, column %zu: %g is not %g", hidden, i / hidden, i % hidden, got, want);
+    }
+    free(expected);
+}
+
+static void layernorm_check(struct run *run, uint32_t hidden, float mean, float spread,
+                            double slack) {
+    struct batch batch = batch_new(run, hidden);
+    struct gpu_plan plan = batch_upload(&batch);
+    struct affine affine = affine_new(hidden);
+    float *x = floats_new((size_t)batch.shape.tokens * hidden, hidden, mean, spread);
+    memset(x + (size_t)batch.tokens * hidden, 0xff,
+           (batch.shape.tokens - batch.tokens) * hidden * sizeof *x);
+    void *residual = device_new(x, batch.shape.tokens * hidden * sizeof *x);
+    void *normed = device_new(NULL, batch.shape.tokens * hidden * 2);
+    device_check(
+        gpu_layernorm(&batch.shape, &plan, residual, affine.device, normed, device_stream()),
+        "gpu_layernorm");
+    normed_check(run, &batch, x, &affine, normed, slack);
+    affine_finish(&affine);
+    free(x);
+    batch_finish(&batch);
+    device_end();
+}
+
+static void test_layernorm(struct run *run) {
+    for (unsigned i = 0; i < COUNT(hidden_sizes); i++) {
+        layernorm_check(run, hidden_sizes[i], 0, 1, 2e-6);
+        layernorm_check(run, hidden_sizes[i], 1000, 1, 1e-3);
+        layernorm_check(run, hidden_sizes[i], 3, 0, 1e-3); /* nothing but epsilon */
+        layernorm_check(run, hidden_sizes[i], 0, 1e-4f, 2e-6);
+        layernorm_check(run, hidden_sizes[i], -1e10f, 1e12f, 2e-6);
+    }
+}
+
+static void embed_check(struct run *run, uint32_t hidden) {
+    struct batch batch = batch_new(run, hidden);
+    struct gpu_plan plan = batch_upload(&batch);
+    struct affine affine = affine_new(hidden);
+    size_t used = (size_t)batch.tokens * hidden, size = (size_t)batch.shape.tokens * hidden;
+    float *words = floats_new(VOCABULARY * hidden, 3, 0, 1), *x = malloc(used * sizeof *x);
+    float *positions = floats_new(64 * hidden, 4, 0, 1);
+    for (size_t i = 0; i < used; i++)
+        x[i] = words[batch.ids[i / hidden] * hidden + i % hidden] +
+               positions[batch.positions[i / hidden] * hidden + i % hidden];
+    void *residual = device_new(NULL, size * sizeof *x), *normed = device_new(NULL, size * 2);
+    device_check(gpu_embed(&batch.shape, &plan,
+                           device_new(words, VOCABULARY * hidden * sizeof *words),
+                           device_new(positions, 64 * hidden * sizeof *positions), affine.device,
+                           residual, normed, device_stream()),
+                 "gpu_embed");
+    const float *sums = device_read(residual);
+    CHECK(memcmp(sums, x, used * sizeof *x) == 0, "H %u: wrong residual", hidden);
+    rest_check(sums, used * sizeof *x, size * sizeof *x);
+    normed_check(run, &batch, x, &affine, normed, 2e-6);
+    affine_finish(&affine);
+    free(words);
+    free(positions);
+    free(x);
+    batch_finish(&batch);
+    device_end();
+}
+
+static void test_embed(struct run *run) {
+    for (unsigned i = 0; i < COUNT(hidden_sizes); i++)
+        embed_check(run, hidden_sizes[i]);
+}
+
+enum activation { NONE, TANH, ERF };
+
+/* Values from all of the type's range that a model can be in, and its edges. */
+static double value_random(const struct run *run, uint64_t *random, size_t i) {
+    static const double edges[] = {0,    -0.0, 1e-7, -1e-7, 0.5,    -0.5,  2.7,
+                                   -2.7, 9,    -9,   65504, -65504, 30000, -30000};
+    return number_round(run->type,
+                        i < COUNT(edges) ? edges[i] : random_normal(random) * (i % 2 ? 3 : 0.1));
+}
+
+/* What is added is rounded once; GELU is within a few ulps of float32 before. */
+static void sum_check(const struct run *run, enum activation form, double sum, double got) {
+    double x = (float)sum, want = form == NONE ? x : reference_gelu(x, form == ERF);
+    if (form == NONE)
+        CHECK(got == number_round(run->type, want), "%g is not %g", got, want);
+    else
+        CHECK(fabs(got - want) <= number_unit(run->type) * fabs(want) * 1.01 +
+                                      (run->type == GPU_F16 ? 0x1p-25 : 0) + 4e-7 * fabs(x),
+              "GELU of %g is %g, not %g", x, got, want);
+}
+
+static void bias_check(struct run *run, enum activation form, uint32_t columns) {
+    struct batch batch = batch_new(run, 64);
+    struct gpu_plan plan = batch_upload(&batch);
+    size_t used = (size_t)batch.tokens * columns, size = (size_t)batch.shape.tokens * columns;
+    uint16_t *values = malloc(size * 2), *bias = malloc(columns * 2);
+    uint64_t random = columns;
+    memset(values, DEVICE_PATTERN, size * 2);
+    for (size_t i = 0; i < used; i++)
+        values[i] = number_encode(run->type, value_random(run, &random, i));
+    for (size_t i = 0; i < columns; i++)
+        bias[i] = number_encode(run->type, i < 16 ? 0 : random_normal(&random));
+    void *device = device_new(values, size * 2), *add = device_new(bias, columns * 2);
+    device_check(form == NONE ? gpu_bias(&batch.shape, &plan, device, add, columns, device_stream())
+                              : gpu_bias_gelu(&batch.shape, &plan, device, add, columns,
+                                              form == ERF, device_stream()),
+                 "gpu_bias");
+    const uint16_t *out = device_read(device);
+    rest_check(out, used * 2, size * 2);
+    run_add(run, out, used * 2);
+    for (size_t i = 0; i < used; i++)
+        sum_check(run, form,
+                  number_decode(run->type, values[i]) + number_decode(run->type, bias[i % columns]),
+                  number_decode(run->type, out[i]));
+    free(values);
+    free(bias);
+    batch_finish(&batch);
+    device_end();
+}
+
+static void test_bias(struct run *run) {
+    static const uint32_t columns[] = {64, 192, 1024, 3072};
+    for (unsigned i = 0; i < COUNT(columns) - (runs_scale() < 1); i++)
+        for (enum activation form = NONE; form <= ERF; form++)
+            bias_check(run, form, columns[i]);
+}
+
+static void residual_check(struct run *run, uint32_t hidden) {
+    struct batch batch = batch_new(run, hidden);
+    struct gpu_plan plan = batch_upload(&batch);
+    size_t used = (size_t)batch.tokens * hidden, size = (size_t)batch.shape.tokens * hidden;
+    float *x = floats_new(size, 5, 0, 100), *bias = floats_new(hidden, 6, 0, 1);
+    memset(x + used, DEVICE_PATTERN, (size - used) * sizeof *x);
+    void *residual = device_new(x, size * sizeof *x);
+    device_check(gpu_bias_residual(&batch.shape, &plan, residual,
+                                   device_new(bias, hidden * sizeof *bias), device_stream()),
+                 "gpu_bias_residual");
+    const float *out = device_read(residual);
+    rest_check(out, used * sizeof *x, size * sizeof *x);
+    run_add(run, out, used * sizeof *x);
+    for (size_t i = 0; i < used; i++)
+        CHECK(out[i] == x[i] + bias[i % hidden], "H %u, %zu: %g", hidden, i, out[i]);
+    free(x);
+    free(bias);
+    batch_finish(&batch);
+    device_end();
+}
+
+static void test_residual(struct run *run) {
+    for (unsigned i = 0; i < COUNT(hidden_sizes); i++)
+        residual_check(run, hidden_sizes[i]);
+}
+
+static void tests(void) {
+    runs_each("LayerNorm", test_layernorm);
+    runs_each("embedding", test_embed);
+    runs_each("bias and GELU", test_bias);
+    runs_each("bias of the residual", test_residual);
+}
+
+int main(void) {
+    return runs_main(tests);
+}
