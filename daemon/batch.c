@@ -21,8 +21,8 @@ struct slot {
 
 struct batches {
     struct slot *slots;
-    unsigned depth, in_flight;
-    unsigned capacity; /* records in a batch */
+    unsigned depth, in_flight; /* 0 once they are abandoned */
+    unsigned capacity;         /* records in a batch */
 };
 
 static int slot_init(struct slot *slot, uint32_t tokens, unsigned capacity) {
@@ -131,8 +131,15 @@ static void unpack(struct service *service, struct generation *generation, struc
         session_finish(record);
     }
     slot->in_flight = false;
+    if (generation->batches->in_flight == 0)
+        return;
     generation->batches->in_flight--;
     service->batches_in_flight--;
+}
+
+void batches_abandon(struct service *service, struct generation *generation) {
+    service->batches_in_flight -= generation->batches->in_flight;
+    generation->batches->in_flight = 0;
 }
 
 void batches_reap(struct service *service, struct generation *generation) {

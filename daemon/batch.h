@@ -21,6 +21,9 @@ void batches_feed(struct service *service);
 /* Hands back the records of all finished batches; their results are not published yet. */
 void batches_reap(struct service *service, struct generation *generation);
 
+/* For a broken engine: what it never gives back holds up neither another engine nor the end. */
+void batches_abandon(struct service *service, struct generation *generation);
+
 /* Frees the batches; none may be in flight. Safe on NULL. */
 void batches_destroy(struct batches *batches);
 

@@ -25,9 +25,10 @@ struct reload {
     struct loop_watch *watch; /* of the background */
     struct generation_list generations;
     unsigned count; /* generations so far */
-    bool loading, on_cpu;
+    bool loading;
+    bool on_cpu;        /* the last load was to take over from an engine that broke */
     bool again;         /* asked for while loading */
-    char broke[256];    /* what became of the engine that is being replaced */
+    char broke[256];    /* what became of that engine */
     bool failed;        /* nothing can be served any more */
     struct error error; /* and why */
 };
@@ -210,6 +211,7 @@ static void engine_broke(struct reload *reload, struct generation *generation, c
     generation->broken = true;
     log_error("the %s engine broke: %s", backend, why);
     end_sessions(reload, generation);
+    batches_abandon(reload->service, generation);
     if (generation != current(reload) || reload->service->draining)
         return;
     snprintf(reload->broke, sizeof reload->broke, "the %s engine broke: %s", backend, why);

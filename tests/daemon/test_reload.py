@@ -22,6 +22,7 @@ RECORDS = [bytes(b"LASGVERTDIPKNFQYHMCWXBZUO"[(i * i + n) % 25] for i in range(1
            for n in range(40)]
 OTHER_UID = 61011
 RELOADS = max(4, round(10 * scale))
+SANITIZED = os.environ.get("ESM1NV_SANITIZE", "none") != "none"
 
 
 class Reloading(Daemon):
@@ -286,8 +287,8 @@ def many_reloads_leave_nothing_behind():
             daemon.wait_status(lambda status: status["clients"] == 0)
             daemon.wait_held(*held)
             memory.append(daemon.anonymous_memory())
-        check(max(memory[RELOADS:]) <= max(memory[2:RELOADS]) + 512, f"KiB of memory: {memory}")
-        print("#", memory)
+        if not SANITIZED:  # they keep what is freed
+            check(max(memory[RELOADS:]) <= max(memory[2:RELOADS]) + 512, f"KiB of memory: {memory}")
 
 
 @case
