@@ -59,7 +59,8 @@ struct kind {
 
 const kind kinds[] = {{0, 0, 1, 1}, {1, 64, 64, 64}, {2, 128, 128, 256}};
 
-/* --- Attributes -------------------------------------------------------------------------------- */
+/* --- Attributes --------------------------------------------------------------------------------
+ */
 
 struct field {
     int attribute;
@@ -67,7 +68,7 @@ struct field {
 };
 
 #define FIELD(attribute, type, member)                                                             \
-    {attribute, offsetof(type, member), sizeof(static_cast<type *>(nullptr)->member)}
+    { attribute, offsetof(type, member), sizeof(static_cast<type *>(nullptr)->member) }
 
 const field layout_fields[] = {
     FIELD(CUBLASLT_MATRIX_LAYOUT_TYPE, emulation_layout, type),
@@ -124,7 +125,8 @@ template <typename T> cublasStatus_t description_destroy(T *description, const c
     return CUBLAS_STATUS_SUCCESS;
 }
 
-/* --- Shapes ------------------------------------------------------------------------------------ */
+/* --- Shapes ------------------------------------------------------------------------------------
+ */
 
 size_t type_bytes(cudaDataType_t type) {
     return type == CUDA_R_32F ? 4 : 2;
@@ -195,7 +197,8 @@ cublasStatus_t product_status(const product &p, int sm) {
     return supported ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
-/* --- Algorithms -------------------------------------------------------------------------------- */
+/* --- Algorithms --------------------------------------------------------------------------------
+ */
 
 cublasLtMatmulAlgo_t algorithm(int id, uint64_t split) {
     cublasLtMatmulAlgo_t algo = {};
@@ -245,10 +248,10 @@ std::vector<cublasLtMatmulAlgo_t> proposals(uint64_t columns) {
     return {algorithm(1, 4), algorithm(1, 1), algorithm(0, 2), algorithm(0, 1)};
 }
 
-/* --- Running ----------------------------------------------------------------------------------- */
+/* --- Running -----------------------------------------------------------------------------------
+ */
 
-void operand_check(const char *name, const emulation_layout *layout, const void *data,
-                   int device) {
+void operand_check(const char *name, const emulation_layout *layout, const void *data, int device) {
     size_t bytes = type_bytes(layout->type);
     uint64_t elements = static_cast<uint64_t>(layout->ld) * (layout->columns - 1) + layout->rows;
     if (reinterpret_cast<uintptr_t>(data) % 16)
@@ -417,7 +420,7 @@ cublasStatus_t cublasLtMatrixLayoutGetAttribute(cublasLtMatrixLayout_t layout,
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *matmul, cublasComputeType_t compute,
                                         cudaDataType_t scale) {
     LT_CALL();
-    *matmul = new emulation_matmul{compute,     scale,   CUBLASLT_POINTER_MODE_HOST,
+    *matmul = new emulation_matmul{compute,     scale,       CUBLASLT_POINTER_MODE_HOST,
                                    CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT,
                                    nullptr,     TYPE_OF_D};
     descriptions.insert(*matmul);
@@ -449,8 +452,8 @@ cublasStatus_t cublasLtMatmulDescGetAttribute(cublasLtMatmulDesc_t matmul,
 
 cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *preference) {
     LT_CALL();
-    *preference = new emulation_preference{CUBLASLT_SEARCH_BEST_FIT,
-                                           CUBLASLT_REDUCTION_SCHEME_MASK, 0, {256, 256, 256, 256}};
+    *preference = new emulation_preference{
+        CUBLASLT_SEARCH_BEST_FIT, CUBLASLT_REDUCTION_SCHEME_MASK, 0, {256, 256, 256, 256}};
     descriptions.insert(*preference);
     return CUBLAS_STATUS_SUCCESS;
 }
@@ -460,20 +463,20 @@ cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t prefer
     return description_destroy(preference, "cublasLtMatmulPreferenceDestroy");
 }
 
-cublasStatus_t
-cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
-                                     cublasLtMatmulPreferenceAttributes_t attribute,
-                                     const void *value, size_t bytes) {
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute,
+                                                    const void *value, size_t bytes) {
     LT_CALL();
     memcpy(attribute_of(preference_fields, preference, attribute, bytes, __func__), value, bytes);
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
-    cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul, cublasLtMatrixLayout_t a,
-    cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
-    cublasLtMatmulPreference_t preference, int requested,
-    cublasLtMatmulHeuristicResult_t results[], int *returned) {
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int requested,
+                                              cublasLtMatmulHeuristicResult_t results[],
+                                              int *returned) {
     LT_CALL();
     product p = product_check(handle, matmul, a, b, c, d, __func__);
     *returned = 0;
@@ -547,10 +550,9 @@ size_t config_word(cublasLtMatmulAlgoConfigAttributes_t attribute, size_t bytes,
 
 } // namespace
 
-cublasStatus_t
-cublasLtMatmulAlgoConfigSetAttribute(cublasLtMatmulAlgo_t *algo,
-                                     cublasLtMatmulAlgoConfigAttributes_t attribute,
-                                     const void *value, size_t bytes) {
+cublasStatus_t cublasLtMatmulAlgoConfigSetAttribute(cublasLtMatmulAlgo_t *algo,
+                                                    cublasLtMatmulAlgoConfigAttributes_t attribute,
+                                                    const void *value, size_t bytes) {
     LT_CALL();
     size_t word = config_word(attribute, bytes, __func__);
     if (word == ID || !kind_of(*algo))
@@ -560,10 +562,9 @@ cublasLtMatmulAlgoConfigSetAttribute(cublasLtMatmulAlgo_t *algo,
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t
-cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
-                                     cublasLtMatmulAlgoConfigAttributes_t attribute, void *value,
-                                     size_t bytes, size_t *written) {
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
+                                                    cublasLtMatmulAlgoConfigAttributes_t attribute,
+                                                    void *value, size_t bytes, size_t *written) {
     LT_CALL();
     size_t word = config_word(attribute, bytes, __func__);
     uint64_t read = word == ID ? algo->data[ID] & 0xFF : algo->data[word];
@@ -599,13 +600,14 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t matm
     operands_check(p, data, keep != 0.0f, workspace_bytes, device);
     gemm gemm = gemm_of(p, data, scale, keep, chosen);
     size_t scratch = workspace_of(chosen, p);
-    stream_add(stream, "cublasLtMatmul",
-               [=](std::unique_lock<std::mutex> &) {
-                   memory_check(data.d, 1, device, "cublasLtMatmul", "D, when it ran,");
-                   if (scratch)
-                       memset(workspace, 0xFF, scratch);
-                   emulation_gemm(&gemm);
-               },
-               call.lock);
+    stream_add(
+        stream, "cublasLtMatmul",
+        [=](std::unique_lock<std::mutex> &) {
+            memory_check(data.d, 1, device, "cublasLtMatmul", "D, when it ran,");
+            if (scratch)
+                memset(workspace, 0xFF, scratch);
+            emulation_gemm(&gemm);
+        },
+        call.lock);
     return CUBLAS_STATUS_SUCCESS;
 }
