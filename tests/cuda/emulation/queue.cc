@@ -172,6 +172,13 @@ void capture_forbid(const char *who) {
 }
 
 void streams_forget(int device) {
+    for (auto next = captures.begin(); next != captures.end();) {
+        auto here = next++;
+        if ((*here)->origin->device == device) {
+            delete (*here)->graph;
+            captures.erase(here);
+        }
+    }
     for (size_t i = streams.size(); i-- > 0;)
         if (streams[i]->device == device) {
             delete streams[i];
