@@ -149,7 +149,7 @@ static void open_check(const char *name, unsigned nth) {
 
 /* Every call of an opening fails once; a stride keeps it short. */
 static void open_failures(void) {
-    const unsigned most = scaled(16, 2);
+    const unsigned most = scaled(6, 2);
     for (unsigned i = 0; i < sizeof(openers) / sizeof(*openers); i++) {
         test_cache_clear();
         emulation_set_sm(0, 70);
