@@ -71,8 +71,7 @@ static struct {
     char barrier_sync[2], begin_sync, end_sync;
 } block;
 
-/* --- What kernels call -------------------------------------------------------------------------
- */
+/* --- What kernels call ----------------------------------------------------------------------- */
 
 uint3 emulation_thread_index(void) {
     return running->index;
@@ -185,8 +184,7 @@ void emulation_warp_meet(const char *name, const char *file, int line) {
     meet(name, UINT32_MAX, file, line);
 }
 
-/* --- Asynchronous copies -----------------------------------------------------------------------
- */
+/* --- Asynchronous copies --------------------------------------------------------------------- */
 
 void emulation_copy_async(void *shared, const void *global, const char *file, int line) {
     struct thread *thread = running;
@@ -218,8 +216,7 @@ void emulation_copy_wait(unsigned pending) {
         thread->copies[i] = thread->copies[made + i];
 }
 
-/* --- The scheduler -----------------------------------------------------------------------------
- */
+/* --- The scheduler --------------------------------------------------------------------------- */
 
 /* Which of `count` comes as number i of the turn. */
 static unsigned in_order(unsigned i, unsigned count, unsigned turn) {

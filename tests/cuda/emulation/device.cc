@@ -185,8 +185,7 @@ size_t emulation_live() {
     return memory_live() + streams_live() + lt_live();
 }
 
-/* --- How calls begin and end -------------------------------------------------------------------
- */
+/* --- How calls begin and end ----------------------------------------------------------------- */
 
 int fail_now(const char *name, int index) {
     calls[name]++;
@@ -251,8 +250,7 @@ cudaError_t cudaPeekAtLastError(void) {
     return last_error ? last_error : call.done();
 }
 
-/* --- Devices -----------------------------------------------------------------------------------
- */
+/* --- Devices --------------------------------------------------------------------------------- */
 
 size_t shared_limit(int sm) {
     switch (sm) {
@@ -409,8 +407,7 @@ cudaError_t cudaDeviceReset(void) {
     return cudaSuccess;
 }
 
-/* --- Names -------------------------------------------------------------------------------------
- */
+/* --- Names ----------------------------------------------------------------------------------- */
 
 namespace {
 

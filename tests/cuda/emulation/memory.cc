@@ -190,8 +190,7 @@ size_t memory_live() {
     return allocations.size();
 }
 
-/* --- The runtime's functions -------------------------------------------------------------------
- */
+/* --- The runtime's functions ----------------------------------------------------------------- */
 
 cudaError_t cudaMalloc(void **pointer, size_t bytes) {
     CALL(DEVICE);

@@ -121,8 +121,7 @@ void capture_only(cudaStream_t stream, const char *who) {
 
 } // namespace
 
-/* --- For the other parts -----------------------------------------------------------------------
- */
+/* --- For the other parts --------------------------------------------------------------------- */
 
 cudaStream_t stream_find(cudaStream_t stream, int device, const char *who) {
     if (!stream) {
@@ -199,8 +198,7 @@ size_t streams_live() {
     return streams.size() + events.size() + graphs_live();
 }
 
-/* --- Streams -----------------------------------------------------------------------------------
- */
+/* --- Streams --------------------------------------------------------------------------------- */
 
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned int flags, int) {
     CALL(DEVICE);
@@ -267,8 +265,7 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void 
     return call.done();
 }
 
-/* --- Events ------------------------------------------------------------------------------------
- */
+/* --- Events ---------------------------------------------------------------------------------- */
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned int flags) {
     CALL(DEVICE);
@@ -361,8 +358,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     return call.done();
 }
 
-/* --- Capture -----------------------------------------------------------------------------------
- */
+/* --- Capture --------------------------------------------------------------------------------- */
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode) {
     CALL(DEVICE);

@@ -25,8 +25,7 @@ static void must(cublasStatus_t status) {
         abort();
 }
 
-/* --- Numbers -----------------------------------------------------------------------------------
- */
+/* --- Numbers --------------------------------------------------------------------------------- */
 
 /* A finite number of `fraction` stored bits and a smallest exponent, by definition. */
 static double number_value(unsigned bits, int fraction, int smallest) {
@@ -66,8 +65,7 @@ static void check_conversions() {
     check_numbers(0x7F80, 7, -126, emulation_bfloat_from_float, emulation_bfloat_to_float);
 }
 
-/* --- Products ----------------------------------------------------------------------------------
- */
+/* --- Products -------------------------------------------------------------------------------- */
 
 struct shape {
     cudaDataType_t in, out;
@@ -172,8 +170,7 @@ static void check_products() {
             }
 }
 
-/* --- What tests set ----------------------------------------------------------------------------
- */
+/* --- What tests set -------------------------------------------------------------------------- */
 
 static void check_failures() {
     void *memory = nullptr;
@@ -225,8 +222,7 @@ static void check_devices() {
     CHECK(count == 1, "emulation_reset() left %d devices", count);
 }
 
-/* --- Threads -----------------------------------------------------------------------------------
- */
+/* --- Threads --------------------------------------------------------------------------------- */
 
 static __global__ void add_up(int *sum, int value) {
     __syncthreads();
