@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define RECORD_UNWRITTEN ((enum record_status)99) /* until the engine writes one */
+
 /* [rows][columns] of mean `mean`. */
 static struct tensor tensor_make(struct small_model *small, uint64_t *state, uint32_t rows,
                                  uint32_t columns, float mean) {
@@ -93,7 +95,7 @@ static struct engine_item item_make(const struct sequence *sequence, uint32_t fi
                                .residues = sequence->residues,
                                .pooling = pooling,
                                .dtype = dtype,
-                               .status = RECORD_ENGINE};
+                               .status = RECORD_UNWRITTEN};
     item.rows = aligned_alloc(64, item_bytes(&item));
     if (!item.rows)
         err(1, "rows");
@@ -130,6 +132,9 @@ void bundle_free(struct bundle *bundle) {
 
 struct engine_batch *engine_next(struct engine *engine) {
     struct pollfd fd = {esm1nv_engine.completion_fd(engine), POLLIN, 0};
+    struct engine_batch *batch = esm1nv_engine.reap(engine); /* asking early gives nothing */
+    if (batch)
+        return batch;
     return poll(&fd, 1, 120000) == 1 ? esm1nv_engine.reap(engine) : NULL;
 }
 
