@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Measures cuBLASLt's candidates for each product, once, in the largest bucket, where the time
- * goes. The library's own first guess stays unless another is clearly better, so that noise seldom
- * changes the choice, and with it the last bits of results, from one start to the next.
+ * Measures cuBLASLt's candidates for each product, once, in the largest bucket that suits the card,
+ * where the time goes. The library's own first guess stays unless another is clearly better, so
+ * that noise seldom changes the choice, and with it the last bits of results, from one start to the
+ * next.
  */
 #include "cuda/call.h"
 #include "cuda/gemm.h"
@@ -20,9 +21,9 @@ struct stopwatch {
 /* The least time of one run, in milliseconds, or -1; a candidate that fails is no candidate. */
 static float candidate_time(const struct gemm *gemm, enum product product,
                             const struct product_choice *choice, const struct operands *operands,
-                            const struct stopwatch *watch, cudaStream_t stream) {
-    struct error ignored, *error = &ignored;
-    const unsigned last = gemm->sizes->buckets - 1;
+                            const struct stopwatch *watch, cudaStream_t stream,
+                            struct error *error) {
+    const unsigned last = gemm->sizes->all_buckets - 1;
     float least = -1;
     for (int run = 0; run <= RUNS; run++) { /* the first one loads the kernel */
         float time;
@@ -40,12 +41,13 @@ static float candidate_time(const struct gemm *gemm, enum product product,
 
 static bool candidates_measure(struct product_choice *best, const struct gemm *gemm,
                                enum product product, bool fused, const struct operands *operands,
-                               const struct stopwatch *watch, cudaStream_t stream) {
+                               const struct stopwatch *watch, cudaStream_t stream,
+                               struct error *error) {
     struct product_choice candidates[CANDIDATES];
     float least = -1;
     int count = gemm_candidates(gemm, product, fused, operands->bias, candidates, CANDIDATES);
     for (int i = 0; i < count; i++) {
-        float time = candidate_time(gemm, product, &candidates[i], operands, watch, stream);
+        float time = candidate_time(gemm, product, &candidates[i], operands, watch, stream, error);
         if (time < 0 || (least >= 0 && time >= CLEARLY_BETTER * least))
             continue;
         least = time;
@@ -60,13 +62,16 @@ static int product_measure(struct product_choice *best, const struct gemm *gemm,
                            struct error *error) {
     static const char *const names[PRODUCTS] = {"query_key_value", "dense", "dense_h_to_4h",
                                                 "dense_4h_to_h"};
+    error->text[0] = '\0';
     bool fusable = gemm->products[product].fused != CUBLASLT_EPILOGUE_DEFAULT;
-    if (fusable && candidates_measure(best, gemm, product, true, operands, watch, stream))
+    if (fusable && candidates_measure(best, gemm, product, true, operands, watch, stream, error))
         return 0;
-    if (candidates_measure(best, gemm, product, false, operands, watch, stream))
+    if (candidates_measure(best, gemm, product, false, operands, watch, stream, error))
         return 0;
-    return error_set(error, EX_SOFTWARE, "cuBLASLt has no algorithm for %s (%u x %u)",
-                     names[product], gemm->products[product].rows, gemm->products[product].depth);
+    if (error->text[0]) /* there are candidates, and none of them runs */
+        return error_prefix(error, "%s", names[product]);
+    return error_set(error, EX_CONFIG, "cuBLASLt has no algorithm for %s (%u x %u)", names[product],
+                     gemm->products[product].rows, gemm->products[product].depth);
 }
 
 int choices_measure(struct choices *choices, const struct gemm *gemm,

@@ -34,11 +34,10 @@ static uint64_t fnv(const void *data, size_t bytes) {
 static void key_make(char key[240], const struct gemm *gemm, const char *card) {
     const struct sizes *sizes = gemm->sizes;
     memset(key, 0, 240);
-    snprintf(key, 240,
-             "esm1nv-cuda algorithms 1, %s, sm %u, cublasLt %zu, %s, H %u, ffn %u, %s, %u tokens",
+    snprintf(key, 240, "esm1nv-cuda algorithms 1, %s, sm %u, cublasLt %zu, %s, H %u, ffn %u, %s",
              card, sizes->sm, cublasLtGetVersion(), sizes->type == GPU_BF16 ? "bf16" : "f16",
-             sizes->model.hidden, sizes->model.ffn, sizes->model.gelu == GELU_TANH ? "tanh" : "erf",
-             sizes->largest);
+             sizes->model.hidden, sizes->model.ffn,
+             sizes->model.gelu == GELU_TANH ? "tanh" : "erf");
 }
 
 /* systemd names the service's own; it may name several. */

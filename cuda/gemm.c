@@ -43,7 +43,7 @@ static int product_init(struct gemm *gemm, struct gemm_product *product, struct 
         LT(cublasLtMatrixLayoutCreate, &product->weight, half, product->depth, product->rows,
            product->depth) < 0)
         return -1;
-    for (unsigned i = 0; i < gemm->sizes->buckets; i++) {
+    for (unsigned i = 0; i < gemm->sizes->all_buckets; i++) {
         uint32_t tokens = gemm->sizes->tokens[i];
         if (LT(cublasLtMatrixLayoutCreate, &product->inputs[i], half, product->depth, tokens,
                product->depth) < 0 ||
@@ -116,7 +116,7 @@ bool gemm_choice_works(const struct gemm *gemm, enum product number,
     const void *bias = gemm->workspace; /* any pointer as well aligned */
     if (epilogue_set(product, choice->fused, bias) != CUBLAS_STATUS_SUCCESS)
         return false;
-    for (unsigned i = 0; i < gemm->sizes->buckets; i++) {
+    for (unsigned i = 0; i < gemm->sizes->all_buckets; i++) {
         cublasLtMatmulHeuristicResult_t result;
         if (cublasLtMatmulAlgoCheck(gemm->handle, product->description, product->weight,
                                     product->inputs[i], product->outputs[i], product->outputs[i],
@@ -138,7 +138,7 @@ static bool is_split(const cublasLtMatmulAlgo_t *algorithm) {
 /* What the heuristic proposes for the largest bucket, sums over K in one piece only. */
 static int heuristic_ask(const struct gemm *gemm, const struct gemm_product *product,
                          cublasLtMatmulHeuristicResult_t *results, int most) {
-    const unsigned last = gemm->sizes->buckets - 1;
+    const unsigned last = gemm->sizes->all_buckets - 1;
     const uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_NONE;
     cublasLtMatmulPreference_t preference;
     int count = 0;

@@ -52,13 +52,9 @@ static void queue_advance(struct queue *queue) {
     pthread_cond_broadcast(&queue->changed);
 }
 
-static void failure_write(struct engine_batch *batch, const char *why) {
-    snprintf(batch->failure, sizeof(batch->failure), "%s", why);
-}
-
 static void items_fail(struct engine_batch *batch, uint32_t first, uint32_t count,
                        const char *why) {
-    failure_write(batch, why);
+    snprintf(batch->failure, sizeof(batch->failure), "%s", why);
     for (uint32_t i = first; i < first + count; i++)
         batch->items[i].status = RECORD_ENGINE;
 }

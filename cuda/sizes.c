@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Buckets double from 256 tokens; the last one is as large as is wanted, so that full batches carry
- * no ballast. Activations that are never alive together share memory: the context takes the place
- * of the normed rows that q, k and v were made of, the inner rows of the feed-forward layer that of
- * q, k and v, and the final rows that of both.
+ * Buckets double from 256 tokens. Activations that are never alive together share memory: the
+ * context takes the place of the normed rows that q, k and v were made of, the inner rows of the
+ * feed-forward layer that of q, k and v, and the final rows that of both.
  */
 #include "cuda/sizes.h"
 
@@ -17,8 +16,12 @@ static uint32_t good_tokens(uint32_t sm) {
     return sm >= 90 ? BUCKET_MOST : sm >= 80 ? 4096 : 2048;
 }
 
-static uint32_t round_up(uint32_t tokens, uint32_t step) {
-    return (tokens + step - 1) / step * step;
+/* How many buckets there are up to the one that holds so many tokens. */
+static unsigned buckets_for(uint32_t tokens) {
+    unsigned count = 1;
+    while (BUCKET_LEAST << (count - 1) < tokens && count < BUCKETS_MAX)
+        count++;
+    return count;
 }
 
 static size_t section(size_t *end, size_t bytes) {
@@ -41,14 +44,11 @@ static struct plan_places plan_places(uint32_t tokens) {
     return places;
 }
 
-static void buckets_init(struct sizes *sizes, uint32_t largest) {
-    sizes->buckets = 0;
-    for (uint32_t tokens = BUCKET_LEAST; tokens < largest; tokens *= 2)
-        sizes->tokens[sizes->buckets++] = tokens;
-    sizes->tokens[sizes->buckets++] = largest;
-    sizes->largest = largest;
-    for (unsigned bucket = 0; bucket < sizes->buckets; bucket++)
+static void tokens_init(struct sizes *sizes) {
+    for (unsigned bucket = 0; bucket < BUCKETS_MAX; bucket++) {
+        sizes->tokens[bucket] = BUCKET_LEAST << bucket;
         sizes->plans[bucket] = plan_places(sizes->tokens[bucket]);
+    }
 }
 
 static uint64_t granules(size_t bytes) {
@@ -56,15 +56,16 @@ static uint64_t granules(size_t bytes) {
 }
 
 static void bytes_init(struct sizes *sizes) {
-    size_t tokens = sizes->largest, hidden = sizes->model.hidden;
+    size_t tokens = sizes->tokens[sizes->all_buckets - 1], hidden = sizes->model.hidden;
     size_t wide = sizes->model.ffn > 3 * hidden ? sizes->model.ffn : 3 * hidden;
     sizes->residual = tokens * hidden * sizeof(float);
     sizes->normed = tokens * hidden * 2;
     sizes->wide = tokens * wide * 2;
     sizes->workspace = sizes->sm >= 90 ? (size_t)32 << 20 : (size_t)4 << 20;
+    sizes->largest = sizes->tokens[sizes->buckets - 1];
     sizes->plan = sizes->plans[sizes->buckets - 1].bytes;
     /* Every row that is asked for is a token's, and at most a float32 one. */
-    sizes->output = (tokens * sizeof(uint32_t) + 63) / 64 * 64 + tokens * hidden * sizeof(float);
+    sizes->output = sizes->largest * (sizeof(uint32_t) + hidden * sizeof(float));
     sizes->device_bytes = granules(sizes->weights) + granules(sizes->residual) +
                           granules(sizes->normed) + granules(sizes->wide) +
                           granules(sizes->workspace) +
@@ -73,19 +74,22 @@ static void bytes_init(struct sizes *sizes) {
 
 void sizes_init(struct sizes *sizes, const struct model_config *model, enum gpu_type type,
                 size_t weight_bytes, const struct card *card, uint32_t max_tokens) {
-    uint32_t tokens = good_tokens(card->sm);
-    uint32_t least = round_up(model->positions, BUCKET_LEAST);
+    const unsigned least = buckets_for(model->positions), good = buckets_for(good_tokens(card->sm));
     *sizes = (struct sizes){.model = *model, .type = type, .weights = weight_bytes};
     sizes->sm = card->sm;
     sizes->multiprocessors = card->multiprocessors;
-    if (tokens > max_tokens)
-        tokens = round_up(max_tokens, BUCKET_LEAST);
-    for (;; tokens /= 2) {
-        buckets_init(sizes, tokens > least ? round_up(tokens, BUCKET_LEAST) : least);
-        bytes_init(sizes);
-        if (sizes->largest == least || sizes->device_bytes <= card->free_bytes / 2)
+    tokens_init(sizes);
+    sizes->all_buckets = good > least ? good : least;
+    sizes->buckets = buckets_for(max_tokens);
+    if (sizes->buckets > sizes->all_buckets)
+        sizes->buckets = sizes->all_buckets;
+    for (bytes_init(sizes); sizes->device_bytes > card->free_bytes / 2; bytes_init(sizes))
+        if (sizes->buckets > least)
+            sizes->buckets--;
+        else if (sizes->all_buckets > least)
+            sizes->all_buckets--;
+        else
             break;
-    }
 }
 
 unsigned sizes_bucket(const struct sizes *sizes, uint32_t tokens) {

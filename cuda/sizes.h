@@ -22,9 +22,11 @@ struct sizes {
     struct model_config model;
     enum gpu_type type;
     uint32_t sm, multiprocessors;
-    unsigned buckets;
+    unsigned buckets;             /* in use */
+    unsigned all_buckets;         /* that algorithms are chosen for: more, where batches are kept
+                                     small, so that the choice, and results, do not depend on it */
     uint32_t tokens[BUCKETS_MAX]; /* of each bucket, growing */
-    uint32_t largest;             /* the last of them */
+    uint32_t largest;             /* the last in use */
     struct plan_places plans[BUCKETS_MAX];
     /* Bytes on the device. A plan and an output belong to each set; the output, with the flags
      * before it, is mirrored in pinned memory. */
@@ -32,8 +34,8 @@ struct sizes {
     uint64_t device_bytes; /* all of it */
 };
 
-/* Chooses the largest bucket: what suits such a card, is wanted (max_tokens), and leaves half of
- * the card's free memory, as long as one sequence of the model fits. */
+/* Chooses the largest bucket: what suits such a card, holds what is wanted (max_tokens), and leaves
+ * half of the card's free memory, as long as one sequence of the model fits. */
 void sizes_init(struct sizes *sizes, const struct model_config *model, enum gpu_type type,
                 size_t weight_bytes, const struct card *card, uint32_t max_tokens);
 

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Embeds sequences with the CPU engine alone, for comparison with an independent reference:
+ * Embeds sequences with an engine alone, for comparison with an independent reference:
  *
- *     engine_embed MODEL f32|bf16 THREADS [none|mean|max|bos [f32|f16]] < LINES > ROWS
+ *     engine_embed MODEL f32|bf16|f16 THREADS [none|mean|max|bos [f32|f16 [TOKENS]]] < LINES > ROWS
  *
  * One sequence a line in, raw rows out. $ESM1NV_CPU chooses the instruction set. Sequences are
- * packed in batches of up to 4096 tokens. Any failure ends it with a message and status 1.
+ * packed in batches of up to TOKENS (4096). Any failure ends it with a message and status 1. The
+ * engine is the CPU's, unless ENGINE_TABLE names another's table.
  */
 #include "daemon/engine.h"
 
@@ -17,11 +18,17 @@
 
 #define MAX_TOKENS 4096
 
+#ifndef ENGINE_TABLE
+#define ENGINE_TABLE cpu_engine_table
+#endif
+extern const struct engine_table ENGINE_TABLE;
+
 struct run {
     struct model *model;
     struct engine *engine;
     enum pooling pooling;
     enum dtype dtype;
+    uint32_t max_tokens;
     uint16_t ids[MAX_TOKENS];
     struct engine_item items[MAX_TOKENS];
     struct engine_batch batch;
@@ -41,13 +48,13 @@ static size_t rows_bytes(const struct run *run, const struct engine_item *item) 
 
 static void batch_run(struct run *run) {
     struct engine_batch *batch = &run->batch;
-    struct pollfd fd = {cpu_engine_table.completion_fd(run->engine), POLLIN, 0};
+    struct pollfd fd = {ENGINE_TABLE.completion_fd(run->engine), POLLIN, 0};
     if (batch->count == 0)
         return;
     batch->ids = run->ids;
     batch->items = run->items;
-    cpu_engine_table.submit(run->engine, batch);
-    if (poll(&fd, 1, 600000) != 1 || cpu_engine_table.reap(run->engine) != batch)
+    ENGINE_TABLE.submit(run->engine, batch);
+    if (poll(&fd, 1, 600000) != 1 || ENGINE_TABLE.reap(run->engine) != batch)
         errx(1, "the engine did not answer");
     for (uint32_t i = 0; i < batch->count; i++) {
         struct engine_item *item = &run->items[i];
@@ -66,7 +73,7 @@ static void sequence_add(struct run *run, const char *sequence, size_t length) {
     struct token_span span;
     if (model_tokenize(run->model, (const uint8_t *)sequence, length, ids, &span) < 0)
         errx(1, "%s: a letter is not in the alphabet", sequence);
-    if (run->batch.tokens + span.tokens > MAX_TOKENS)
+    if (run->batch.tokens + span.tokens > run->max_tokens)
         batch_run(run);
     struct engine_item *item = &run->items[run->batch.count++];
     *item = (struct engine_item){.first_token = run->batch.tokens,
@@ -97,26 +104,30 @@ static void lines_embed(struct run *run) {
 }
 
 int main(int argc, char **argv) {
-    static const char *const precisions[] = {"auto", "f32", "bf16"};
+    static const char *const precisions[] = {"auto", "f32", "bf16", "f16"};
     static const char *const poolings[] = {"none", "mean", "max", "bos"};
     static const char *const dtypes[] = {"f32", "f16"};
     static struct run run;
     struct error error;
-    if (argc < 4 || argc > 6)
-        errx(1, "usage: engine_embed MODEL f32|bf16 THREADS [none|mean|max|bos [f32|f16]]");
-    struct engine_options options = {.precision = (enum precision)choice(argv[2], precisions, 3),
+    if (argc < 4 || argc > 7)
+        errx(1, "usage: engine_embed MODEL f32|bf16|f16 THREADS [none|mean|max|bos [f32|f16 "
+                "[TOKENS]]]");
+    run.max_tokens = argc > 6 ? (uint32_t)atoi(argv[6]) : MAX_TOKENS;
+    if (run.max_tokens > MAX_TOKENS)
+        errx(1, "%s: at most %d tokens", argv[6], MAX_TOKENS);
+    struct engine_options options = {.precision = (enum precision)choice(argv[2], precisions, 4),
                                      .threads = (unsigned)atoi(argv[3]),
-                                     .max_batch_tokens = MAX_TOKENS};
+                                     .max_batch_tokens = run.max_tokens};
     run.pooling = argc > 4 ? (enum pooling)choice(argv[4], poolings, 4) : POOLING_NONE;
     run.dtype = argc > 5 ? (enum dtype)choice(argv[5], dtypes, 2) : DTYPE_F32;
     if (model_open(&run.model, argv[1], &error) < 0 ||
-        cpu_engine_table.open(&run.engine, run.model, &options, &error) < 0)
+        ENGINE_TABLE.open(&run.engine, run.model, &options, &error) < 0)
         errx(1, "%s", error.text);
     model_drop_weights(run.model);
     lines_embed(&run);
     if (fflush(stdout) != 0)
         err(1, "stdout");
-    cpu_engine_table.close(run.engine);
+    ENGINE_TABLE.close(run.engine);
     model_destroy(run.model);
     return 0;
 }

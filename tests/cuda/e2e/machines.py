@@ -5,6 +5,7 @@ as far as a machine without a GPU can show it, and with the emulated one.
 """
 import os
 import shutil
+import subprocess
 
 import emulated  # first: it finds the tools
 
@@ -49,12 +50,29 @@ def patched(source, name, old, new):
     return path
 
 
+def status_of(**machine):
+    with programs.Daemon(**emulated.variables(**machine)) as daemon:
+        told = programs.run_filter(daemon, "--status").stdout.decode()
+    return dict(line.split(None, 1) for line in told.splitlines())
+
+
+@tap.case("plugins export one symbol")
+def one_symbol():
+    for plugin in filter(None, (PLUGIN, REAL)):
+        run = subprocess.run(["nm", "-D", "--defined-only", plugin], capture_output=True, text=True,
+                             check=True)
+        assert [line.split()[-1] for line in run.stdout.splitlines()] == ["esm1nv_engine"], (
+            plugin, run.stdout)
+
+
 @tap.case("no plugin at all: auto says nothing")
 def none():
     status, facts, said = check(ESM1NV_CUDA_PLUGIN="")
     assert (status, facts["backend"], said) == (0, "cpu", ""), (status, facts, said)
     status, _, said = check("-b", "cuda", ESM1NV_CUDA_PLUGIN="")
     assert status == 78 and "without CUDA" in said, said
+    lines = status_of(ESM1NV_CUDA_PLUGIN="")
+    assert lines["backend"] == "cpu" and "device" not in lines, lines
 
 
 @tap.case("a file that is no plugin, or of another version")
@@ -92,10 +110,8 @@ def takes_it():
     assert facts["device"] and "bytes" in facts["device memory"], facts
     status, facts, _ = check("--device", "all", EMULATION_DEVICES="2")
     assert status == 0 and facts["device"].startswith("2 x "), facts
-    with programs.Daemon(**emulated.variables()) as daemon:
-        told = programs.run_filter(daemon, "--status").stdout.decode()
-    lines = dict(line.split(None, 1) for line in told.splitlines())
-    assert lines["backend"] == "cuda" and lines["device"] == facts["device"][4:], told
+    lines = status_of()
+    assert lines["backend"] == "cuda" and lines["device"] == facts["device"][4:], lines
 
 
 @tap.case("real: no driver")

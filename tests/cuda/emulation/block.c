@@ -71,7 +71,7 @@ static struct {
     char barrier_sync[2], begin_sync, end_sync;
 } block;
 
-/* --- What kernels call ------------------------------------------------------------------------- */
+/* --- What kernels call ----------------------------------------------------------------------- */
 
 uint3 emulation_thread_index(void) {
     return running->index;
@@ -140,8 +140,8 @@ static struct warp *own_warp(void) {
 
 static void meet(const char *name, unsigned mask, const char *file, int line) {
     if (!(mask >> running->lane & 1))
-        emulation_die("%s:%d: %s: lane %u is not in its mask %08x", file, line, name,
-                      running->lane, mask);
+        emulation_die("%s:%d: %s: lane %u is not in its mask %08x", file, line, name, running->lane,
+                      mask);
     wait_for(AT_WARP, name, mask, file, line);
 }
 
@@ -184,7 +184,7 @@ void emulation_warp_meet(const char *name, const char *file, int line) {
     meet(name, UINT32_MAX, file, line);
 }
 
-/* --- Asynchronous copies ----------------------------------------------------------------------- */
+/* --- Asynchronous copies --------------------------------------------------------------------- */
 
 void emulation_copy_async(void *shared, const void *global, const char *file, int line) {
     struct thread *thread = running;
@@ -216,7 +216,7 @@ void emulation_copy_wait(unsigned pending) {
         thread->copies[i] = thread->copies[made + i];
 }
 
-/* --- The scheduler ----------------------------------------------------------------------------- */
+/* --- The scheduler --------------------------------------------------------------------------- */
 
 /* Which of `count` comes as number i of the turn. */
 static unsigned in_order(unsigned i, unsigned count, unsigned turn) {

@@ -18,7 +18,7 @@ extern "C" {
 /* Ends the program: "emulation: MESSAGE" on stderr, exit status EMULATION_EXIT. */
 void emulation_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
-/* --- block.c ----------------------------------------------------------------------------------- */
+/* --- block.c --------------------------------------------------------------------------------- */
 
 struct kernel_run {
     const char *name;
@@ -34,12 +34,12 @@ struct kernel_run {
 /* Runs all blocks, one after the other. */
 void emulation_run(const struct kernel_run *run);
 
-/* --- memory.cc --------------------------------------------------------------------------------- */
+/* --- memory.cc ------------------------------------------------------------------------------- */
 
 /* Whether bytes from p on lie in one allocation that device code may read. */
 bool memory_on_device(const void *p, size_t bytes);
 
-/* --- gemm.c ------------------------------------------------------------------------------------ */
+/* --- gemm.c ---------------------------------------------------------------------------------- */
 
 enum gemm_type { GEMM_F32, GEMM_F16, GEMM_BF16 };
 

@@ -84,8 +84,8 @@ void configure() {
     calls.clear();
     world.order = static_cast<emulation_order>(
         choice("EMULATION_ORDER", {"forward", "backward", "rotated"}, EMULATION_FORWARD));
-    world.epilogues = static_cast<emulation_epilogues>(choice(
-        "EMULATION_EPILOGUES", {"all", "bias", "none", "nothing"}, EMULATION_EPILOGUES_ALL));
+    world.epilogues = static_cast<emulation_epilogues>(
+        choice("EMULATION_EPILOGUES", {"all", "bias", "none", "nothing"}, EMULATION_EPILOGUES_ALL));
     bool no_driver = strcmp(text_of("EMULATION_DEVICES"), "none") == 0;
     world.device_count =
         no_driver ? EMULATION_NO_DRIVER : static_cast<int>(number("EMULATION_DEVICES", 1));
@@ -185,7 +185,7 @@ size_t emulation_live() {
     return memory_live() + streams_live() + lt_live();
 }
 
-/* --- How calls begin and end ------------------------------------------------------------------- */
+/* --- How calls begin and end ----------------------------------------------------------------- */
 
 int fail_now(const char *name, int index) {
     calls[name]++;
@@ -250,7 +250,7 @@ cudaError_t cudaPeekAtLastError(void) {
     return last_error ? last_error : call.done();
 }
 
-/* --- Devices ----------------------------------------------------------------------------------- */
+/* --- Devices --------------------------------------------------------------------------------- */
 
 size_t shared_limit(int sm) {
     switch (sm) {
@@ -407,7 +407,7 @@ cudaError_t cudaDeviceReset(void) {
     return cudaSuccess;
 }
 
-/* --- Names ------------------------------------------------------------------------------------- */
+/* --- Names ----------------------------------------------------------------------------------- */
 
 namespace {
 

@@ -53,15 +53,16 @@ void emulation_set_name(int device, const char *name);
 
 /* Lets a call fail with `error` the nth time from now on, 1 being the next: a function by its name
  * (of cublasLt: error is a cublasStatus_t), "launch" (a kernel that is queued), "kernel" (one that
- * runs), or NULL, whatever comes (then cublasLt says CUBLAS_STATUS_EXECUTION_FAILED). A sticky error comes from every
- * later call too that concerns the device, until a cudaDeviceReset() after `resets` more of these
- * have failed. Several may wait. */
+ * runs), or NULL, whatever comes (then cublasLt says CUBLAS_STATUS_EXECUTION_FAILED). A sticky
+ * error comes from every later call too that concerns the device, until a cudaDeviceReset() after
+ * `resets` more of these have failed. Several may wait. */
 void emulation_fail(const char *name, unsigned nth, int error, bool sticky, unsigned resets);
 
 /* How often a function (NULL: any) has been called since the start or emulation_reset(). */
 unsigned emulation_calls(const char *name);
 
-/* How many allocations, streams, events, graphs, cuBLASLt handles and descriptions are not freed. */
+/* How many allocations, streams, events, graphs, cuBLASLt handles and descriptions are not freed.
+ */
 size_t emulation_live(void);
 
 #ifdef __cplusplus

@@ -21,8 +21,8 @@ struct fiber {
 #endif
     void *stack; /* NULL: of a host thread that never became a fiber */
     size_t stack_bytes;
-    void *fake_stack;  /* ASan's */
-    void *tsan_thread; /* TSan's */
+    void *fake_stack;     /* ASan's */
+    void *tsan_thread;    /* TSan's */
     struct fiber *caller; /* who resumed it last */
     void (*entry)(void);
 };

@@ -100,8 +100,8 @@ static void finish_tile(const struct gemm *gemm, size_t first_row, size_t first_
             size_t row = first_row + i, column = first_column + j;
             float value = gemm->alpha * total[ROWS * j + i];
             if (gemm->beta != 0.0f)
-                value += gemm->beta *
-                         element(gemm->c.data, gemm->c.type, place(&gemm->c, row, column));
+                value +=
+                    gemm->beta * element(gemm->c.data, gemm->c.type, place(&gemm->c, row, column));
             if (gemm->bias)
                 value += element(gemm->bias, gemm->bias_type, row);
             if (gemm->gelu)

@@ -78,8 +78,8 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t gra
                                           unsigned long long) {
     CALL(DEVICE);
     graph_check(graph, "cudaGraphInstantiateWithFlags");
-    *exec = new CUgraphExec_st{graph->device,
-                               std::make_shared<const std::vector<node>>(graph->nodes)};
+    *exec =
+        new CUgraphExec_st{graph->device, std::make_shared<const std::vector<node>>(graph->nodes)};
     execs.insert(*exec);
     return call.done();
 }
@@ -100,8 +100,9 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     if (stream->capturing)
         return call.fail(cudaErrorNotSupported);
     auto nodes = exec->nodes;
-    stream_add(stream, "cudaGraphLaunch",
-               [nodes](std::unique_lock<std::mutex> &lock) { nodes_run(*nodes, lock); }, call.lock);
+    stream_add(
+        stream, "cudaGraphLaunch",
+        [nodes](std::unique_lock<std::mutex> &lock) { nodes_run(*nodes, lock); }, call.lock);
     return call.done();
 }
 

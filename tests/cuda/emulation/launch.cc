@@ -70,11 +70,12 @@ void emulation_launch_kernel(emulation_kernel kernel, cudaStream_t stream) {
                       kernel.name, stream->device, call.device);
     std::string what = std::string("kernel ") + kernel.name;
     int device = stream->device;
-    stream_add(stream, what,
-               [kernel = std::move(kernel), device](std::unique_lock<std::mutex> &) {
-                   run(kernel, device);
-               },
-               call.lock);
+    stream_add(
+        stream, what,
+        [kernel = std::move(kernel), device](std::unique_lock<std::mutex> &) {
+            run(kernel, device);
+        },
+        call.lock);
 }
 
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attribute, int value) {
@@ -103,6 +104,7 @@ cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const voi
         return call.fail(cudaErrorInvalidValue);
     int sm = world.devices[call.device].sm;
     size_t by_shared = (shared_limit(sm) + 1024) / (dynamic_shared + 1024);
-    *blocks = std::min(most_threads(sm) / threads, static_cast<int>(std::min(by_shared, size_t(32))));
+    *blocks =
+        std::min(most_threads(sm) / threads, static_cast<int>(std::min(by_shared, size_t(32))));
     return call.done();
 }

@@ -5,9 +5,7 @@
  * choose wrongly. What the library would refuse is refused with its status; what would read or
  * write where it must not, ends the program.
  */
-#include "include/cublasLt.h"
-
-#include "state.h"
+#include "lt.h"
 
 #include <algorithm>
 #include <cstring>
@@ -16,38 +14,11 @@ struct cublasLtContext {
     int device;
 };
 
-struct emulation_matmul {
-    cublasComputeType_t compute;
-    cudaDataType_t scale;
-    cublasLtPointerMode_t pointers;
-    cublasOperation_t transposed_a, transposed_b;
-    cublasLtEpilogue_t epilogue;
-    const void *bias;
-    int32_t bias_type; /* a cudaDataType_t, or TYPE_OF_D */
-};
-
-struct emulation_layout {
-    cudaDataType_t type;
-    cublasLtOrder_t order;
-    uint64_t rows, columns;
-    int64_t ld;
-    int32_t batch;
-};
-
-struct emulation_preference {
-    uint32_t search, reductions;
-    uint64_t workspace;
-    uint32_t alignment[4];
-};
-
 namespace {
 
-const int32_t TYPE_OF_D = -1;
 const uint64_t MAGIC = 0x454D554C54; /* in the first word of an algorithm, above its number */
 
 std::set<cublasLtHandle_t> handles;
-std::set<const void *> descriptions;
-
 enum { ID, TILE, SPLIT, REDUCTION, SWIZZLE, CUSTOM, STAGES, INNER };
 
 struct kind {
@@ -59,72 +30,7 @@ struct kind {
 
 const kind kinds[] = {{0, 0, 1, 1}, {1, 64, 64, 64}, {2, 128, 128, 256}};
 
-/* --- Attributes -------------------------------------------------------------------------------- */
-
-struct field {
-    int attribute;
-    size_t offset, bytes;
-};
-
-#define FIELD(attribute, type, member)                                                             \
-    {attribute, offsetof(type, member), sizeof(static_cast<type *>(nullptr)->member)}
-
-const field layout_fields[] = {
-    FIELD(CUBLASLT_MATRIX_LAYOUT_TYPE, emulation_layout, type),
-    FIELD(CUBLASLT_MATRIX_LAYOUT_ORDER, emulation_layout, order),
-    FIELD(CUBLASLT_MATRIX_LAYOUT_ROWS, emulation_layout, rows),
-    FIELD(CUBLASLT_MATRIX_LAYOUT_COLS, emulation_layout, columns),
-    FIELD(CUBLASLT_MATRIX_LAYOUT_LD, emulation_layout, ld),
-    FIELD(CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, emulation_layout, batch),
-};
-
-const field matmul_fields[] = {
-    FIELD(CUBLASLT_MATMUL_DESC_COMPUTE_TYPE, emulation_matmul, compute),
-    FIELD(CUBLASLT_MATMUL_DESC_SCALE_TYPE, emulation_matmul, scale),
-    FIELD(CUBLASLT_MATMUL_DESC_POINTER_MODE, emulation_matmul, pointers),
-    FIELD(CUBLASLT_MATMUL_DESC_TRANSA, emulation_matmul, transposed_a),
-    FIELD(CUBLASLT_MATMUL_DESC_TRANSB, emulation_matmul, transposed_b),
-    FIELD(CUBLASLT_MATMUL_DESC_EPILOGUE, emulation_matmul, epilogue),
-    FIELD(CUBLASLT_MATMUL_DESC_BIAS_POINTER, emulation_matmul, bias),
-    FIELD(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, emulation_matmul, bias_type),
-};
-
-const field preference_fields[] = {
-    FIELD(CUBLASLT_MATMUL_PREF_SEARCH_MODE, emulation_preference, search),
-    FIELD(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, emulation_preference, workspace),
-    FIELD(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, emulation_preference, reductions),
-    FIELD(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, emulation_preference, alignment[0]),
-    FIELD(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, emulation_preference, alignment[1]),
-    FIELD(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, emulation_preference, alignment[2]),
-    FIELD(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, emulation_preference, alignment[3]),
-};
-
-/* Where in an object an attribute lies. Ends the program for one that is unknown or of another
- * size: the library would return an error, that nobody expects. */
-template <size_t count>
-void *attribute_of(const field (&fields)[count], const void *object, int attribute, size_t bytes,
-                   const char *who) {
-    if (!descriptions.count(object))
-        emulation_die("%s: %p is not a live description", who, object);
-    for (const field &field : fields)
-        if (field.attribute == attribute) {
-            if (field.bytes != bytes)
-                emulation_die("%s: attribute %d has %zu bytes, not %zu", who, attribute,
-                              field.bytes, bytes);
-            return const_cast<char *>(static_cast<const char *>(object)) + field.offset;
-        }
-    emulation_die("%s: attribute %d is not emulated", who, attribute);
-}
-
-template <typename T> cublasStatus_t description_destroy(T *description, const char *who) {
-    if (!descriptions.erase(description))
-        emulation_die("%s: %p is not a live description", who,
-                      static_cast<const void *>(description));
-    delete description;
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-/* --- Shapes ------------------------------------------------------------------------------------ */
+/* --- Shapes ---------------------------------------------------------------------------------- */
 
 size_t type_bytes(cudaDataType_t type) {
     return type == CUDA_R_32F ? 4 : 2;
@@ -195,7 +101,7 @@ cublasStatus_t product_status(const product &p, int sm) {
     return supported ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
 
-/* --- Algorithms -------------------------------------------------------------------------------- */
+/* --- Algorithms ------------------------------------------------------------------------------ */
 
 cublasLtMatmulAlgo_t algorithm(int id, uint64_t split) {
     cublasLtMatmulAlgo_t algo = {};
@@ -245,10 +151,9 @@ std::vector<cublasLtMatmulAlgo_t> proposals(uint64_t columns) {
     return {algorithm(1, 4), algorithm(1, 1), algorithm(0, 2), algorithm(0, 1)};
 }
 
-/* --- Running ----------------------------------------------------------------------------------- */
+/* --- Running --------------------------------------------------------------------------------- */
 
-void operand_check(const char *name, const emulation_layout *layout, const void *data,
-                   int device) {
+void operand_check(const char *name, const emulation_layout *layout, const void *data, int device) {
     size_t bytes = type_bytes(layout->type);
     uint64_t elements = static_cast<uint64_t>(layout->ld) * (layout->columns - 1) + layout->rows;
     if (reinterpret_cast<uintptr_t>(data) % 16)
@@ -310,22 +215,14 @@ product product_check(cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul,
     if (!handles.count(handle))
         emulation_die("%s: %p is not a live handle", who, static_cast<void *>(handle));
     for (const void *description : std::initializer_list<const void *>{matmul, a, b, c, d})
-        if (!descriptions.count(description))
-            emulation_die("%s: %p is not a live description", who, description);
+        description_check(description, who);
     return {matmul, a, b, c, d};
 }
 
 } // namespace
 
-/* Like CALL: what is to fail fails, and without a device nothing works. */
-#define LT_CALL()                                                                                  \
-    class call call(__func__, call::DRIVER);                                                       \
-    if (call.error)                                                                                \
-    return world.device_count <= 0 ? CUBLAS_STATUS_NOT_INITIALIZED                                 \
-                                   : static_cast<cublasStatus_t>(call.error)
-
 size_t lt_live() {
-    return handles.size() + descriptions.size();
+    return handles.size() + descriptions_live();
 }
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
@@ -345,135 +242,12 @@ cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
     return CUBLAS_STATUS_SUCCESS;
 }
 
-const char *cublasLtGetStatusName(cublasStatus_t status) {
-    switch (status) {
-    case CUBLAS_STATUS_SUCCESS:
-        return "CUBLAS_STATUS_SUCCESS";
-    case CUBLAS_STATUS_NOT_INITIALIZED:
-        return "CUBLAS_STATUS_NOT_INITIALIZED";
-    case CUBLAS_STATUS_ALLOC_FAILED:
-        return "CUBLAS_STATUS_ALLOC_FAILED";
-    case CUBLAS_STATUS_INVALID_VALUE:
-        return "CUBLAS_STATUS_INVALID_VALUE";
-    case CUBLAS_STATUS_ARCH_MISMATCH:
-        return "CUBLAS_STATUS_ARCH_MISMATCH";
-    case CUBLAS_STATUS_MAPPING_ERROR:
-        return "CUBLAS_STATUS_MAPPING_ERROR";
-    case CUBLAS_STATUS_EXECUTION_FAILED:
-        return "CUBLAS_STATUS_EXECUTION_FAILED";
-    case CUBLAS_STATUS_INTERNAL_ERROR:
-        return "CUBLAS_STATUS_INTERNAL_ERROR";
-    case CUBLAS_STATUS_NOT_SUPPORTED:
-        return "CUBLAS_STATUS_NOT_SUPPORTED";
-    case CUBLAS_STATUS_LICENSE_ERROR:
-        return "CUBLAS_STATUS_LICENSE_ERROR";
-    }
-    return "CUBLAS_STATUS_UNKNOWN";
-}
-
-const char *cublasLtGetStatusString(cublasStatus_t status) {
-    return cublasLtGetStatusName(status);
-}
-
-size_t cublasLtGetVersion(void) {
-    return CUBLAS_VERSION;
-}
-
-size_t cublasLtGetCudartVersion(void) {
-    return CUDART_VERSION;
-}
-
-cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout, cudaDataType_t type,
-                                          uint64_t rows, uint64_t columns, int64_t ld) {
-    LT_CALL();
-    *layout = new emulation_layout{type, CUBLASLT_ORDER_COL, rows, columns, ld, 1};
-    descriptions.insert(*layout);
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
-    LT_CALL();
-    return description_destroy(layout, "cublasLtMatrixLayoutDestroy");
-}
-
-cublasStatus_t cublasLtMatrixLayoutSetAttribute(cublasLtMatrixLayout_t layout,
-                                                cublasLtMatrixLayoutAttribute_t attribute,
-                                                const void *value, size_t bytes) {
-    LT_CALL();
-    memcpy(attribute_of(layout_fields, layout, attribute, bytes, __func__), value, bytes);
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-cublasStatus_t cublasLtMatrixLayoutGetAttribute(cublasLtMatrixLayout_t layout,
-                                                cublasLtMatrixLayoutAttribute_t attribute,
-                                                void *value, size_t bytes, size_t *written) {
-    LT_CALL();
-    memcpy(value, attribute_of(layout_fields, layout, attribute, bytes, __func__), bytes);
-    if (written)
-        *written = bytes;
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *matmul, cublasComputeType_t compute,
-                                        cudaDataType_t scale) {
-    LT_CALL();
-    *matmul = new emulation_matmul{compute,     scale,   CUBLASLT_POINTER_MODE_HOST,
-                                   CUBLAS_OP_N, CUBLAS_OP_N, CUBLASLT_EPILOGUE_DEFAULT,
-                                   nullptr,     TYPE_OF_D};
-    descriptions.insert(*matmul);
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t matmul) {
-    LT_CALL();
-    return description_destroy(matmul, "cublasLtMatmulDescDestroy");
-}
-
-cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t matmul,
-                                              cublasLtMatmulDescAttributes_t attribute,
-                                              const void *value, size_t bytes) {
-    LT_CALL();
-    memcpy(attribute_of(matmul_fields, matmul, attribute, bytes, __func__), value, bytes);
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-cublasStatus_t cublasLtMatmulDescGetAttribute(cublasLtMatmulDesc_t matmul,
-                                              cublasLtMatmulDescAttributes_t attribute, void *value,
-                                              size_t bytes, size_t *written) {
-    LT_CALL();
-    memcpy(value, attribute_of(matmul_fields, matmul, attribute, bytes, __func__), bytes);
-    if (written)
-        *written = bytes;
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *preference) {
-    LT_CALL();
-    *preference = new emulation_preference{CUBLASLT_SEARCH_BEST_FIT,
-                                           CUBLASLT_REDUCTION_SCHEME_MASK, 0, {256, 256, 256, 256}};
-    descriptions.insert(*preference);
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
-    LT_CALL();
-    return description_destroy(preference, "cublasLtMatmulPreferenceDestroy");
-}
-
-cublasStatus_t
-cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
-                                     cublasLtMatmulPreferenceAttributes_t attribute,
-                                     const void *value, size_t bytes) {
-    LT_CALL();
-    memcpy(attribute_of(preference_fields, preference, attribute, bytes, __func__), value, bytes);
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-cublasStatus_t cublasLtMatmulAlgoGetHeuristic(
-    cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul, cublasLtMatrixLayout_t a,
-    cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
-    cublasLtMatmulPreference_t preference, int requested,
-    cublasLtMatmulHeuristicResult_t results[], int *returned) {
+cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul,
+                                              cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
+                                              cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
+                                              cublasLtMatmulPreference_t preference, int requested,
+                                              cublasLtMatmulHeuristicResult_t results[],
+                                              int *returned) {
     LT_CALL();
     product p = product_check(handle, matmul, a, b, c, d, __func__);
     *returned = 0;
@@ -547,10 +321,9 @@ size_t config_word(cublasLtMatmulAlgoConfigAttributes_t attribute, size_t bytes,
 
 } // namespace
 
-cublasStatus_t
-cublasLtMatmulAlgoConfigSetAttribute(cublasLtMatmulAlgo_t *algo,
-                                     cublasLtMatmulAlgoConfigAttributes_t attribute,
-                                     const void *value, size_t bytes) {
+cublasStatus_t cublasLtMatmulAlgoConfigSetAttribute(cublasLtMatmulAlgo_t *algo,
+                                                    cublasLtMatmulAlgoConfigAttributes_t attribute,
+                                                    const void *value, size_t bytes) {
     LT_CALL();
     size_t word = config_word(attribute, bytes, __func__);
     if (word == ID || !kind_of(*algo))
@@ -560,10 +333,9 @@ cublasLtMatmulAlgoConfigSetAttribute(cublasLtMatmulAlgo_t *algo,
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t
-cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
-                                     cublasLtMatmulAlgoConfigAttributes_t attribute, void *value,
-                                     size_t bytes, size_t *written) {
+cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
+                                                    cublasLtMatmulAlgoConfigAttributes_t attribute,
+                                                    void *value, size_t bytes, size_t *written) {
     LT_CALL();
     size_t word = config_word(attribute, bytes, __func__);
     uint64_t read = word == ID ? algo->data[ID] & 0xFF : algo->data[word];
@@ -599,13 +371,14 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t matm
     operands_check(p, data, keep != 0.0f, workspace_bytes, device);
     gemm gemm = gemm_of(p, data, scale, keep, chosen);
     size_t scratch = workspace_of(chosen, p);
-    stream_add(stream, "cublasLtMatmul",
-               [=](std::unique_lock<std::mutex> &) {
-                   memory_check(data.d, 1, device, "cublasLtMatmul", "D, when it ran,");
-                   if (scratch)
-                       memset(workspace, 0xFF, scratch);
-                   emulation_gemm(&gemm);
-               },
-               call.lock);
+    stream_add(
+        stream, "cublasLtMatmul",
+        [=](std::unique_lock<std::mutex> &) {
+            memory_check(data.d, 1, device, "cublasLtMatmul", "D, when it ran,");
+            if (scratch)
+                memset(workspace, 0xFF, scratch);
+            emulation_gemm(&gemm);
+        },
+        call.lock);
     return CUBLAS_STATUS_SUCCESS;
 }

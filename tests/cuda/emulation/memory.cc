@@ -105,10 +105,10 @@ void copy_check(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, i
     memory_kind target = side_check(to, bytes, device, what, "to");
     memory_kind source = side_check(from, bytes, device, what, "from");
     bool to_device = target == MEMORY_DEVICE, from_device = source == MEMORY_DEVICE;
-    bool right = kind == cudaMemcpyDefault ||
-                 (to_device == (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) &&
-                  from_device ==
-                      (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice));
+    bool right =
+        kind == cudaMemcpyDefault ||
+        (to_device == (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) &&
+         from_device == (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice));
     if (!right)
         emulation_die("%s: direction %d, but it is from %s to %s memory (or what was freed)", what,
                       kind, kind_name(source), kind_name(target));
@@ -190,7 +190,7 @@ size_t memory_live() {
     return allocations.size();
 }
 
-/* --- The runtime's functions ------------------------------------------------------------------- */
+/* --- The runtime's functions ----------------------------------------------------------------- */
 
 cudaError_t cudaMalloc(void **pointer, size_t bytes) {
     CALL(DEVICE);
@@ -280,12 +280,13 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
     stream = stream_find(stream, call.device, "cudaMemcpyAsync");
     int device = stream->device;
     copy_check(to, from, bytes, kind, device, false, what.c_str());
-    stream_add(stream, what,
-               [=](std::unique_lock<std::mutex> &) {
-                   copy_check(to, from, bytes, kind, device, false, what.c_str());
-                   memcpy(to, from, bytes);
-               },
-               call.lock);
+    stream_add(
+        stream, what,
+        [=](std::unique_lock<std::mutex> &) {
+            copy_check(to, from, bytes, kind, device, false, what.c_str());
+            memcpy(to, from, bytes);
+        },
+        call.lock);
     return call.done();
 }
 
@@ -296,8 +297,8 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpy
     int device = call.device;
     cudaStream_t stream = stream_find(nullptr, device, "cudaMemcpy");
     copy_check(to, from, bytes, kind, device, true, what.c_str());
-    stream_add(stream, what, [=](std::unique_lock<std::mutex> &) { memcpy(to, from, bytes); },
-               call.lock);
+    stream_add(
+        stream, what, [=](std::unique_lock<std::mutex> &) { memcpy(to, from, bytes); }, call.lock);
     operation_finish(stream->last, call.lock);
     return call.done();
 }
@@ -308,12 +309,13 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
     stream = stream_find(stream, call.device, "cudaMemsetAsync");
     int device = stream->device;
     memory_check(to, bytes, device, "cudaMemsetAsync", "target");
-    stream_add(stream, what,
-               [=](std::unique_lock<std::mutex> &) {
-                   memory_check(to, bytes, device, "cudaMemsetAsync", "target");
-                   memset(to, value, bytes);
-               },
-               call.lock);
+    stream_add(
+        stream, what,
+        [=](std::unique_lock<std::mutex> &) {
+            memory_check(to, bytes, device, "cudaMemsetAsync", "target");
+            memset(to, value, bytes);
+        },
+        call.lock);
     return call.done();
 }
 

@@ -121,7 +121,7 @@ void capture_only(cudaStream_t stream, const char *who) {
 
 } // namespace
 
-/* --- For the other parts ----------------------------------------------------------------------- */
+/* --- For the other parts --------------------------------------------------------------------- */
 
 cudaStream_t stream_find(cudaStream_t stream, int device, const char *who) {
     if (!stream) {
@@ -171,6 +171,13 @@ void capture_forbid(const char *who) {
 }
 
 void streams_forget(int device) {
+    for (auto next = captures.begin(); next != captures.end();) {
+        auto here = next++;
+        if ((*here)->origin->device == device) {
+            delete (*here)->graph;
+            captures.erase(here);
+        }
+    }
     for (size_t i = streams.size(); i-- > 0;)
         if (streams[i]->device == device) {
             delete streams[i];
@@ -191,7 +198,7 @@ size_t streams_live() {
     return streams.size() + events.size() + graphs_live();
 }
 
-/* --- Streams ----------------------------------------------------------------------------------- */
+/* --- Streams --------------------------------------------------------------------------------- */
 
 cudaError_t cudaStreamCreateWithPriority(cudaStream_t *stream, unsigned int flags, int) {
     CALL(DEVICE);
@@ -246,18 +253,19 @@ cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void 
     CALL(DEVICE);
     stream = stream_find(stream, call.device, "cudaLaunchHostFunc");
     int device = stream->device;
-    stream_add(stream, "cudaLaunchHostFunc",
-               [=](std::unique_lock<std::mutex> &lock) {
-                   memory_hide(device);
-                   lock.unlock();
-                   function(user);
-                   lock.lock();
-               },
-               call.lock);
+    stream_add(
+        stream, "cudaLaunchHostFunc",
+        [=](std::unique_lock<std::mutex> &lock) {
+            memory_hide(device);
+            lock.unlock();
+            function(user);
+            lock.lock();
+        },
+        call.lock);
     return call.done();
 }
 
-/* --- Events ------------------------------------------------------------------------------------ */
+/* --- Events ---------------------------------------------------------------------------------- */
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned int flags) {
     CALL(DEVICE);
@@ -350,7 +358,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned
     return call.done();
 }
 
-/* --- Capture ----------------------------------------------------------------------------------- */
+/* --- Capture --------------------------------------------------------------------------------- */
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMode mode) {
     CALL(DEVICE);

@@ -32,8 +32,8 @@ struct array {
 static unsigned char *arena;
 static struct array arrays[MOST_ARRAYS];
 static unsigned array_count;
-static size_t used;       /* of the arena, red zones included */
-static size_t taken;      /* of the kernel's share */
+static size_t used;  /* of the arena, red zones included */
+static size_t taken; /* of the kernel's share */
 static size_t most_taken;
 
 /* Not memset, which TSan would see as an access of whoever runs. */

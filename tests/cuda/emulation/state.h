@@ -17,7 +17,7 @@
 #include <string>
 #include <vector>
 
-/* --- Devices (device.cc) ----------------------------------------------------------------------- */
+/* --- Devices (device.cc) --------------------------------------------------------------------- */
 
 struct device {
     int sm = 80;
@@ -73,7 +73,7 @@ int fail_now(const char *name, int device);
 
 void last_error_set(cudaError_t code);
 
-/* --- Queued work (queue.cc) -------------------------------------------------------------------- */
+/* --- Queued work (queue.cc) ------------------------------------------------------------------ */
 
 struct operation {
     std::string what;
@@ -146,7 +146,7 @@ size_t streams_live();
 /* What identifies a host thread. */
 const void *this_thread();
 
-/* --- Memory (memory.cc) ------------------------------------------------------------------------ */
+/* --- Memory (memory.cc) ---------------------------------------------------------------------- */
 
 enum memory_kind { MEMORY_PAGEABLE, MEMORY_DEVICE, MEMORY_PINNED, MEMORY_REGISTERED };
 
@@ -171,7 +171,7 @@ void memory_check_bounds(const std::string &after);
 void memory_forget(int device);
 size_t memory_live();
 
-/* --- cuBLASLt (lt.cc) -------------------------------------------------------------------------- */
+/* --- cuBLASLt (lt.cc) ------------------------------------------------------------------------ */
 
 size_t lt_live();
 

@@ -63,9 +63,16 @@ static inline struct run run_choose(unsigned index, unsigned order) {
 
 #endif
 
-/* Runs a test on everything, a case each. Fails the case if the digest depends on the order. */
+/* 1, or a smaller fraction of the volume, as $ESM1NV_TEST_SCALE wants it. */
+static inline double runs_scale(void) {
+    const char *scale = getenv("ESM1NV_TEST_SCALE");
+    return scale ? atof(scale) : 1.0;
+}
+
+/* Runs a test on everything, a case each; with less volume, not on what is last and least. Fails
+ * the case if the digest depends on the order. */
 static inline void runs_each(const char *what, run_function *test) {
-    for (unsigned i = 0; i < RUNS; i++) {
+    for (unsigned i = 0; i < (runs_scale() < 1 ? RUNS - 1 : RUNS); i++) {
         uint64_t first = 0;
         for (unsigned order = 0; order < ORDERS; order++) {
             struct run run = run_choose(i, order);
@@ -87,12 +94,6 @@ static inline void run_add(struct run *run, const void *bytes, size_t size) {
     const unsigned char *p = bytes;
     for (size_t i = 0; i < size; i++)
         run->digest = (run->digest ^ p[i]) * DIGEST_PRIME;
-}
-
-/* 1, or a smaller fraction of the volume, as $ESM1NV_TEST_SCALE wants it. */
-static inline double runs_scale(void) {
-    const char *scale = getenv("ESM1NV_TEST_SCALE");
-    return scale ? atof(scale) : 1.0;
 }
 
 /* The test program: 0, 1, or 77 without a device. */

@@ -59,7 +59,8 @@ static void example_run(struct example *e) {
 }
 
 /* Every value may be off by its own rounding, by that of the weights, which is at most that of
- * the largest value, and by `slack` of that. */
+ * the largest value, and by `slack` of that: float32 sums, which tensor cores cut off rather than
+ * round. */
 static void head_check(const struct example *e, const struct plan_item *item, uint32_t tokens,
                        uint32_t head, double slack) {
     enum gpu_type type = e->batch.shape.type;
@@ -100,24 +101,24 @@ static void test_short(struct run *run) {
     for (uint32_t length = 1; length <= 70; length++)
         if (length % step == 1 % step || (length + 1) % 16 < 3)
             lengths[count++] = length;
-    lengths_check(run, 2, lengths, count, 1, 1e-5);
+    lengths_check(run, 2, lengths, count, 1, 5e-5);
 }
 
 static void test_long(struct run *run) {
     uint32_t lengths[] = {127, 128, 129, 130, 255, 256, 257, 511, 512, 603};
-    lengths_check(run, 1, lengths, runs_scale() < 0.1 ? 3 : runs_scale() < 1 ? 7 : 10, 1, 1e-5);
+    lengths_check(run, 1, lengths, runs_scale() < 0.1 ? 3 : runs_scale() < 1 ? 7 : 10, 1, 5e-5);
 }
 
 static void test_heads(struct run *run) {
     uint32_t lengths[] = {33, 65, 2};
-    lengths_check(run, 12, lengths, 3, 1, 1e-5);
+    lengths_check(run, 12, lengths, 3, 1, 5e-5);
 }
 
-/* Scores of many thousands: float32 sums of them are off by about a thousandth. */
+/* Scores of many thousands: float32 sums of them are off by thousandths. */
 static void test_steep(struct run *run) {
     uint32_t lengths[] = {1, 5, 64, 65, 100, 129};
-    lengths_check(run, 1, lengths, 6, 30, 5e-3);
-    lengths_check(run, 1, lengths, 6, 0, 1e-5);
+    lengths_check(run, 1, lengths, 6, 30, 1e-2);
+    lengths_check(run, 1, lengths, 6, 0, 5e-5);
 }
 
 /* Bytes of a sequence in a batch's context. */
@@ -156,7 +157,7 @@ static void test_spoilt(struct run *run) {
         example_run(&e);
         for (uint32_t i = 0; i < 4; i++)
             if (i != spoilt)
-                head_check(&e, &e.batch.items[i], lengths[i], 0, 1e-5);
+                head_check(&e, &e.batch.items[i], lengths[i], 0, 5e-5);
         const uint16_t *context = sequence_context(&e, spoilt);
         for (uint32_t t = 0; t < lengths[spoilt]; t++)
             CHECK(!isfinite(number_decode(run->type, context[t * HEAD])), "row %u is finite", t);

@@ -82,14 +82,14 @@ typedef struct CUgraphExec_st *cudaGraphExec_t;
 typedef struct CUgraphNode_st *cudaGraphNode_t;
 typedef void (*cudaHostFn_t)(void *user);
 
-/* --- Errors ------------------------------------------------------------------------------------ */
+/* --- Errors ---------------------------------------------------------------------------------- */
 
 cudaError_t cudaGetLastError(void);
 cudaError_t cudaPeekAtLastError(void);
 const char *cudaGetErrorName(cudaError_t error);
 const char *cudaGetErrorString(cudaError_t error);
 
-/* --- Devices ----------------------------------------------------------------------------------- */
+/* --- Devices --------------------------------------------------------------------------------- */
 
 enum cudaDeviceAttr {
     cudaDevAttrMaxThreadsPerBlock = 1,
@@ -157,7 +157,7 @@ cudaError_t cudaDeviceReset(void);
 cudaError_t cudaDriverGetVersion(int *version);
 cudaError_t cudaRuntimeGetVersion(int *version);
 
-/* --- Memory ------------------------------------------------------------------------------------ */
+/* --- Memory ---------------------------------------------------------------------------------- */
 
 enum cudaMemcpyKind {
     cudaMemcpyHostToHost = 0,
@@ -207,7 +207,7 @@ cudaError_t cudaMemset(void *to, int value, size_t bytes);
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes,
                             cudaStream_t stream EMULATION_DEFAULT(NULL));
 
-/* --- Streams and events ------------------------------------------------------------------------ */
+/* --- Streams and events ---------------------------------------------------------------------- */
 
 #define cudaStreamDefault 0x00
 #define cudaStreamNonBlocking 0x01
@@ -249,7 +249,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventQuery(cudaEvent_t event);
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end);
 
-/* --- Graphs ------------------------------------------------------------------------------------ */
+/* --- Graphs ---------------------------------------------------------------------------------- */
 
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,
                                           unsigned long long flags);
@@ -259,7 +259,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec);
 cudaError_t cudaGraphDestroy(cudaGraph_t graph);
 cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *count);
 
-/* --- Kernels ----------------------------------------------------------------------------------- */
+/* --- Kernels --------------------------------------------------------------------------------- */
 
 enum cudaSharedCarveout {
     cudaSharedmemCarveoutDefault = -1,

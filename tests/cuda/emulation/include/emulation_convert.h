@@ -36,7 +36,7 @@ static inline unsigned short emulation_half_from_float(float value) {
         return 0x7FFFu; /* the hardware's one NaN */
     if (bits >= 0x477FF000u)
         return (unsigned short)(sign | 0x7C00u); /* 65520 and more round to infinity */
-    if (bits < 0x38800000u) { /* below 2^-14: subnormal halves, steps of 2^-24 */
+    if (bits < 0x38800000u) {                    /* below 2^-14: subnormal halves, steps of 2^-24 */
         if (bits < 0x33000000u)
             return sign;
         unsigned shift = 126 - (bits >> 23);

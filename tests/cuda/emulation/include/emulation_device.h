@@ -17,7 +17,7 @@ using std::isfinite;
 using std::isinf;
 using std::isnan;
 
-/* --- Together ---------------------------------------------------------------------------------- */
+/* --- Together -------------------------------------------------------------------------------- */
 
 #define EMULATION_HERE const char *file = __builtin_FILE(), int line = __builtin_LINE()
 
@@ -96,7 +96,7 @@ inline T __shfl_up_sync(unsigned mask, T value, unsigned delta, int width = 32, 
     return emulation_shuffle("__shfl_up_sync", mask, value, source, file, line);
 }
 
-/* --- Bits and memory --------------------------------------------------------------------------- */
+/* --- Bits and memory ------------------------------------------------------------------------- */
 
 template <typename To, typename From> inline To emulation_bits(From from) {
     static_assert(sizeof(To) == sizeof(From), "same size");
@@ -202,7 +202,7 @@ inline void __threadfence_block() {
     emulation_trap();
 }
 
-/* --- Arithmetic -------------------------------------------------------------------------------- */
+/* --- Arithmetic ------------------------------------------------------------------------------ */
 
 /* Fast forms are built as the hardware builds them, so with an error of their kind. */
 inline float __expf(float x) {

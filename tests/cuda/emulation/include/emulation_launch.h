@@ -29,8 +29,7 @@ void emulation_launch(const char *name, void (*kernel)(P...), dim3 grid, dim3 bl
     static_assert(sizeof...(P) == sizeof...(A), "a kernel gets as many arguments as it has");
     std::tuple<P...> given(static_cast<P>(std::forward<A>(arguments))...);
     emulation_launch_kernel({name, reinterpret_cast<const void *>(kernel), grid, block,
-                             dynamic_shared,
-                             [kernel, given]() { std::apply(kernel, given); }},
+                             dynamic_shared, [kernel, given]() { std::apply(kernel, given); }},
                             stream);
 }
 

@@ -47,7 +47,6 @@ inline EMULATION_PAIR __hfma2(EMULATION_PAIR a, EMULATION_PAIR b, EMULATION_PAIR
     return EMULATION_PAIR(__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y));
 }
 
-
 inline float __low2float(EMULATION_PAIR a) {
     return a.x;
 }

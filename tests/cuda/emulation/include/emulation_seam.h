@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Host emulation: what the headers of this folder call in block.c, warp.c and launch.cc. A kernel
+ * Host emulation: what the headers of this folder call in block.c and shared.c. A kernel
  * runs on fibers, one per CUDA thread; these are its calls to the scheduler.
  */
 #ifndef EMULATION_SEAM_H

@@ -21,7 +21,8 @@
     type(&name)[count] = *static_cast<type(*)[count]>(                                             \
         emulation_shared_array(&name##_site, sizeof(type) * (count), __FILE__, __LINE__))
 
-#define DYNAMIC_SHARED(type, name) type *const name = static_cast<type *>(emulation_shared_dynamic())
+#define DYNAMIC_SHARED(type, name)                                                                 \
+    type *const name = static_cast<type *>(emulation_shared_dynamic())
 
 inline const struct emulation_payload *emulation_rows(const char *name, const void *shared,
                                                       const char *file, int line) {

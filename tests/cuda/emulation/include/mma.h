@@ -39,16 +39,14 @@ inline int emulation_unplace(int place) {
 template <typename T> inline void emulation_require_type(const char *, int) {
 }
 
-template <>
-inline void emulation_require_type<__nv_bfloat16>(const char *file, int line) {
+template <> inline void emulation_require_type<__nv_bfloat16>(const char *file, int line) {
     emulation_require(800, "wmma with bfloat16", file, line);
 }
 
 template <typename Layout> inline constexpr bool emulation_by_rows = true;
 template <> inline constexpr bool emulation_by_rows<col_major> = false;
 
-template <typename T>
-inline T *emulation_element(T *p, unsigned ld, int place, bool by_rows) {
+template <typename T> inline T *emulation_element(T *p, unsigned ld, int place, bool by_rows) {
     unsigned row = static_cast<unsigned>(place) / 16, column = static_cast<unsigned>(place) % 16;
     return p + (by_rows ? row * ld + column : column * ld + row);
 }
@@ -60,8 +58,7 @@ inline void emulation_check_matrix(const void *p, size_t row_bytes, const char *
     emulation_warp_meet(name, file, line);
 }
 
-template <typename Fragment, typename T>
-inline void fill_fragment(Fragment &f, const T &value) {
+template <typename Fragment, typename T> inline void fill_fragment(Fragment &f, const T &value) {
     for (int i = 0; i < f.num_elements; i++)
         f.x[i] = value;
 }

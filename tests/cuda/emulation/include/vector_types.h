@@ -23,10 +23,12 @@ typedef struct dim3 {
 #define EMULATION_VECTORS(type, name)                                                              \
     typedef struct name##2 {                                                                       \
         type x, y;                                                                                 \
-    } __attribute__((aligned(2 * sizeof(type)))) name##2;                                          \
+    }                                                                                              \
+    __attribute__((aligned(2 * sizeof(type)))) name##2;                                            \
     typedef struct name##4 {                                                                       \
         type x, y, z, w;                                                                           \
-    } __attribute__((aligned(4 * sizeof(type)))) name##4;
+    }                                                                                              \
+    __attribute__((aligned(4 * sizeof(type)))) name##4;
 
 EMULATION_VECTORS(float, float)
 EMULATION_VECTORS(int, int)

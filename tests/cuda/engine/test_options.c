@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the CUDA engine says of machines without a GPU, of options it cannot fulfil, and of itself;
+ * and the file in which it keeps its choice of algorithms.
+ */
+#include "tests/check.h"
+#include "tests/cuda/emulation/emulation.h"
+#include "tests/cuda/engine/bundle.h"
+
+#include <cuda_runtime_api.h>
+#include <dirent.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+
+static struct small_model small;
+
+static void probe_check(int code, const char *word) {
+    struct error error = {0};
+    emulation_reset();
+    if (code)
+        emulation_fail("cudaGetDeviceCount", 1, code, false, 0);
+    else
+        emulation_set_device_count(0);
+    int result = esm1nv_engine.probe(&error);
+    CHECK(result < 0 && error.status == EX_CONFIG && strstr(error.text, word), "%d: %d, '%s'", code,
+          result, error.text);
+    emulation_reset();
+}
+
+static void test_probe(void) {
+    struct error error = {0};
+    test_case("machines without driver, device or tensor cores are told so");
+    CHECK(esm1nv_engine.probe(&error) == 0, "'%s'", error.text);
+    probe_check(0, "no NVIDIA GPU");
+    probe_check(cudaErrorNoDevice, "no NVIDIA GPU");
+    probe_check(cudaErrorStubLibrary, "stub");
+    probe_check(cudaErrorInsufficientDriver, "too old");
+    emulation_set_device_count(EMULATION_NO_DRIVER);
+    CHECK(esm1nv_engine.probe(&error) < 0 && strstr(error.text, "no NVIDIA driver"), "'%s'",
+          error.text);
+    emulation_reset();
+    CHECK(esm1nv_engine.abi == ENGINE_ABI && strcmp(esm1nv_engine.name, "cuda") == 0, "table");
+}
+
+static void refused(struct engine_options options, const char *word) {
+    struct engine *engine;
+    struct error error = {0};
+    int result = esm1nv_engine.open(&engine, &small.model, &options, &error);
+    CHECK(result < 0 && !engine && error.status == EX_CONFIG && strstr(error.text, word),
+          "%s: %d, status %d, '%s'", word, result, error.status, error.text);
+    esm1nv_engine.close(engine);
+}
+
+static void test_options(void) {
+    const struct engine_options fine = {.max_batch_tokens = 512};
+    struct engine_options options = fine;
+    test_case("impossible options are refused");
+    options.precision = PRECISION_F32;
+    refused(options, "f32");
+    options = fine;
+    options.max_batch_tokens = MODEL_POSITIONS - 1;
+    refused(options, "batches");
+    options = fine;
+    options.precision = PRECISION_BF16;
+    emulation_set_sm(0, 75);
+    refused(options, "bf16");
+    emulation_reset();
+    emulation_set_memory(0, 1 << 20);
+    refused(fine, "MB");
+    emulation_reset();
+    esm1nv_engine.close(NULL);
+}
+
+static void test_devices(void) {
+    static const char *const wrong[][2] = {{"2", "has 2"},     {"0,0", "twice"},
+                                           {"0,", "neither"},  {"", "neither"},
+                                           {"-1", "neither"},  {"first", "neither"},
+                                           {"0;1", "neither"}, {"99999999999999999999", "has 2"}};
+    test_case("devices are named by number, and are alike");
+    emulation_set_device_count(2);
+    for (unsigned i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+        refused((struct engine_options){.devices = wrong[i][0], .max_batch_tokens = 512},
+                wrong[i][1]);
+    emulation_set_sm(1, 90);
+    refused((struct engine_options){.devices = "all", .max_batch_tokens = 512}, "not alike");
+    struct engine *engine = engine_make(&small.model, PRECISION_AUTO, "1", 512);
+    CHECK(engine && strcmp(esm1nv_engine.info(engine)->instructions, "sm_90") == 0, "sm_90");
+    esm1nv_engine.close(engine);
+    emulation_reset();
+}
+
+static void range_check(enum precision precision, float value, bool fits) {
+    float *weight = (float *)(void *)(uintptr_t)small.model.layers[0].fc1_weight.data;
+    struct engine_options options = {.precision = precision, .max_batch_tokens = 512};
+    float kept = weight[5];
+    weight[5] = value;
+    if (fits)
+        esm1nv_engine.close(engine_make(&small.model, precision, NULL, 512));
+    else
+        refused(options, "dense_h_to_4h.weight");
+    weight[5] = kept;
+}
+
+static void test_range(void) {
+    test_case("a weight that does not fit the type refuses the model");
+    range_check(PRECISION_F16, 7e4f, false);
+    range_check(PRECISION_F16, -65520.0f, false);
+    range_check(PRECISION_F16, 65504.0f, true);
+    range_check(PRECISION_BF16, 7e4f, true);
+    range_check(PRECISION_BF16, 3.4e38f, false);
+    CHECK(emulation_live() == 0, "%zu things are left", emulation_live());
+}
+
+static void info_check(int sm, size_t memory, uint32_t max_tokens, uint32_t want) {
+    emulation_set_sm(0, sm);
+    emulation_set_memory(0, memory);
+    struct engine *engine = engine_make(&small.model, PRECISION_AUTO, NULL, max_tokens);
+    const struct engine_info *info = engine ? esm1nv_engine.info(engine) : NULL;
+    CHECK(info && info->batch_tokens == want, "sm %d, %zu MB: %u tokens", sm, memory >> 20,
+          info ? info->batch_tokens : 0);
+    if (info)
+        CHECK(info->device_bytes > info->weight_bytes && info->device_bytes <= memory &&
+                  strcmp(info->backend, "cuda") == 0 && strcmp(info->precision, "f16") == 0 &&
+                  info->depth == 3 && info->device[0],
+              "%llu bytes, %s %s, depth %u, '%s'", (unsigned long long)info->device_bytes,
+              info->backend, info->precision, info->depth, info->device);
+    esm1nv_engine.close(engine);
+    emulation_reset();
+}
+
+static void test_info(void) {
+    test_case("batches suit the card, its memory and the limit");
+    info_check(70, (size_t)1 << 30, 100000, 2048);
+    info_check(86, (size_t)1 << 30, 100000, 4096);
+    info_check(90, (size_t)1 << 30, 100000, 8192);
+    info_check(90, (size_t)1 << 30, 1000, 1000);
+    info_check(90, (size_t)110 << 20, 100000, 4096);
+    info_check(90, (size_t)80 << 20, 100000, 512);
+}
+
+/* The one file in the cache's folder; -1: none, -2: more. */
+static int cache_path(char path[512]) {
+    char folder[256];
+    int found = -1;
+    snprintf(folder, sizeof(folder), "%s/esm1nv", test_cache_folder());
+    DIR *stream = opendir(folder);
+    const struct dirent *entry;
+    while (stream && (entry = readdir(stream)))
+        if (entry->d_name[0] != '.') {
+            snprintf(path, 512, "%s/%.200s", folder, entry->d_name);
+            found = found == -1 ? 0 : -2;
+        }
+    if (stream)
+        closedir(stream);
+    return found;
+}
+
+/* How many heuristics an opening asks: 4 and more, or none with a cache. */
+static unsigned heuristics(void) {
+    emulation_reset();
+    struct engine *engine = engine_make(&small.model, PRECISION_AUTO, NULL, 512);
+    CHECK(engine, "not opened");
+    esm1nv_engine.close(engine);
+    return emulation_calls("cublasLtMatmulAlgoGetHeuristic");
+}
+
+static void cache_damage(const char *path, long at, const char *what) {
+    FILE *file = fopen(path, "r+");
+    CHECK(file, "%s", path);
+    if (!file)
+        return;
+    if (at < 0) {
+        fseek(file, 0, SEEK_END);
+        fputc('x', file);
+    } else {
+        fseek(file, at, SEEK_SET);
+        int byte = fgetc(file);
+        fseek(file, at, SEEK_SET);
+        fputc(byte ^ 1, file);
+    }
+    fclose(file);
+    CHECK(heuristics() >= 4, "%s: believed", what);
+    CHECK(heuristics() == 0, "%s: not mended", what);
+}
+
+static void test_cache(void) {
+    char path[512];
+    test_case("the choice of algorithms is kept in a file");
+    test_cache_clear();
+    CHECK(heuristics() >= 4, "nothing was asked");
+    CHECK(cache_path(path) == 0, "not one file");
+    CHECK(heuristics() == 0, "asked again");
+    test_case("a damaged file is as none, and mended");
+    cache_damage(path, 3, "key");
+    cache_damage(path, 300, "choices");
+    cache_damage(path, -1, "longer");
+    CHECK(cache_path(path) == 0, "not one file");
+    test_case("another card has its own file");
+    emulation_reset();
+    emulation_set_name(0, "Another GPU");
+    esm1nv_engine.close(engine_make(&small.model, PRECISION_AUTO, NULL, 512));
+    CHECK(emulation_calls("cublasLtMatmulAlgoGetHeuristic") >= 4 && cache_path(path) == -2,
+          "it took the first card's");
+    test_case("no folder for the file is no failure");
+    emulation_reset();
+    setenv("XDG_CACHE_HOME", "/proc/nothing", 1);
+    CHECK(heuristics() >= 4 && heuristics() >= 4, "found");
+    setenv("CACHE_DIRECTORY", "", 1);
+    setenv("XDG_CACHE_HOME", test_cache_folder(), 1);
+    CHECK(heuristics() == 0, "not found again");
+}
+
+/* A choice that the library no longer offers is measured anew. */
+static void test_fallback(void) {
+    static const char *const names[] = {"all", "bias", "none"};
+    const enum emulation_epilogues kinds[] = {EMULATION_EPILOGUES_NONE, EMULATION_EPILOGUES_BIAS,
+                                              EMULATION_EPILOGUES_ALL};
+    test_case("a library without fused epilogues serves as well; one without algorithms is named");
+    for (int i = 0; i < 3; i++) {
+        emulation_reset();
+        emulation_set_epilogues(kinds[i]);
+        struct engine *engine = engine_make(&small.model, PRECISION_AUTO, NULL, 512);
+        CHECK(engine, "epilogues %s", names[2 - i]);
+        esm1nv_engine.close(engine);
+    }
+    test_cache_clear();
+    emulation_set_epilogues(EMULATION_EPILOGUES_NOTHING);
+    struct engine_options options = {.max_batch_tokens = 512};
+    struct engine *engine;
+    struct error error = {0};
+    CHECK(esm1nv_engine.open(&engine, &small.model, &options, &error) < 0 &&
+              strstr(error.text, "no algorithm for query_key_value"),
+          "'%s'", error.text);
+    emulation_reset();
+}
+
+int main(void) {
+    test_cache_make();
+    small_model_make(&small, 1, GELU_TANH);
+    emulation_reset();
+    test_probe();
+    test_options();
+    test_devices();
+    test_range();
+    test_info();
+    test_cache();
+    test_fallback();
+    CHECK(emulation_live() == 0, "%zu things are left", emulation_live());
+    small_model_free(&small);
+    test_cache_remove();
+    return test_done();
+}

@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Bugs in host code: what is not waited for, memory of the wrong kind, wrong products.
+ */
+#include "planted.h"
+
+#include "cublasLt.h"
+#include "cuda_fp16.h"
+
+#include <cmath>
+
+namespace {
+
+const int COUNT = 256;
+
+__global__ void add_one(float *x, int count) {
+    int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+    if (i < count)
+        x[i] += 1.0f;
+}
+
+__global__ void use_dynamic(float *out) {
+    DYNAMIC_SHARED(float, values);
+    values[threadIdx.x] = static_cast<float>(threadIdx.x);
+    __syncthreads();
+    out[threadIdx.x] = values[blockDim.x - 1 - threadIdx.x];
+}
+
+void set_all(both<float> &x, float value) {
+    for (int i = 0; i < COUNT; i++)
+        x.host[i] = value;
+}
+
+bool all_are(const float *x, float value) {
+    for (int i = 0; i < COUNT; i++)
+        if (x[i] != value)
+            return false;
+    return true;
+}
+
+class mark {
+  public:
+    mark() {
+        must(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+    }
+    ~mark() {
+        must(cudaEventDestroy(event));
+    }
+    mark(const mark &) = delete;
+    mark &operator=(const mark &) = delete;
+    operator cudaEvent_t() const {
+        return event;
+    }
+
+  private:
+    cudaEvent_t event;
+};
+
+bool sync_missing(bool broken) {
+    queue stream;
+    both<float> x(COUNT);
+    set_all(x, 1.0f);
+    x.up(stream);
+    LAUNCH(add_one, 2, 128, 0, stream, x.device, COUNT);
+    x.down(stream);
+    if (!broken)
+        stream.wait();
+    bool right = all_are(x.host, 2.0f);
+    stream.wait();
+    return right;
+}
+
+/* The host fills its buffer again before the copy out of it is known to be done. */
+bool buffer_reused(bool broken) {
+    queue stream;
+    both<float> x(COUNT);
+    set_all(x, 1.0f);
+    x.up(stream);
+    if (!broken)
+        stream.wait();
+    set_all(x, 5.0f);
+    x.down(stream);
+    stream.wait();
+    return all_are(x.host, 1.0f);
+}
+
+/* One stream copies, another computes. */
+bool wait_missing(bool broken) {
+    queue copying, computing;
+    both<float> x(COUNT);
+    mark copied;
+    set_all(x, 1.0f);
+    x.up(copying);
+    must(cudaEventRecord(copied, copying));
+    if (!broken)
+        must(cudaStreamWaitEvent(computing, copied, 0));
+    LAUNCH(add_one, 2, 128, 0, computing, x.device, COUNT);
+    x.down(computing);
+    computing.wait();
+    bool right = all_are(x.host, 2.0f);
+    copying.wait();
+    return right;
+}
+
+/* The next input overwrites what is still to be read. */
+bool wait_missing_before_reuse(bool broken) {
+    queue copying, computing;
+    both<float> x(COUNT), next(COUNT), out(COUNT);
+    mark copied, read;
+    set_all(x, 1.0f);
+    set_all(next, 7.0f);
+    x.up(copying);
+    must(cudaEventRecord(copied, copying));
+    must(cudaStreamWaitEvent(computing, copied, 0));
+    LAUNCH(add_one, 2, 128, 0, computing, x.device, COUNT);
+    must(cudaMemcpyAsync(out.host, x.device, x.bytes, cudaMemcpyDeviceToHost, computing));
+    must(cudaEventRecord(read, computing));
+    if (!broken)
+        must(cudaStreamWaitEvent(copying, read, 0));
+    must(cudaMemcpyAsync(x.device, next.host, x.bytes, cudaMemcpyHostToDevice, copying));
+    computing.wait();
+    bool right = all_are(out.host, 2.0f);
+    copying.wait();
+    return right;
+}
+
+bool copy_pageable(bool broken) {
+    queue stream;
+    both<float> x(COUNT);
+    std::vector<float> pageable(COUNT, 3.0f);
+    set_all(x, 3.0f);
+    must(cudaMemcpyAsync(x.device, broken ? pageable.data() : x.host, x.bytes,
+                         cudaMemcpyHostToDevice, stream));
+    x.down(stream);
+    stream.wait();
+    return all_are(x.host, 3.0f);
+}
+
+bool copy_overrun(bool broken) {
+    queue stream;
+    both<float> x(COUNT), y(COUNT + 1);
+    size_t bytes = broken ? y.bytes : x.bytes;
+    must(cudaMemcpyAsync(x.device, y.host, bytes, cudaMemcpyHostToDevice, stream));
+    stream.wait();
+    return true;
+}
+
+bool device_memory_read(bool broken) {
+    queue stream;
+    both<float> x(COUNT);
+    set_all(x, 1.0f);
+    x.up(stream);
+    stream.wait();
+    const volatile float *from = broken ? x.device : x.host;
+    return *from == 1.0f;
+}
+
+bool used_after_free(bool broken) {
+    queue stream;
+    both<float> x(COUNT);
+    float *freed;
+    must(cudaMalloc(&freed, x.bytes));
+    must(cudaFree(freed));
+    must(cudaMemcpyAsync(broken ? freed : x.device, x.host, x.bytes, cudaMemcpyHostToDevice,
+                         stream));
+    stream.wait();
+    return true;
+}
+
+bool shared_too_large(bool broken) {
+    queue stream;
+    both<float> out(COUNT);
+    if (!broken)
+        must(cudaFuncSetAttribute(use_dynamic, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                                  60 << 10));
+    LAUNCH(use_dynamic, 1, COUNT, 60 << 10, stream, out.device);
+    out.down(stream);
+    stream.wait();
+    return out.host[0] == float(COUNT - 1);
+}
+
+/* A captured side stream whose work the origin never waits for. */
+bool capture_unjoined(bool broken) {
+    queue main_stream, side;
+    both<float> x(COUNT);
+    mark forked, joined;
+    set_all(x, 1.0f);
+    cudaGraph_t graph;
+    cudaGraphExec_t exec;
+    must(cudaStreamBeginCapture(main_stream, cudaStreamCaptureModeThreadLocal));
+    x.up(main_stream);
+    must(cudaEventRecord(forked, main_stream));
+    must(cudaStreamWaitEvent(side, forked, 0));
+    LAUNCH(add_one, 2, 128, 0, side, x.device, COUNT);
+    must(cudaEventRecord(joined, side));
+    if (!broken)
+        must(cudaStreamWaitEvent(main_stream, joined, 0));
+    x.down(main_stream);
+    must(cudaStreamEndCapture(main_stream, &graph));
+    must(cudaGraphInstantiateWithFlags(&exec, graph, 0));
+    must(cudaGraphDestroy(graph));
+    must(cudaGraphLaunch(exec, main_stream));
+    must(cudaGraphLaunch(exec, main_stream));
+    main_stream.wait();
+    must(cudaGraphExecDestroy(exec));
+    return all_are(x.host, 3.0f);
+}
+
+bool wait_in_capture(bool broken) {
+    queue stream;
+    both<float> x(COUNT);
+    cudaGraph_t graph;
+    must(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
+    x.up(stream);
+    if (broken)
+        stream.wait();
+    must(cudaStreamEndCapture(stream, &graph));
+    must(cudaGraphDestroy(graph));
+    return true;
+}
+
+/* --- Products -------------------------------------------------------------------------------- */
+
+const int INPUTS = 192, OUTPUTS = 128, ROWS = 512;
+
+void must(cublasStatus_t status) {
+    if (status != CUBLAS_STATUS_SUCCESS)
+        must(cudaErrorUnknown);
+}
+
+/* y[rows][OUTPUTS] = gelu(x w' + bias), row-major, w [OUTPUTS][INPUTS]. */
+struct layer {
+    queue stream;
+    both<half> x{ROWS * INPUTS}, w{OUTPUTS * INPUTS}, y{ROWS * OUTPUTS}, bias{OUTPUTS};
+    cublasLtHandle_t handle;
+
+    layer() {
+        for (int i = 0; i < ROWS * INPUTS; i++)
+            x.host[i] = std::sin(0.37f * float(i));
+        for (int i = 0; i < OUTPUTS * INPUTS; i++)
+            w.host[i] = 0.2f * std::cos(0.11f * float(i));
+        for (int i = 0; i < OUTPUTS; i++)
+            bias.host[i] = 0.5f - float(i % 3) / 4.0f;
+        x.up(stream);
+        w.up(stream);
+        bias.up(stream);
+        must(cublasLtCreate(&handle));
+    }
+    ~layer() {
+        must(cublasLtDestroy(handle));
+    }
+
+    /* With the heuristic's first choice for so many rows, or for ROWS. */
+    void run(int rows, cublasLtEpilogue_t epilogue, int ld, bool own_choice) {
+        cublasLtMatmulDesc_t product;
+        cublasLtMatrixLayout_t a, b, d, all_b, all_d;
+        cublasLtMatmulPreference_t preference;
+        cublasLtMatmulHeuristicResult_t found;
+        cublasOperation_t transposed = CUBLAS_OP_T;
+        float one = 1.0f, zero = 0.0f;
+        int count;
+        must(cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
+        must(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
+                                            sizeof transposed));
+        must(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
+                                            sizeof epilogue));
+        must(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
+                                            &bias.device, sizeof bias.device));
+        must(cublasLtMatrixLayoutCreate(&a, CUDA_R_16F, INPUTS, OUTPUTS, INPUTS));
+        must(cublasLtMatrixLayoutCreate(&b, CUDA_R_16F, INPUTS, uint64_t(rows), INPUTS));
+        must(cublasLtMatrixLayoutCreate(&d, CUDA_R_16F, OUTPUTS, uint64_t(rows), ld));
+        must(cublasLtMatrixLayoutCreate(&all_b, CUDA_R_16F, INPUTS, ROWS, INPUTS));
+        must(cublasLtMatrixLayoutCreate(&all_d, CUDA_R_16F, OUTPUTS, ROWS, OUTPUTS));
+        must(cublasLtMatmulPreferenceCreate(&preference));
+        must(cublasLtMatmulAlgoGetHeuristic(handle, product, a, own_choice ? b : all_b,
+                                            own_choice ? d : all_d, own_choice ? d : all_d,
+                                            preference, 1, &found, &count));
+        must(cublasLtMatmul(handle, product, &one, w.device, a, x.device, b, &zero, y.device, d,
+                            y.device, d, &found.algo, nullptr, 0, stream));
+        for (cublasLtMatrixLayout_t layout : {a, b, d, all_b, all_d})
+            must(cublasLtMatrixLayoutDestroy(layout));
+        must(cublasLtMatmulPreferenceDestroy(preference));
+        must(cublasLtMatmulDescDestroy(product));
+        y.down(stream);
+        stream.wait();
+    }
+};
+
+double gelu(double x) {
+    return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / M_PI) * (x + 0.044715 * x * x * x)));
+}
+
+bool is_layer(const layer &layer) {
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < OUTPUTS; j++) {
+            double sum = float(layer.bias.host[j]);
+            for (int k = 0; k < INPUTS; k++)
+                sum += double(layer.x.host[i * INPUTS + k]) * double(layer.w.host[j * INPUTS + k]);
+            double truth = gelu(sum), error = float(layer.y.host[i * OUTPUTS + j]) - truth;
+            if (!(std::fabs(error) <= 1e-3 * std::fabs(truth) + 1e-5))
+                return false;
+        }
+    return true;
+}
+
+bool epilogue_wrong(bool broken) {
+    layer layer;
+    layer.run(ROWS, broken ? CUBLASLT_EPILOGUE_GELU : CUBLASLT_EPILOGUE_GELU_BIAS, OUTPUTS, true);
+    return is_layer(layer);
+}
+
+bool ld_too_large(bool broken) {
+    layer layer;
+    layer.run(ROWS, CUBLASLT_EPILOGUE_GELU_BIAS, broken ? INPUTS : OUTPUTS, true);
+    return is_layer(layer);
+}
+
+/* The same first rows in a large and a small batch. */
+bool batch_dependent(bool broken) {
+    layer layer;
+    const int few = 256;
+    layer.run(ROWS, CUBLASLT_EPILOGUE_GELU_BIAS, OUTPUTS, true);
+    std::vector<half> before(layer.y.host, layer.y.host + few * OUTPUTS);
+    layer.run(few, CUBLASLT_EPILOGUE_GELU_BIAS, OUTPUTS, broken);
+    return std::memcmp(before.data(), layer.y.host, before.size() * sizeof(half)) == 0;
+}
+
+} // namespace
+
+const std::vector<planted> planted_hosts = {
+    {"host reads too early", sync_missing},
+    {"host buffer used again too early", buffer_reused},
+    {"event not waited for", wait_missing},
+    {"event not waited for before reuse", wait_missing_before_reuse},
+    {"asynchronous copy of pageable memory", copy_pageable},
+    {"copy past an allocation", copy_overrun},
+    {"host reads device memory", device_memory_read},
+    {"copy into freed memory", used_after_free},
+    {"more shared memory than allowed", shared_too_large},
+    {"capture not joined", capture_unjoined},
+    {"wait within a capture", wait_in_capture},
+    {"epilogue without bias", epilogue_wrong},
+    {"leading dimension too large", ld_too_large},
+    {"algorithm by the batch's size", batch_dependent},
+};

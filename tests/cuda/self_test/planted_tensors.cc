@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Bugs around tensor cores and asynchronous copies.
+ */
+#include "planted.h"
+
+#include "cuda_bf16.h"
+#include "cuda_fp16.h"
+#include "emulation.h"
+#include "mma.h"
+
+#include <cmath>
+
+namespace {
+
+using namespace nvcuda;
+
+/* Small whole numbers: products and sums of them are exact. */
+void fill(both<half> &matrix, int period) {
+    for (size_t i = 0; i < matrix.bytes / sizeof(half); i++)
+        matrix.host[i] = static_cast<float>(static_cast<int>(i) * 5 % period - period / 2);
+}
+
+/* Whether c = a b: a [16][16] by rows, b [columns][16] by columns, c [16][columns]. */
+bool is_product(const both<half> &a, const both<half> &b, const both<float> &c, int columns) {
+    for (int i = 0; i < 16; i++)
+        for (int j = 0; j < columns; j++) {
+            float sum = 0.0f;
+            for (int k = 0; k < 16; k++)
+                sum += float(a.host[16 * i + k]) * float(b.host[16 * j + k]);
+            if (c.host[columns * i + j] != sum)
+                return false;
+        }
+    return true;
+}
+
+/* Copies [rows][16] into shared memory, a lane 16 bytes at a time. */
+template <int rows> inline void copy_rows(half *to, const half *from) {
+    for (int i = static_cast<int>(threadIdx.x); i < 2 * rows; i += 32)
+        gpu_copy_async_16(to + 8 * i, from + 8 * i, true);
+    gpu_copy_async_commit();
+}
+
+/* d to c[16][8], by the layout that gpu_mma_m16n8k16 has. */
+inline void store_tile(const float d[4], float *c) {
+    int lane = static_cast<int>(threadIdx.x);
+    for (int i = 0; i < 4; i++)
+        c[(lane / 4 + 8 * (i / 2)) * 8 + 2 * (lane % 4) + i % 2] = d[i];
+}
+
+enum defect { NONE, NO_WAIT, NO_BARRIER, UNALIGNED, OUTSIDE, ROWS_MIXED };
+
+__global__ void mma_tile(const half *a, const half *b, float *c, int defect) {
+    SHARED_ARRAY(half, tile_a, 16 * 16);
+    SHARED_ARRAY(half, tile_b, 8 * 16);
+    int lane = static_cast<int>(threadIdx.x);
+    copy_rows<16>(tile_a, a);
+    copy_rows<8>(tile_b, b);
+    if (defect == NO_WAIT)
+        gpu_copy_async_wait<1>();
+    else
+        gpu_copy_async_wait<0>();
+    if (defect != NO_BARRIER)
+        __syncwarp();
+    int shift = defect == UNALIGNED ? 4 : defect == OUTSIDE ? 16 * 16 : 0;
+    int row = defect == ROWS_MIXED ? lane / 2 : lane % 16;
+    int part = defect == ROWS_MIXED ? lane % 2 : lane / 16;
+    uint32_t fragment_a[4], fragment_b[4];
+    gpu_ldmatrix_x4(fragment_a, &tile_a[16 * row + 8 * part] + shift);
+    gpu_ldmatrix_x4(fragment_b, &tile_b[16 * (lane % 8) + 8 * (lane / 8 % 2)]);
+    float d[4] = {};
+    gpu_mma_m16n8k16_f16(d, fragment_a, fragment_b);
+    store_tile(d, c);
+}
+
+bool run_mma(int defect) {
+    queue stream;
+    both<half> a(16 * 16), b(8 * 16);
+    both<float> c(16 * 8);
+    fill(a, 9);
+    fill(b, 7);
+    a.up(stream);
+    b.up(stream);
+    LAUNCH(mma_tile, 1, 32, 0, stream, a.device, b.device, c.device, defect);
+    c.down(stream);
+    stream.wait();
+    return is_product(a, b, c, 8);
+}
+
+/* The transpose of 8 x 8 pieces: what a kernel needs that has b by rows. */
+__global__ void mma_transposed(const half *a, const half *b_rows, float *c, bool broken) {
+    SHARED_ARRAY(half, tile, 16 * 16);
+    int lane = static_cast<int>(threadIdx.x), group = lane / 4, pair = 2 * (lane % 4);
+    copy_rows<16>(tile, b_rows);
+    gpu_copy_async_wait<0>();
+    __syncwarp();
+    /* a straight from memory, as the manual says where each lane's values lie */
+    uint32_t fragment_a[4], fragment_b[4];
+    for (int i = 0; i < 4; i++) {
+        const half *from = a + 16 * (group + 8 * (i % 2)) + pair + 8 * (i / 2);
+        std::memcpy(&fragment_a[i], from, 4);
+    }
+    const half *address = &tile[16 * (lane % 16) + 8 * (lane / 16)];
+    if (broken)
+        gpu_ldmatrix_x4(fragment_b, address);
+    else
+        gpu_ldmatrix_x4_trans(fragment_b, address);
+    for (int side = 0; side < 2; side++) {
+        float d[4] = {};
+        gpu_mma_m16n8k16_f16(d, fragment_a, fragment_b + 2 * side);
+        for (int i = 0; i < 4; i++)
+            c[(group + 8 * (i / 2)) * 16 + 8 * side + pair + i % 2] = d[i];
+    }
+}
+
+bool transpose_missing(bool broken) {
+    queue stream;
+    both<half> a(16 * 16), b(16 * 16), b_rows(16 * 16);
+    both<float> c(16 * 16);
+    fill(a, 9);
+    fill(b, 7);
+    for (int i = 0; i < 256; i++)
+        b_rows.host[i] = b.host[16 * (i % 16) + i / 16];
+    a.up(stream);
+    b_rows.up(stream);
+    LAUNCH(mma_transposed, 1, 32, 0, stream, a.device, b_rows.device, c.device, broken);
+    c.down(stream);
+    stream.wait();
+    return is_product(a, b, c, 16);
+}
+
+/* Broken, it takes element i of lane l for row l/4 as an m16n8k16 accumulator has it. */
+__global__ void wmma_rows(const half *a, const half *b, float *c, bool broken) {
+    wmma::fragment<wmma::matrix_a, 16, 16, 16, half, wmma::row_major> fragment_a;
+    wmma::fragment<wmma::matrix_b, 16, 16, 16, half, wmma::col_major> fragment_b;
+    wmma::fragment<wmma::accumulator, 16, 16, 16, float> sum, rows;
+    SHARED_ARRAY(float, numbers, 256);
+    for (int i = static_cast<int>(threadIdx.x); i < 256; i += 32)
+        numbers[i] = static_cast<float>(i / 16);
+    __syncwarp();
+    wmma::load_matrix_sync(rows, numbers, 16, wmma::mem_row_major);
+    wmma::fill_fragment(sum, 0.0f);
+    wmma::load_matrix_sync(fragment_a, a, 16);
+    wmma::load_matrix_sync(fragment_b, b, 16);
+    wmma::mma_sync(sum, fragment_a, fragment_b, sum);
+    for (int i = 0; i < sum.num_elements; i++) {
+        int assumed = static_cast<int>(threadIdx.x) / 4 + 8 * (i / 2 % 2);
+        if ((broken ? assumed : static_cast<int>(rows.x[i])) == 3)
+            sum.x[i] = -1000.0f;
+    }
+    wmma::store_matrix_sync(c, sum, 16, wmma::mem_row_major);
+}
+
+bool mapping_assumed(bool broken) {
+    queue stream;
+    both<half> a(16 * 16), b(16 * 16);
+    both<float> c(16 * 16);
+    fill(a, 9);
+    fill(b, 7);
+    a.up(stream);
+    b.up(stream);
+    LAUNCH(wmma_rows, 1, 32, 0, stream, a.device, b.device, c.device, broken);
+    c.down(stream);
+    stream.wait();
+    for (int j = 0; j < 16; j++) {
+        if (c.host[3 * 16 + j] != -1000.0f)
+            return false;
+        c.host[3 * 16 + j] = 0.0f;
+        for (int k = 0; k < 16; k++)
+            c.host[3 * 16 + j] += float(a.host[16 * 3 + k]) * float(b.host[16 * j + k]);
+    }
+    return is_product(a, b, c, 16);
+}
+
+/* What one lane stores and the others load as a fragment. */
+__global__ void wmma_shared(const half *a, const half *b, float *c, bool broken) {
+    wmma::fragment<wmma::matrix_a, 16, 16, 16, half, wmma::row_major> fragment_a;
+    wmma::fragment<wmma::matrix_b, 16, 16, 16, half, wmma::col_major> fragment_b;
+    wmma::fragment<wmma::accumulator, 16, 16, 16, float> sum;
+    SHARED_ARRAY(half, tile, 256);
+    for (int i = static_cast<int>(threadIdx.x); i < 256; i += 32)
+        tile[i] = a[i];
+    if (!broken)
+        __syncwarp();
+    wmma::fill_fragment(sum, 0.0f);
+    wmma::load_matrix_sync(fragment_a, tile, 16);
+    wmma::load_matrix_sync(fragment_b, b, 16);
+    wmma::mma_sync(sum, fragment_a, fragment_b, sum);
+    wmma::store_matrix_sync(c, sum, 16, wmma::mem_row_major);
+}
+
+bool fragment_unordered(bool broken) {
+    queue stream;
+    both<half> a(16 * 16), b(16 * 16);
+    both<float> c(16 * 16);
+    fill(a, 9);
+    fill(b, 7);
+    a.up(stream);
+    b.up(stream);
+    LAUNCH(wmma_shared, 1, 32, 0, stream, a.device, b.device, c.device, broken);
+    c.down(stream);
+    stream.wait();
+    return is_product(a, b, c, 16);
+}
+
+bool wait_missing(bool broken) {
+    return run_mma(broken ? NO_WAIT : NONE);
+}
+
+bool copy_unordered(bool broken) {
+    return run_mma(broken ? NO_BARRIER : NONE);
+}
+
+bool ldmatrix_unaligned(bool broken) {
+    return run_mma(broken ? UNALIGNED : NONE);
+}
+
+bool ldmatrix_outside(bool broken) {
+    return run_mma(broken ? OUTSIDE : NONE);
+}
+
+bool ldmatrix_mixed(bool broken) {
+    return run_mma(broken ? ROWS_MIXED : NONE);
+}
+
+bool device_too_old(bool broken) {
+    emulation_set_sm(0, broken ? 70 : 80);
+    return run_mma(NONE);
+}
+
+} // namespace
+
+const std::vector<planted> planted_tensors = {
+    {"cp.async not waited for", wait_missing},
+    {"cp.async without a barrier", copy_unordered},
+    {"ldmatrix not aligned", ldmatrix_unaligned},
+    {"ldmatrix outside", ldmatrix_outside},
+    {"ldmatrix of the wrong rows", ldmatrix_mixed},
+    {"ldmatrix not transposed", transpose_missing},
+    {"wmma mapping assumed", mapping_assumed},
+    {"__syncwarp missing before a wmma load", fragment_unordered},
+    {"instruction that the device lacks", device_too_old},
+};
