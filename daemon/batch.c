@@ -24,6 +24,7 @@ struct batches {
     struct engine *engine;
     struct slot *slots;
     unsigned depth, in_flight;
+    uint32_t tokens;   /* of the batches in flight */
     unsigned capacity; /* records in a batch */
 };
 
@@ -107,13 +108,15 @@ void batches_feed(struct batches *batches) {
     struct slot *slot;
     unsigned count;
 
-    while ((slot = free_slot(batches))) {
+    while ((slot = free_slot(batches)) &&
+           sched_runs_ahead(&batches->service->sched, batches->tokens)) {
         count = sched_next_batch(&batches->service->sched, slot->records, batches->capacity);
         if (count == 0)
             return;
         pack(slot, count);
         slot->in_flight = true;
         batches->in_flight++;
+        batches->tokens += slot->batch.tokens;
         batches->table->submit(batches->engine, &slot->batch);
     }
 }
@@ -134,6 +137,7 @@ static void unpack(struct batches *batches, struct slot *slot) {
     }
     slot->in_flight = false;
     batches->in_flight--;
+    batches->tokens -= slot->batch.tokens;
 }
 
 void batches_reap(struct batches *batches) {

@@ -122,6 +122,8 @@ static struct sched_client *current_client(struct sched *sched) {
 static struct sched_record *take(struct sched *sched, struct sched_client *client) {
     struct sched_record *record = client->first;
 
+    if (client->is_newcomer)
+        client->came = sched->batches;
     forget_newcomer(sched, client);
     client->first = record->next;
     client->flow.deficit -= record->residues;
@@ -133,15 +135,22 @@ static struct sched_record *take(struct sched *sched, struct sched_client *clien
 }
 
 unsigned sched_next_batch(struct sched *sched, struct sched_record **records, unsigned capacity) {
-    uint32_t room = sched_budget(sched);
+    uint32_t budget = sched_budget(sched), tokens = 0;
+    bool newcomers = false;
     unsigned count = 0;
     struct sched_client *client;
 
+    sched->batches++;
     while (count < capacity && (client = current_client(sched))) {
-        if (client->first->tokens > room)
+        bool backlog = !client->is_newcomer && client->came != sched->batches;
+
+        if (newcomers && backlog)
+            budget = sched_budget(sched) / SCHED_NEWCOMER_PART;
+        if (count > 0 && tokens + client->first->tokens > budget)
             break; /* it keeps its turn, and is the first of the next batch */
+        newcomers |= client->is_newcomer;
         records[count] = take(sched, client);
-        room -= records[count++]->tokens;
+        tokens += records[count++]->tokens;
     }
     return count;
 }
@@ -152,6 +161,10 @@ uint32_t sched_budget(const struct sched *sched) {
     if (sched->waiting_clients < 2 || sched->rate <= 0 || tokens >= sched->budget_max)
         return sched->budget_max;
     return tokens > sched->budget_min ? (uint32_t)tokens : sched->budget_min;
+}
+
+bool sched_runs_ahead(const struct sched *sched, uint32_t tokens) {
+    return tokens <= sched->rate * SCHED_AHEAD_SECONDS;
 }
 
 void sched_observe(struct sched *sched, uint32_t tokens, double seconds) {

@@ -21,6 +21,14 @@
 /* How long a batch should take while several clients wait. */
 #define SCHED_BATCH_SECONDS 0.05
 
+/* A batch that carries newcomers takes on backlogs of others only up to this part of the budget:
+ * who asks for little soon has it, and the backlogs lose next to nothing. */
+#define SCHED_NEWCOMER_PART 4
+
+/* How much work may stand behind the batch that runs, where a newcomer cannot get before it: just
+ * enough that the engine does not wait for the next batch. */
+#define SCHED_AHEAD_SECONDS 0.02
+
 /* One record that waits; the caller embeds it. */
 struct sched_record {
     struct sched_record *next;
@@ -49,6 +57,7 @@ struct sched_client {
     bool is_newcomer;
     struct sched_user *user;
     struct sched_record *first, **last;
+    uint64_t came; /* number of the batch that took it on as a newcomer */
 };
 
 TAILQ_HEAD(sched_newcomers, sched_client);
@@ -59,10 +68,11 @@ struct sched {
     uint32_t budget_min, budget_max;  /* tokens of a batch */
     unsigned waiting_clients;
     uint64_t waiting_residues;
-    double rate; /* tokens a second of the engine lately; 0: not known yet */
+    uint64_t batches; /* made so far */
+    double rate;      /* tokens a second of the engine lately; 0: not known yet */
 };
 
-/* A record may take up to budget_min tokens. */
+/* A record may take up to budget_max tokens. */
 void sched_init(struct sched *sched, uint32_t budget_min, uint32_t budget_max);
 void sched_user_init(struct sched_user *user);
 void sched_client_init(struct sched_client *client, struct sched_user *user);
@@ -77,11 +87,14 @@ struct sched_record *sched_remove_client(struct sched *sched, struct sched_clien
 void sched_remove_user(struct sched *sched, struct sched_user *user);
 
 /* Takes records, in the order they are to run, until the token budget or `capacity` is reached or
- * nothing waits. Returns how many. */
+ * nothing waits; a record larger than the budget comes alone. Returns how many. */
 unsigned sched_next_batch(struct sched *sched, struct sched_record **records, unsigned capacity);
 
 /* The tokens of the next batch: the largest, or less when several clients wait. */
 uint32_t sched_budget(const struct sched *sched);
+
+/* Whether another batch may be made while this many tokens are in the engine. */
+bool sched_runs_ahead(const struct sched *sched, uint32_t tokens);
 
 /* Tells how long a batch took. */
 void sched_observe(struct sched *sched, uint32_t tokens, double seconds);

@@ -250,7 +250,8 @@ static void service_init(struct service *service, const struct model *model,
     service->engine = engine;
     service->limits = options->limits;
     service->started = now.tv_sec;
-    sched_init(&service->sched, model->config.positions, options->batch_tokens);
+    /* Half a longest sequence already keeps the engine busy; a longer one is a batch alone. */
+    sched_init(&service->sched, model->config.positions / 2, options->batch_tokens);
     LIST_INIT(&service->users);
     TAILQ_INIT(&service->sessions);
     TAILQ_INIT(&service->dropped);
