@@ -22,6 +22,7 @@ struct slot {
 struct batches {
     struct slot *slots;
     unsigned depth, in_flight; /* 0 once they are abandoned */
+    uint32_t tokens;           /* of the batches in flight */
     unsigned capacity;         /* records in a batch */
 };
 
@@ -108,11 +109,12 @@ void batches_feed(struct service *service) {
         struct slot *slot = free_slot(batches);
         bool another_computes = service->batches_in_flight > batches->in_flight;
 
-        if (!slot || another_computes)
+        if (!slot || another_computes || !sched_runs_ahead(&generation->sched, batches->tokens))
             return;
         pack(slot, sched_next_batch(&service->sched, slot->records, batches->capacity));
         slot->in_flight = true;
         batches->in_flight++;
+        batches->tokens += slot->batch.tokens;
         service->batches_in_flight++;
         generation->table->submit(generation->engine, &slot->batch);
     }
@@ -134,12 +136,14 @@ static void unpack(struct service *service, struct generation *generation, struc
     if (generation->batches->in_flight == 0)
         return;
     generation->batches->in_flight--;
+    generation->batches->tokens -= slot->batch.tokens;
     service->batches_in_flight--;
 }
 
 void batches_abandon(struct service *service, struct generation *generation) {
     service->batches_in_flight -= generation->batches->in_flight;
     generation->batches->in_flight = 0;
+    generation->batches->tokens = 0;
 }
 
 void batches_reap(struct service *service, struct generation *generation) {

@@ -15,6 +15,7 @@
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #define DEPTH 2
 #define MODULUS 2048
@@ -78,42 +79,37 @@ static uint16_t half_bits(uint32_t number) {
     return (uint16_t)((exponent + 15) << 10 | ((number << (10 - exponent)) & 0x3ff));
 }
 
-static void fill_f32(float *row, uint32_t hidden, uint32_t sum, uint32_t position, uint32_t count) {
-    for (uint32_t column = 0; column < hidden; column++)
-        row[column] = (float)count;
-    row[0] = (float)sum;
-    row[1] = (float)position;
-}
+/* The bits of a whole number as a value of a row; float16 twice, to fill a word. */
+static uint32_t value_bits(enum dtype dtype, uint32_t number) {
+    float value = (float)number;
+    uint32_t bits;
 
-static void fill_f16(uint16_t *row, uint32_t hidden, uint32_t sum, uint32_t position,
-                     uint32_t count) {
-    uint16_t bits = half_bits(count);
-
-    for (uint32_t column = 0; column < hidden; column++)
-        row[column] = bits;
-    row[0] = half_bits(sum);
-    row[1] = half_bits(position);
+    if (dtype == DTYPE_F16)
+        return half_bits(number) * UINT32_C(0x10001);
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
 }
 
 static void run_item(const struct engine *engine, const uint16_t *ids, struct engine_item *item) {
     const uint16_t *residues = ids + item->first_token + item->first_residue;
     uint32_t rows = item->pooling == POOLING_NONE ? item->residues : 1;
-    size_t row_bytes = engine->hidden * dtype_size(item->dtype);
-    uint32_t sum = 0, count = item->residues % MODULUS;
+    size_t size = dtype_size(item->dtype), row_bytes = engine->hidden * size;
+    uint32_t sum = 0, count = value_bits(item->dtype, item->residues % MODULUS);
 
     if (item->pooling == POOLING_BOS && item->first_residue == 0) {
         item->status = RECORD_NO_BOS;
         return;
     }
     for (uint32_t i = 0; i < item->residues; i++)
-        sum = (sum + residues[i]) % MODULUS;
+        sum += residues[i];
+    sum = value_bits(item->dtype, sum % MODULUS);
     for (uint32_t row = 0; row < rows; row++) {
-        void *at = (char *)item->rows + row * row_bytes;
+        char *at = (char *)item->rows + row * row_bytes;
+        uint32_t number = value_bits(item->dtype, row % MODULUS);
 
-        if (item->dtype == DTYPE_F16)
-            fill_f16(at, engine->hidden, sum, row % MODULUS, count);
-        else
-            fill_f32(at, engine->hidden, sum, row % MODULUS, count);
+        wmemset((wchar_t *)(void *)at, (wchar_t)count, row_bytes / sizeof(wchar_t));
+        memcpy(at, &sum, size);
+        memcpy(at + size, &number, size);
     }
     item->status = RECORD_OK;
 }

@@ -126,6 +126,8 @@ static struct sched_client *current_client(struct sched *sched) {
 static struct sched_record *take(struct sched *sched, struct sched_client *client) {
     struct sched_record *record = client->first;
 
+    if (client->is_newcomer)
+        client->came = sched->batches;
     forget_newcomer(sched, client);
     client->first = record->next;
     client->flow.deficit -= record->residues;
@@ -144,15 +146,22 @@ struct sched_engine *sched_turn(struct sched *sched) {
 
 unsigned sched_next_batch(struct sched *sched, struct sched_record **records, unsigned capacity) {
     struct sched_engine *engine = sched_turn(sched);
-    uint32_t room = engine ? sched_budget(sched, engine) : 0;
+    uint32_t budget = engine ? sched_budget(sched, engine) : 0, tokens = 0;
+    bool newcomers = false;
     unsigned count = 0;
     struct sched_client *client;
 
+    sched->batches++;
     while (count < capacity && (client = current_client(sched))) {
-        if (client->engine != engine || client->first->tokens > room)
+        bool backlog = !client->is_newcomer && client->came != sched->batches;
+
+        if (newcomers && backlog)
+            budget = sched_budget(sched, engine) / SCHED_NEWCOMER_PART;
+        if (client->engine != engine || (count > 0 && tokens + client->first->tokens > budget))
             break; /* it keeps its turn, and is the first of the next batch */
+        newcomers |= client->is_newcomer;
         records[count] = take(sched, client);
-        room -= records[count++]->tokens;
+        tokens += records[count++]->tokens;
     }
     return count;
 }
@@ -163,6 +172,10 @@ uint32_t sched_budget(const struct sched *sched, const struct sched_engine *engi
     if (sched->waiting_clients < 2 || engine->rate <= 0 || tokens >= engine->budget_max)
         return engine->budget_max;
     return tokens > engine->budget_min ? (uint32_t)tokens : engine->budget_min;
+}
+
+bool sched_runs_ahead(const struct sched_engine *engine, uint32_t tokens) {
+    return tokens <= engine->rate * SCHED_AHEAD_SECONDS;
 }
 
 void sched_observe(struct sched_engine *engine, uint32_t tokens, double seconds) {

@@ -24,6 +24,14 @@
 /* How long a batch should take while several clients wait. */
 #define SCHED_BATCH_SECONDS 0.05
 
+/* A batch that carries newcomers takes on backlogs of others only up to this part of the budget:
+ * who asks for little soon has it, and the backlogs lose next to nothing. */
+#define SCHED_NEWCOMER_PART 4
+
+/* How much work may stand behind the batch that runs, where a newcomer cannot get before it: just
+ * enough that the engine does not wait for the next batch. */
+#define SCHED_AHEAD_SECONDS 0.02
+
 /* One record that waits; the caller embeds it. */
 struct sched_record {
     struct sched_record *next;
@@ -59,6 +67,7 @@ struct sched_client {
     bool is_newcomer;
     struct sched_user *user;
     struct sched_record *first, **last;
+    uint64_t came; /* number of the batch that took it on as a newcomer */
 };
 
 TAILQ_HEAD(sched_newcomers, sched_client);
@@ -68,10 +77,11 @@ struct sched {
     struct sched_newcomers newcomers; /* were idle, and were not served since */
     unsigned waiting_clients;
     uint64_t waiting_residues;
+    uint64_t batches; /* made so far */
 };
 
 void sched_init(struct sched *sched);
-/* A record may take up to budget_min tokens. */
+/* A record may take up to budget_max tokens. */
 void sched_engine_init(struct sched_engine *engine, uint32_t budget_min, uint32_t budget_max);
 void sched_user_init(struct sched_user *user);
 void sched_client_init(struct sched_client *client, struct sched_user *user);
@@ -89,11 +99,15 @@ void sched_remove_user(struct sched *sched, struct sched_user *user);
 struct sched_engine *sched_turn(struct sched *sched);
 
 /* Takes records for that engine, in the order they are to run, until its token budget or `capacity`
- * is reached, it is the turn of another engine's client, or nothing waits. Returns how many. */
+ * is reached, it is the turn of another engine's client, or nothing waits; a record larger than
+ * the budget comes alone. Returns how many. */
 unsigned sched_next_batch(struct sched *sched, struct sched_record **records, unsigned capacity);
 
 /* The tokens of the engine's next batch: the largest, or less when several clients wait. */
 uint32_t sched_budget(const struct sched *sched, const struct sched_engine *engine);
+
+/* Whether another batch may be made while this many tokens are in the engine. */
+bool sched_runs_ahead(const struct sched_engine *engine, uint32_t tokens);
 
 /* Tells how long a batch took. */
 void sched_observe(struct sched_engine *engine, uint32_t tokens, double seconds);

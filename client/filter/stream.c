@@ -326,7 +326,8 @@ int stream_run(const struct options *options) {
     stitch_finish(&stream.stitch);
     output_finish(&stream.output);
     input_finish(&stream.input);
-    for (size_t i = 0; stream.queue && i < QUEUE_SLOTS; i++)
+    /* Slots that were never used are not touched, so that they cost a small call nothing. */
+    for (uint64_t i = 0; stream.queue && i < QUEUE_SLOTS && i <= stream.tail; i++)
         record_finish(&stream.queue[i]);
     free(stream.queue);
     return -result;

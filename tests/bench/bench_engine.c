@@ -6,6 +6,7 @@
  * the median of the rounds.
  */
 #include "daemon/cpu/encoder.h"
+#include "tests/bench/bench.h"
 #include "tests/bench/peak.h"
 
 #include <err.h>
@@ -22,23 +23,26 @@
 #define RUN_SECONDS 0.25 /* at least, for one timing */
 #define BURST_SECONDS 0.02
 
-/* A workload: `sequences` of tokens, lengths spread evenly over shortest .. longest. */
+/* A workload: `sequences` of tokens, lengths spread evenly over shortest .. longest; and the part
+ * of the peak that one thread and all together should reach, 0: no bar. */
 struct workload {
     const char *name;
     uint32_t sequences, shortest, longest;
+    double one, all;
 };
 
 static const struct workload workloads[] = {
-    {"8192 tokens, 60 to 512", 29, 62, 514}, /* 60 to 512 residues; cut to 512 tokens */
-    {"one of 300", 1, 302, 302},
-    {"one of 30", 1, 32, 32},
-    {"64 of 30", 64, 32, 32},
+    {"8192 tokens, 60 to 512", 29, 62, 514, 0.87, 0.83}, /* 60 to 512 residues; cut to 512 tokens */
+    {"one of 300", 1, 302, 302, 0, 0.82},
+    {"one of 30", 1, 32, 32, 0.85, 0.74},
+    {"64 of 30", 64, 32, 32, 0.85, 0},
 };
 #define WORKLOADS (sizeof(workloads) / sizeof(*workloads))
 
 struct options {
-    const char *set, *precision, *model, *json;
+    const char *set, *precision, *model;
     unsigned threads, rounds;
+    uint64_t flat; /* residues of the largest workload of that mode; 0: not that mode */
 };
 
 struct figure {
@@ -189,9 +193,26 @@ static void phases_add(struct encoder *encoder, double *before, double *sum) {
     }
 }
 
+/* For the table of all benchmarks. Only the best kernels have bars, and avx2's for float32. */
+static void figure_report(const struct figure *f, const struct workload *load,
+                          enum instruction_set set, const double *rates, const double *peaks,
+                          unsigned rounds) {
+    char name[128];
+    double bar = f->threads == 1 ? load->one : load->all;
+    if (set == SET_AVX2)
+        bar = f->threads == 1 && strcmp(f->precision, "f32") == 0 ? 0.85 : 0;
+    snprintf(name, sizeof(name), "%s %s, %u thread%s, %s", instruction_set_name(set), f->precision,
+             f->threads, f->threads == 1 ? "" : "s", load->name);
+    struct bench_figure figure = {name, "residues/s", "multiply-add peak",
+                                  bar > 0 && peaks ? BENCH_RATIO_AT_LEAST : BENCH_STATED, bar};
+    bench_figure_print(&figure, rates, peaks, rounds);
+}
+
+/* A peak is told as the residues/s that it would give. */
 static void figure_make(struct figure *figure, struct encoder *encoder, struct work *work,
-                        peak_burst burst, unsigned rounds) {
-    double fractions[ROUNDS_MAX], rates[ROUNDS_MAX], before[PHASES], total = 0;
+                        const struct workload *load, enum instruction_set set, peak_burst burst,
+                        unsigned rounds) {
+    double fractions[ROUNDS_MAX], rates[ROUNDS_MAX], peaks[ROUNDS_MAX], before[PHASES], total = 0;
     memcpy(before, encoder_phases(encoder), sizeof(before));
     work_run(encoder, work); /* warm */
     phases_add(encoder, before, figure->phases);
@@ -203,8 +224,10 @@ static void figure_make(struct figure *figure, struct encoder *encoder, struct w
         double peak = first > last ? first : last;
         rates[r] = work->residues / took;
         fractions[r] = peak > 0 ? work->operations / took / peak : 0;
+        peaks[r] = peak / work->operations * work->residues;
         phases_add(encoder, before, figure->phases);
     }
+    figure_report(figure, load, set, rates, burst ? peaks : NULL, rounds);
     figure->rate = median(rates, rounds);
     figure->fraction = median(fractions, rounds);
     figure->low = fractions[0];
@@ -219,43 +242,51 @@ static const char *const phase_names[PHASES] = {"embed", "norm", "qkv", "attenti
                                                 "fc1",   "fc2",  "out", "wait"};
 
 static void header_print(const char *set) {
-    printf("%-24s %-5s %7s %10s %8s %15s |", set, "type", "threads", "residues/s", "of peak",
-           "least to most");
+    fprintf(stderr, "%-24s %-5s %7s %10s %8s %15s |", set, "type", "threads", "residues/s",
+            "of peak", "least to most");
     for (int p = 0; p < PHASES; p++)
-        printf(" %9s", phase_names[p]);
-    printf("\n");
+        fprintf(stderr, " %9s", phase_names[p]);
+    fprintf(stderr, "\n");
 }
 
 static void figure_print(const struct figure *f) {
-    printf("%-24s %-5s %7u %10.0f %8.3f %6.3f to %5.3f |", f->workload, f->precision, f->threads,
-           f->rate, f->fraction, f->low, f->high);
+    fprintf(stderr, "%-24s %-5s %7u %10.0f %8.3f %6.3f to %5.3f |", f->workload, f->precision,
+            f->threads, f->rate, f->fraction, f->low, f->high);
     for (int p = 0; p < PHASES; p++)
-        printf(" %8.1f%%", 100 * f->phases[p]);
-    printf("\n");
-    fflush(stdout);
+        fprintf(stderr, " %8.1f%%", 100 * f->phases[p]);
+    fprintf(stderr, "\n");
 }
 
-static void figures_write(const struct figure *figures, unsigned count, const char *set,
-                          const char *path) {
-    FILE *file = fopen(path, "w");
-    if (!file)
-        err(1, "%s", path);
-    fprintf(file, "{\"instructions\": \"%s\", \"figures\": [", set);
-    for (unsigned i = 0; i < count; i++) {
-        const struct figure *f = &figures[i];
-        fprintf(file,
-                "%s\n  {\"workload\": \"%s\", \"precision\": \"%s\", \"threads\": %u, "
-                "\"residues_per_second\": %.1f, \"of_peak\": %.4f, \"least\": %.4f, "
-                "\"most\": %.4f, \"phases\": {",
-                i ? "," : "", f->workload, f->precision, f->threads, f->rate, f->fraction, f->low,
-                f->high);
-        for (int p = 0; p < PHASES; p++)
-            fprintf(file, "%s\"%s\": %.4f", p ? ", " : "", phase_names[p], f->phases[p]);
-        fprintf(file, "}}");
+/* What a residue costs, in processor time of all threads, with more and more of them. */
+static void flat_bench(const struct model *model, enum instruction_set set, unsigned threads,
+                       uint64_t most) {
+    static const struct workload mixed = {"mixed", 29, 62, 514, 0, 0},
+                                 few = {"few", 4, 232, 272, 0, 0};
+    static struct work work;
+    struct encoder *encoder;
+    struct error error;
+    double first = 0;
+    if (encoder_create(&encoder, model, features_kernels(set, PRECISION_BF16), threads,
+                       BATCH_TOKENS, &error) < 0)
+        errx(1, "%s", error.text);
+    for (uint64_t residues = 1000; residues <= most; residues *= 10) {
+        char name[64];
+        struct bench_figure figure = {name, "us", "1000", BENCH_STATED, 0};
+        work_make(&work, residues == 1000 ? &few : &mixed, &model->config);
+        work_run(encoder, &work); /* warm */
+        uint64_t passes = (residues + work.residues / 2) / work.residues;
+        double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
+        for (uint64_t i = 0; i < passes; i++)
+            work_run(encoder, &work);
+        double cost = (seconds(CLOCK_PROCESS_CPUTIME_ID) - start) * 1e6;
+        cost /= (double)(passes * work.residues);
+        first = first > 0 ? first : cost;
+        snprintf(name, sizeof(name), "bf16, %u threads, each of %llu residues", threads,
+                 (unsigned long long)residues);
+        bench_figure_print(&figure, &cost, &first, 1);
+        work_free(&work);
     }
-    fprintf(file, "\n]}\n");
-    if (fclose(file) != 0)
-        err(1, "%s", path);
+    encoder_destroy(encoder);
 }
 
 /* All workloads of one precision and number of threads. */
@@ -272,7 +303,8 @@ static unsigned precision_bench(struct figure *figures, const struct model *mode
         figures[w] = (struct figure){.workload = workloads[w].name, .threads = threads};
         figures[w].precision = precision == PRECISION_BF16 ? "bf16" : "f32";
         work_make(&work, &workloads[w], &model->config);
-        figure_make(&figures[w], encoder, &work, peak_for(set, precision), rounds);
+        figure_make(&figures[w], encoder, &work, &workloads[w], set, peak_for(set, precision),
+                    rounds);
         figure_print(&figures[w]);
         work_free(&work);
     }
@@ -286,11 +318,11 @@ static struct options options_read(int argc, char **argv) {
                                           {"rounds", required_argument, NULL, 'r'},
                                           {"set", required_argument, NULL, 's'},
                                           {"model", required_argument, NULL, 'm'},
-                                          {"json", required_argument, NULL, 'j'},
+                                          {"flat", required_argument, NULL, 'f'},
                                           {NULL, 0, NULL, 0}};
     struct options o = {.model = "synthetic:1", .rounds = 5};
     int option;
-    while ((option = getopt_long(argc, argv, "p:t:r:s:m:j:", names, NULL)) >= 0) {
+    while ((option = getopt_long(argc, argv, "p:t:r:s:m:f:", names, NULL)) >= 0) {
         switch (option) {
         case 'p':
             o.precision = optarg;
@@ -307,12 +339,12 @@ static struct options options_read(int argc, char **argv) {
         case 'm':
             o.model = optarg;
             break;
-        case 'j':
-            o.json = optarg;
+        case 'f':
+            o.flat = strtoull(optarg, NULL, 10);
             break;
         default:
             errx(64, "usage: bench_engine [--precision f32|bf16] [--threads N] [--rounds N] "
-                     "[--set avx512bf16|avx512|avx2|generic] [--model MODEL] [--json FILE]");
+                     "[--set avx512bf16|avx512|avx2|generic] [--model MODEL] [--flat RESIDUES]");
         }
     }
     if (o.rounds < 1 || o.rounds > ROUNDS_MAX || o.threads > THREADS_MAX)
@@ -331,6 +363,11 @@ int main(int argc, char **argv) {
         setenv("ESM1NV_CPU", o.set, 1);
     if (features_choose(&set, &error) < 0 || model_open(&model, o.model, &error) < 0)
         errx(78, "%s", error.text);
+    if (o.flat) {
+        flat_bench(model, set, cores, o.flat);
+        model_destroy(model);
+        return 0;
+    }
     header_print(instruction_set_name(set));
     for (enum precision p = PRECISION_F32; p <= PRECISION_BF16; p++)
         for (unsigned all = 0; all < (cores > 1 ? 2 : 1); all++) {
@@ -340,8 +377,6 @@ int main(int argc, char **argv) {
                 continue;
             count += precision_bench(figures + count, model, set, p, number, o.rounds);
         }
-    if (o.json)
-        figures_write(figures, count, instruction_set_name(set), o.json);
     model_destroy(model);
     return 0;
 }

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the benchmarks share: a clock, figures as lines of JSON on standard output for ./dev bench,
+ * and the programs that are measured. A baseline is measured in the same rounds as its figure, one
+ * after the other, and what counts is the median of the rounds' ratios. A benchmark that cannot
+ * measure ends with a message; figures that are not reached are no failure.
+ */
+#ifndef ESM1NV_BENCH_H
+#define ESM1NV_BENCH_H
+
+#include "client/esm1nv.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define BENCH_ROUNDS_MAX 99
+
+enum bench_wish {
+    BENCH_STATED,         /* no bar */
+    BENCH_RATIO_AT_LEAST, /* of value to baseline */
+    BENCH_RATIO_AT_MOST,
+    BENCH_VALUE_AT_LEAST,
+    BENCH_VALUE_AT_MOST,
+};
+
+/* Texts are plain ASCII without quotes. */
+struct bench_figure {
+    const char *name, *unit;
+    const char *baseline; /* what it is compared with, or NULL */
+    enum bench_wish wish;
+    double bar;
+};
+
+/* Prints the figure; values and baselines (NULL without one) by round. */
+void bench_figure_print(const struct bench_figure *figure, const double *values,
+                        const double *baselines, unsigned rounds);
+
+double bench_seconds(void);
+
+/* Sorts. share: 0.5 is the median. */
+double bench_quantile(double *values, unsigned count, double share);
+
+/* A directory that is gone when the program ends; exits when it cannot be made. */
+const char *bench_folder(void);
+
+/* The first sequences of a FASTA file without surprises, cut to `positions` residues, until there
+ * are `enough` residues. */
+struct bench_sequences {
+    char **residues;
+    uint32_t *lengths;
+    unsigned count;
+    uint64_t total; /* residues */
+};
+void bench_sequences_read(struct bench_sequences *sequences, const char *path, uint32_t positions,
+                          uint64_t enough);
+/* The proteins that come with the tests. */
+const char *bench_proteins(void);
+/* Writes a FASTA file of `count` random sequences of one length; returns its path. */
+const char *bench_fasta_write(const char *name, unsigned count, unsigned length);
+
+/* The two programs, as the build made them. */
+const char *bench_filter(void);
+
+struct bench_daemon {
+    pid_t pid;
+    char socket[128];
+};
+
+/* Starts esm1nvd with these options (NULL last) on synthetic weights and waits until it serves,
+ * for any user. */
+void bench_daemon_start(struct bench_daemon *daemon, const char *const *options);
+void bench_daemon_stop(struct bench_daemon *daemon);
+
+/* One of the numbers that esm1nv --status tells. */
+uint64_t bench_daemon_number(const struct bench_daemon *daemon, const char *name);
+
+esm1nv_session *bench_connect(const struct bench_daemon *daemon, enum esm1nv_pooling pooling);
+
+/* Starts a program (arguments end with NULL) with these descriptors as its standard input and
+ * output, -1 for /dev/null. The caller keeps its own. */
+pid_t bench_spawn(const char *const *arguments, int input, int output);
+/* Waits for it, which must end with 0. */
+void bench_await(pid_t pid, const char *name);
+/* Runs it; seconds from start to end. */
+double bench_run(const char *const *arguments, int output);
+
+#endif

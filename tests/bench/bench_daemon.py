@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The daemon as a resident: how soon it serves a full-size model file that is in the page cache, what
+memory it keeps, what idle clients cost, and what many streaming clients lose against one. With the
+argument "records": what it keeps after 100,000 records.
+"""
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
+import programs  # first: it finds the tools
+import nemo_file
+from programs import Daemon, FILTER
+
+START_ROUNDS, STREAM_ROUNDS = 7, 3
+RECORDS = 100000
+IDLE_CLIENTS, IDLE_SECONDS = 256, 5
+STREAMS, STREAM_RECORDS, STREAM_LENGTH = 64, 3, 60
+
+
+def figure(name, values, unit, wanted=None, baseline=None, baselines=None):
+    """One line for ./dev bench; wanted: (of the ratio, "<=" or ">=", bar)."""
+    value = statistics.median(values)
+    line = {"figure": name, "value": value, "unit": unit}
+    spread = values
+    if baselines:
+        spread = [a / b for a, b in zip(values, baselines)]
+        line.update(baseline=baseline, baseline_value=statistics.median(baselines),
+                    ratio=statistics.median(spread))
+    line.update(least=min(spread), most=max(spread))
+    if wanted:
+        of_ratio, sign, bar = wanted
+        got = line["ratio"] if of_ratio else value
+        line.update(wanted="%s%s %g" % ("ratio " if of_ratio else "", sign, bar),
+                    reached=got <= bar if sign == "<=" else got >= bar)
+    print(json.dumps(line), flush=True)
+
+
+def memory(daemon, field):
+    """A line of /proc/PID/status, in bytes."""
+    with open("/proc/%d/status" % daemon.process.pid) as status:
+        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(field))
+
+
+def cpu_seconds(daemon):
+    with open("/proc/%d/stat" % daemon.process.pid) as stat:
+        fields = stat.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def fasta(name, count, length):
+    path = programs.in_work(name)
+    letters = "ACDEFGHIKLMNPQRSTVWY"
+    with open(path, "w") as file:
+        for i in range(count):
+            file.write(">%d\n%s\n" % (i, "".join(letters[(i * 7 + j * j) % 20]
+                                                for j in range(length))))
+    return path
+
+
+def filter_start(daemon, path):
+    return subprocess.Popen([FILTER, "-s", daemon.socket, "-f", "raw", path],
+                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL, env=programs.environment())
+
+
+def streams(daemon, path, count):
+    """Seconds for `count` clients at once with one file each."""
+    start = time.monotonic()
+    for process in [filter_start(daemon, path) for _ in range(count)]:
+        assert process.wait() == 0
+    return time.monotonic() - start
+
+
+def starts(model):
+    times = []
+    for _ in range(START_ROUNDS):
+        start = time.monotonic()
+        with Daemon("-b", "cpu", model=model):
+            times.append(time.monotonic() - start)
+    figure("start, 175 MB f32 file to READY", times, "s", (False, "<=", 0.5))
+
+
+def keeps(model, precision, bar):
+    """Memory once warm."""
+    with Daemon("-b", "cpu", "-p", precision, model=model) as daemon:
+        streams(daemon, programs.PROTEINS, 1)
+        warm = memory(daemon, "RssAnon")
+        figure("RssAnon warm, " + precision, [warm / 1e6], "MB", (False, "<=", bar))
+
+
+def keeps_after(model):
+    """100,000 records of one residue: what is allocated for each is the same as for long ones."""
+    path = fasta("short.fasta", RECORDS, 1)
+    with Daemon("-b", "cpu", "-p", "bf16", model=model) as daemon:
+        streams(daemon, programs.PROTEINS, 1)
+        warm = memory(daemon, "RssAnon")
+        streams(daemon, path, 1)
+        figure("RssAnon, 100,000 records later", [memory(daemon, "RssAnon") / 1e6], "MB",
+               (True, "<=", 1.01), "warm", [warm / 1e6])
+
+
+def idle():
+    """Welcomed clients that say nothing: they wait for a line on a pipe."""
+    with Daemon("-b", "null", "--max-clients-per-user", str(IDLE_CLIENTS + 8)) as daemon:
+        streams(daemon, programs.PROTEINS, 1)
+        before = memory(daemon, "RssAnon") + memory(daemon, "RssShmem")
+        reader, writer = os.pipe()
+        clients = [subprocess.Popen(
+            [FILTER, "-s", daemon.socket, "-f", "raw"], stdin=reader, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, env=programs.environment()) for _ in range(IDLE_CLIENTS)]
+        while connected(daemon) < IDLE_CLIENTS:
+            time.sleep(0.02)
+        after = memory(daemon, "RssAnon") + memory(daemon, "RssShmem")
+        cpu = cpu_seconds(daemon)
+        time.sleep(IDLE_SECONDS)
+        cpu = cpu_seconds(daemon) - cpu
+        os.close(reader)
+        os.close(writer)
+        assert all(client.wait() == 0 for client in clients)
+    figure("256 idle clients, memory of each", [(after - before) / IDLE_CLIENTS / 1e3], "KB",
+           (False, "<=", 24))
+    figure("256 idle clients, CPU", [100 * cpu / IDLE_SECONDS], "%", (False, "<=", 0.2))
+
+
+def connected(daemon):
+    """What --status says; the one that asks is no client."""
+    text = subprocess.run([FILTER, "-s", daemon.socket, "--status=json"], check=True,
+                          stdout=subprocess.PIPE, env=programs.environment()).stdout
+    return json.loads(text)["clients"]
+
+
+def many(model):
+    few = fasta("few.fasta", STREAM_RECORDS, STREAM_LENGTH)
+    whole = fasta("whole.fasta", STREAMS * STREAM_RECORDS, STREAM_LENGTH)
+    residues = STREAMS * STREAM_RECORDS * STREAM_LENGTH
+    ones, manies = [], []
+    with Daemon("-b", "cpu", "-p", "bf16", "--max-clients-per-user", str(STREAMS + 8),
+                model=model) as daemon:
+        streams(daemon, whole, 1)
+        for _ in range(STREAM_ROUNDS):
+            ones.append(residues / streams(daemon, whole, 1))
+            manies.append(residues / streams(daemon, few, STREAMS))
+    figure("64 streaming clients", manies, "residues/s", (True, ">=", 0.95), "one client", ones)
+
+
+def main():
+    try:
+        model = programs.in_work("full.nemo")
+        config = nemo_file.real_config()
+        nemo_file.write_nemo(model, config, nemo_file.esm1nv_tensors(config, seed=7))
+        if sys.argv[1:] == ["records"]:
+            keeps_after(model)
+        else:
+            starts(model)
+            keeps(model, "f32", 230)
+            keeps(model, "bf16", 130)
+            idle()
+            many(model)
+    finally:
+        programs.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The whole path: esm1nv on real proteins, over a daemon with the CPU backend in bf16 (where the
+ * path weighs most), against the encoder alone in this process on the same sequences, batched as
+ * the scheduler batches one client's.
+ */
+#include "daemon/cpu/encoder.h"
+#include "daemon/cpu/cpu_features.h"
+#include "tests/bench/bench.h"
+
+#include <err.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define ROUNDS 3
+#define RESIDUES 12000 /* at least */
+#define BATCH_TOKENS 2048
+
+static const struct way {
+    struct bench_figure figure;
+    const char *format, *pooling;
+} ways[] = {
+    {{"filter, raw, mean", "residues/s", "engine alone", BENCH_RATIO_AT_LEAST, 0.97},
+     "raw",
+     "mean"},
+    {{"filter, raw, rows", "residues/s", "engine alone", BENCH_RATIO_AT_LEAST, 0.97},
+     "raw",
+     "none"},
+    {{"filter, tsv, mean", "residues/s", "engine alone", BENCH_RATIO_AT_LEAST, 0.95},
+     "tsv",
+     "mean"},
+    {{"filter, tsv, rows", "residues/s", "engine alone", BENCH_STATED, 0}, "tsv", "none"},
+};
+#define WAYS (sizeof ways / sizeof *ways)
+
+/* The encoder and its batches. */
+struct alone {
+    struct model *model;
+    struct encoder *encoder;
+    uint16_t *ids;
+    struct engine_item *items;
+    struct engine_batch *batches;
+    unsigned batch_count;
+};
+
+static void *allocate(size_t count, size_t size) {
+    void *memory = calloc(count, size);
+    if (!memory)
+        errx(1, "out of memory");
+    return memory;
+}
+
+static void encoder_open(struct alone *alone) {
+    enum instruction_set set;
+    struct error error;
+    if (features_choose(&set, &error) < 0 || model_open(&alone->model, "synthetic:1", &error) < 0 ||
+        encoder_create(&alone->encoder, alone->model, features_kernels(set, PRECISION_BF16),
+                       engine_usable_cores(), BATCH_TOKENS, &error) < 0)
+        errx(1, "%s", error.text);
+}
+
+static void item_add(struct alone *alone, struct engine_item *item, uint16_t *ids,
+                     const char *residues, uint32_t length) {
+    struct engine_batch *batch = &alone->batches[alone->batch_count - 1];
+    struct token_span span;
+    if (model_tokenize(alone->model, (const uint8_t *)residues, length, ids, &span) < 0)
+        errx(1, "a protein has a letter that the model does not know");
+    if (batch->tokens + span.tokens > BATCH_TOKENS) {
+        batch = &alone->batches[alone->batch_count++];
+        batch->ids = ids;
+        batch->items = item;
+    }
+    *item = (struct engine_item){.first_token = batch->tokens,
+                                 .tokens = span.tokens,
+                                 .first_residue = span.first_residue,
+                                 .residues = span.residues,
+                                 .pooling = POOLING_NONE,
+                                 .rows = aligned_alloc(64, (size_t)length * 768 * sizeof(float))};
+    if (!item->rows)
+        errx(1, "out of memory");
+    batch->count++;
+    batch->tokens += span.tokens;
+}
+
+static void alone_make(struct alone *alone, const struct bench_sequences *sequences) {
+    uint32_t tokens = 0;
+    encoder_open(alone);
+    alone->ids = allocate(sequences->total + 2 * sequences->count, sizeof *alone->ids);
+    alone->items = allocate(sequences->count, sizeof *alone->items);
+    alone->batches = allocate(sequences->count, sizeof *alone->batches);
+    alone->batches[0] = (struct engine_batch){.ids = alone->ids, .items = alone->items};
+    alone->batch_count = 1;
+    for (unsigned i = 0; i < sequences->count; i++) {
+        item_add(alone, &alone->items[i], alone->ids + tokens, sequences->residues[i],
+                 sequences->lengths[i]);
+        tokens += alone->items[i].tokens;
+    }
+}
+
+static double alone_run(struct alone *alone) {
+    double start = bench_seconds();
+    for (unsigned b = 0; b < alone->batch_count; b++) {
+        encoder_run(alone->encoder, &alone->batches[b]);
+        if (alone->batches[b].items[0].status != RECORD_OK)
+            errx(1, "a batch failed: %s", alone->batches[b].failure);
+    }
+    return bench_seconds() - start;
+}
+
+/* The sequences that both sides work on, as a file. */
+static const char *proteins_write(const struct bench_sequences *sequences) {
+    static char path[128];
+    snprintf(path, sizeof path, "%s/proteins.fasta", bench_folder());
+    FILE *file = fopen(path, "we");
+    if (!file)
+        err(1, "%s", path);
+    for (unsigned i = 0; i < sequences->count; i++)
+        fprintf(file, ">%u\n%s\n", i, sequences->residues[i]);
+    if (fclose(file) != 0)
+        err(1, "%s", path);
+    return path;
+}
+
+static double filter_run(const struct bench_daemon *daemon, const struct way *way,
+                         const char *proteins) {
+    const char *arguments[] = {bench_filter(), "--socket",  daemon->socket,
+                               "--format",     way->format, "--pool",
+                               way->pooling,   proteins,    NULL};
+    return bench_run(arguments, -1);
+}
+
+int main(void) {
+    static const char *const options[] = {"--backend", "cpu", "--precision", "bf16", NULL};
+    double filters[WAYS][ROUNDS], engines[WAYS][ROUNDS];
+    struct bench_sequences sequences;
+    struct bench_daemon daemon;
+    struct alone alone = {0};
+    bench_sequences_read(&sequences, bench_proteins(), 512, RESIDUES);
+    const char *proteins = proteins_write(&sequences);
+    double residues = (double)sequences.total;
+    alone_make(&alone, &sequences);
+    bench_daemon_start(&daemon, options);
+    alone_run(&alone); /* warm */
+    double before = alone_run(&alone);
+    for (unsigned r = 0; r < ROUNDS; r++)
+        for (unsigned w = 0; w < WAYS; w += 2) { /* the engine before and after each two ways */
+            filters[w][r] = residues / filter_run(&daemon, &ways[w], proteins);
+            filters[w + 1][r] = residues / filter_run(&daemon, &ways[w + 1], proteins);
+            double after = alone_run(&alone);
+            engines[w][r] = engines[w + 1][r] = residues / ((before + after) / 2);
+            before = after;
+        }
+    if (bench_daemon_number(&daemon, "residues") != sequences.total * WAYS * ROUNDS)
+        errx(1, "not all residues that were sent were served");
+    bench_daemon_stop(&daemon);
+    for (unsigned w = 0; w < WAYS; w++)
+        bench_figure_print(&ways[w].figure, filters[w], engines[w], ROUNDS);
+    encoder_destroy(alone.encoder);
+    model_destroy(alone.model);
+    return 0;
+}
