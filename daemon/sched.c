@@ -3,7 +3,8 @@
  * Deficit round robin on two levels. A flow is served while its deficit is positive and may
  * overdraw it by its last record; at the front of its rotation with nothing left, it gets one
  * quantum and goes to the end. A flow that runs empty leaves the rotation only when its debt is
- * paid, and only then counts as idle again.
+ * paid. A client with nothing waiting that is not in debt is a newcomer with its next record: it
+ * need not wait for its user's turn, as long as the user's debt is small.
  */
 #include "daemon/sched.h"
 
@@ -61,18 +62,27 @@ void sched_client_init(struct sched_client *client, struct sched_user *user) {
     client->last = &client->first;
 }
 
+/* A user that comes anew owes nothing, and nor do its clients, which are all idle. */
+static void user_forget(struct sched_user *user) {
+    struct sched_flow *flow;
+
+    while ((flow = TAILQ_FIRST(&user->clients)))
+        flow_leave(flow, &user->clients);
+}
+
 void sched_admit(struct sched *sched, struct sched_client *client, struct sched_record *record) {
     record->next = NULL;
     *client->last = record;
     client->last = &record->next;
     sched->waiting_residues += record->residues;
+    if (!client->user->flow.rotates)
+        user_forget(client->user);
     if (client->flow.waiting++ == 0) {
         client->user->flow.waiting++;
         sched->waiting_clients++;
-    }
-    if (!client->flow.rotates) {
-        client->is_newcomer = true;
-        TAILQ_INSERT_TAIL(&sched->newcomers, client, newcomer_link);
+        client->is_newcomer = !client->flow.rotates || client->flow.deficit > 0;
+        if (client->is_newcomer)
+            TAILQ_INSERT_TAIL(&sched->newcomers, client, newcomer_link);
     }
     flow_join(&client->flow, &client->user->clients);
     flow_join(&client->user->flow, &sched->users);

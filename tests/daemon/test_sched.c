@@ -211,6 +211,32 @@ static void test_newcomer_in_time(double rate) {
     free(world);
 }
 
+/* A user that asks for little, one thing at a time, now and then, is in the next batch nearly
+ * always, beside another's bulk stream. */
+static void test_interactive(void) {
+    struct world *world = malloc(sizeof *world);
+    unsigned asked = 0, late = 0;
+
+    world_init(world, 2, 2, 1);
+    sched_observe(&world->engines[0], 500, 0.1); /* so that a batch is about one bulk record */
+    for (unsigned batch = 0; batch < 3000; batch++) {
+        uint64_t seen[CLIENTS_MAX] = {0};
+        bool asks = world->admitted[1] == world->taken[1] && random_below(3) == 0;
+
+        while (world->admitted[0] - world->taken[0] < 50)
+            admit(world, 0, length_of(batch));
+        if (asks)
+            admit(world, 1, 100);
+        run_batch(world, seen);
+        asked += asks;
+        late += asks && seen[1] == 0;
+    }
+    CHECK(asked > 500 && late * 100 <= asked, "%u of %u waited for more than one batch", late,
+          asked);
+    world_finish(world);
+    free(world);
+}
+
 /* A user that sends one record at a time, whenever its last was taken, gets no more than one
  * that always has work waiting. */
 static void test_no_gain_by_pausing(void) {
@@ -334,6 +360,8 @@ int main(void) {
     test_case("a newcomer has its answer within a batch's time of its arrival");
     for (double rate = 2000; rate < 3e6; rate *= 8)
         test_newcomer_in_time(rate);
+    test_case("one request at a time beside a bulk stream of another user");
+    test_interactive();
     test_case("no gain by pausing");
     test_no_gain_by_pausing();
     test_case("small requests beside a bulk stream of the same user");
