@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # What disturbs the streams of a soak: each function does one round of something, and is called
-# again and again, beside all others. CLIENTS go at the daemon that stays, DAEMONS at the other.
+# again and again, beside all others. CLIENTS and STAYING go at the daemon that stays, DYING at the
+# other.
 import os
 import random
 import signal
 import subprocess
 
 import streams
-from hostile import WELCOME, Client, check, equal, start
+from hostile import WELCOME, Client, check, equal, start, wait_until
 
 ATTACKERS = 200
 VISITS = 200
@@ -91,6 +92,15 @@ class Dying:
         return self.daemon.__exit__(*exception)
 
 
+def reloaded_daemon(soak, daemon):
+    """The same file again: another generation beside the one that sessions still use."""
+    before = daemon.status()["generation"]
+    daemon.process.send_signal(signal.SIGHUP)
+    wait_until(lambda: daemon.status()["generation"] > before, "not reloaded", 60)
+    soak.count("reloads")
+    soak.end.wait(2 * random.random())
+
+
 def killed_daemon(soak, dying):
     soak.end.wait(1 + 4 * random.random())
     dying.again(random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
@@ -98,6 +108,7 @@ def killed_daemon(soak, dying):
 
 
 CLIENTS = (attackers, honest_visitors, killed_filter, stopped_filter, crowd)
-DAEMONS = (killed_daemon,)  # a daemon that is told to load its model again belongs here
+STAYING = (reloaded_daemon,)
+DYING = (killed_daemon,)
 NAMES = ("attackers", "honest visitors", "killed filters", "stopped filters",
-         "idle clients in crowds", "deaths of the other daemon")
+         "idle clients in crowds", "reloads", "deaths of the other daemon")

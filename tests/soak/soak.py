@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# Hours of everything at once: soak.py BUILD MINUTES. One daemon stays, among attackers, clients that
-# are killed, stopped or many; another is killed again and again. Streams of several users in every
-# format run through both, and each output is compared with the undisturbed one. In the end the
-# daemon that stayed must have kept nothing of anybody, and share equally. Progress goes to stderr,
-# the summary to stdout; exits with 0 when all was well.
+# Hours of everything at once: soak.py BUILD MINUTES. One daemon stays and reloads its model again
+# and again, among attackers, clients that are killed, stopped or many; another is killed all the
+# time. Streams of several users in every format run through both, and each output is compared with
+# the undisturbed one. In the end the daemon that stayed must have kept nothing of anybody, and share
+# equally. Progress goes to stderr, the summary to stdout; exits with 0 when all was well.
 import contextlib
 import os
 import shutil
@@ -119,7 +119,8 @@ def soak_all(soak, stays, dies):
                 for user in soak.users[:2]]
     workers += [soak.work(streams.talk, dies.path, soak.users[0])]
     workers += [soak.work(function, stays.path) for function in disturb.CLIENTS]
-    workers += [soak.work(function, dies) for function in disturb.DAEMONS]
+    workers += [soak.work(function, stays) for function in disturb.STAYING]
+    workers += [soak.work(function, dies) for function in disturb.DYING]
     try:
         most = watch(soak, stays, MINUTES * 60)
     finally:
