@@ -92,4 +92,18 @@ def cuda_error(fault):
         assert failed, "the error was not met"
 
 
+@tap.case("a GPU that cannot be opened again gives way to the CPU, and no stream mixes the two")
+def lost_gpu():
+    with gpu_daemon("--max-batch-residues", "512",
+                    EMULATION_FAIL="kernel:60:719:sticky:99") as daemon:
+        for _ in range(60):
+            run, _ = embed(daemon, GOOD)
+            assert run.status in (0, 65, 75), run.stderr
+            state = json.loads(run_filter(daemon, "--status=json").stdout)
+            if state["backend"] == "cpu":
+                break
+        assert state["backend"] == "cpu" and "cudaErrorLaunchFailure" in state["note"], state
+        embed(daemon, GOOD, expect=0)
+
+
 tap.main(programs.finish)
