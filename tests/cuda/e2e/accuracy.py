@@ -16,7 +16,7 @@ from reference import Reference
 
 LENGTHS = [1, 2, 65, 130]
 EDGES = [510, 511, 512, 513] if tap.SCALE >= 1 else [511]  # for one model: the emulation is slow
-LIMITS = {"f16": 2e-3, "bf16": 1.6e-2}  # relative L2
+LIMITS = {"f16": 2e-3, "bf16": 1.2e-2}  # relative L2
 
 
 def erf_model():
