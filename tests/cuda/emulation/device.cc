@@ -187,6 +187,18 @@ size_t emulation_live() {
 
 /* --- How calls begin and end ----------------------------------------------------------------- */
 
+static void device_forget(int device) {
+    streams_forget(device);
+    memory_forget(device);
+}
+
+/* At the end of the process: what a lost device held, which nobody could free. */
+static void lost_forget() {
+    for (int device = 0; device < EMULATION_MAX_DEVICES; device++)
+        if (world.devices[device].error)
+            device_forget(device);
+}
+
 int fail_now(const char *name, int index) {
     calls[name]++;
     calls[""]++;
@@ -198,6 +210,9 @@ int fail_now(const char *name, int index) {
         failures.erase(failures.begin() + static_cast<ptrdiff_t>(i));
         bool library = strncmp(name, "cublas", 6) == 0;
         if (hit.sticky) {
+            static const int registered = atexit(lost_forget); /* before static objects end */
+            if (registered != 0)
+                emulation_die("atexit failed");
             device_at(index).error =
                 library ? cudaErrorIllegalAddress : static_cast<cudaError_t>(hit.error);
             device_at(index).resets = hit.resets;
@@ -400,8 +415,7 @@ cudaError_t cudaDeviceReset(void) {
         return call.fail(device.error);
     }
     device_finish(call.device, call.lock);
-    streams_forget(call.device);
-    memory_forget(call.device);
+    device_forget(call.device);
     device.error = cudaSuccess;
     last_error = cudaSuccess;
     return cudaSuccess;
