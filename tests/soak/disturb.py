@@ -9,7 +9,7 @@ import signal
 import subprocess
 
 import streams
-from hostile import WELCOME, Client, check, equal, start, wait_until
+from hostile import BUSY, STATUS, WELCOME, Client, check, equal, start, wait_until
 
 ATTACKERS = 200
 VISITS = 200
@@ -92,11 +92,18 @@ class Dying:
         return self.daemon.__exit__(*exception)
 
 
+def generation(daemon):
+    """0: not now, the crowds of the same user fill all connections that it may have."""
+    status = daemon.status()
+    check(status["kind"] == STATUS or status["code"] == BUSY, status)
+    return status.get("generation", 0)
+
+
 def reloaded_daemon(soak, daemon):
     """The same file again: another generation beside the one that sessions still use."""
-    before = daemon.status()["generation"]
+    before = 1 + soak.counts.get("reloads", 0)
     daemon.process.send_signal(signal.SIGHUP)
-    wait_until(lambda: daemon.status()["generation"] > before, "not reloaded", 60)
+    wait_until(lambda: generation(daemon) > before, "not reloaded", 60)
     soak.count("reloads")
     soak.end.wait(2 * random.random())
 
