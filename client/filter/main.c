@@ -25,6 +25,8 @@ static int run(const struct options *options) {
     switch (options->verb) {
     case VERB_STATUS:
         return status_show(options);
+    case VERB_METRICS:
+        return metrics_show(options);
     case VERB_STOP:
         return status_stop(options);
     case VERB_DRY_RUN:

@@ -28,6 +28,7 @@ enum {
     OPTION_IDLE_EXIT,
     OPTION_WAIT,
     OPTION_STATUS,
+    OPTION_METRICS,
     OPTION_STOP,
     OPTION_DRY_RUN,
     OPTION_VERSION,
@@ -52,6 +53,7 @@ static const struct option long_options[] = {
     {"wait", required_argument, NULL, OPTION_WAIT},
     {"expect-model", required_argument, NULL, OPTION_EXPECT_MODEL},
     {"status", optional_argument, NULL, OPTION_STATUS},
+    {"metrics", no_argument, NULL, OPTION_METRICS},
     {"stop", no_argument, NULL, OPTION_STOP},
     {"dry-run", no_argument, NULL, OPTION_DRY_RUN},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -92,6 +94,7 @@ static const char help[] =
     "Other\n"
     "      --dry-run                     count records, residues and bytes; no daemon needed\n"
     "      --status[=json]               what the daemon says about itself\n"
+    "      --metrics                     the same as OpenMetrics text, for monitoring\n"
     "      --stop                        ask the daemon to finish and leave\n"
     "      --version\n"
     "  -h, --help\n"
@@ -162,14 +165,15 @@ static bool choose_seconds(const char *option, const char *value, unsigned least
     return true;
 }
 
+static const char *const verb_names[] = {
+    [VERB_STATUS] = "--status",   [VERB_METRICS] = "--metrics", [VERB_STOP] = "--stop",
+    [VERB_DRY_RUN] = "--dry-run", [VERB_VERSION] = "--version", [VERB_HELP] = "--help",
+};
+
 /* The last of a few verbs would win silently. */
 static bool choose_verb(struct options *options, enum verb verb) {
-    static const char *const names[] = {
-        [VERB_STATUS] = "--status",   [VERB_STOP] = "--stop", [VERB_DRY_RUN] = "--dry-run",
-        [VERB_VERSION] = "--version", [VERB_HELP] = "--help",
-    };
     if (options->verb != VERB_EMBED && options->verb != verb) {
-        report("%s and %s cannot be used together", names[options->verb], names[verb]);
+        report("%s and %s cannot be used together", verb_names[options->verb], verb_names[verb]);
         return false;
     }
     options->verb = verb;
@@ -267,6 +271,8 @@ static bool set_option(struct options *options, int option, char *value) {
         return choose_digest(options, value);
     case OPTION_STATUS:
         return set_status(options, value);
+    case OPTION_METRICS:
+        return choose_verb(options, VERB_METRICS);
     case OPTION_STOP:
         return choose_verb(options, VERB_STOP);
     case OPTION_DRY_RUN:
@@ -280,10 +286,11 @@ static bool set_option(struct options *options, int option, char *value) {
 }
 
 static bool check(const struct options *options, bool dtype_given) {
-    bool daemon_verb = options->verb == VERB_STATUS || options->verb == VERB_STOP;
+    bool daemon_verb =
+        options->verb == VERB_STATUS || options->verb == VERB_METRICS || options->verb == VERB_STOP;
     if (daemon_verb && options->file_count) {
-        report("%s takes no FILE, but '%s' was given",
-               options->verb == VERB_STOP ? "--stop" : "--status", options->files[0]);
+        report("%s takes no FILE, but '%s' was given", verb_names[options->verb],
+               options->files[0]);
         return false;
     }
     if (options->model_named && options->socket) {

@@ -10,7 +10,15 @@
 #include "client/filter/reader.h"
 #include "client/filter/report.h"
 
-enum verb { VERB_EMBED, VERB_STATUS, VERB_STOP, VERB_DRY_RUN, VERB_VERSION, VERB_HELP };
+enum verb {
+    VERB_EMBED,
+    VERB_STATUS,
+    VERB_METRICS,
+    VERB_STOP,
+    VERB_DRY_RUN,
+    VERB_VERSION,
+    VERB_HELP
+};
 
 struct options {
     enum verb verb;

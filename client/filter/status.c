@@ -51,7 +51,7 @@ static void print_json_text(const char *text) {
     putchar('"');
 }
 
-static void visit(void *context, const char *name, const char *text, uint64_t number) {
+static void list(void *context, const char *name, const char *text, uint64_t number) {
     struct listing *listing = context;
     if (!listing->json) {
         if (text && !text[0])
@@ -65,35 +65,47 @@ static void visit(void *context, const char *name, const char *text, uint64_t nu
     text ? print_json_text(text) : (void)printf("%" PRIu64, number);
 }
 
+/* Who is told the facts. */
+struct audience {
+    fact_visitor *visit;
+    void *context;
+};
+
 /* Asks where daemons usually are, then the private one; with --model only that. */
-static int ask(const struct options *options, struct listing *listing,
-               int (*question)(const char *socket, struct listing *listing, char text[256])) {
+static int ask(const struct options *options, const struct audience *audience,
+               int (*question)(const char *socket, const struct audience *audience,
+                               char text[256])) {
     struct private_daemon daemon = {.child = 0};
     char text[256] = "";
     int code = ESM1NV_ERROR_CONNECT;
     if (!options->model_named)
-        code = question(options->socket, listing, text);
+        code = question(options->socket, audience, text);
     if (code == ESM1NV_ERROR_CONNECT && options->model) {
         int result = private_locate(&daemon, options->model);
         if (result < 0)
             return -result;
-        code = question(daemon.socket, listing, text);
+        code = question(daemon.socket, audience, text);
     }
     return code < 0 ? daemon_error(code, text) : EX_OK;
 }
 
-static int ask_status(const char *socket, struct listing *listing, char text[256]) {
-    return esm1nv_status(socket, visit, listing, text);
+static int ask_status(const char *socket, const struct audience *audience, char text[256]) {
+    return esm1nv_status(socket, audience->visit, audience->context, text);
 }
 
-static int ask_to_stop(const char *socket, struct listing *listing, char text[256]) {
-    (void)listing;
+static int ask_to_stop(const char *socket, const struct audience *audience, char text[256]) {
+    (void)audience;
     return esm1nv_stop(socket, text);
+}
+
+int status_visit(const struct options *options, fact_visitor *visit, void *context) {
+    const struct audience audience = {visit, context};
+    return ask(options, &audience, ask_status);
 }
 
 int status_show(const struct options *options) {
     struct listing listing = {.json = options->status_json};
-    int status = ask(options, &listing, ask_status);
+    int status = status_visit(options, list, &listing);
     if (status == EX_OK && listing.json)
         puts(listing.begun ? "}" : "{}");
     return status;

@@ -14,6 +14,13 @@ int dry_run(const struct options *options);
 /* status.c */
 int status_show(const struct options *options);
 int status_stop(const struct options *options);
+/* metrics.c: the status for a monitoring system. */
+int metrics_show(const struct options *options);
+
+/* Told a fact of the daemon's, as esm1nv_status() tells it. */
+typedef void fact_visitor(void *context, const char *name, const char *text, uint64_t number);
+/* status.c: asks the daemon for all of them. */
+int status_visit(const struct options *options, fact_visitor *visit, void *context);
 
 /* Reports a library error and what to do about it; returns the exit status. */
 int daemon_error(int code, const char *text);

@@ -5,6 +5,7 @@ output that cannot be written. And the verbs that need no stream.
 import json
 import os
 import re
+import shutil
 import subprocess
 
 import programs  # first: it finds the tools
@@ -136,6 +137,34 @@ def digest():
         run_filter(daemon, "--expect-model", facts["model digest"][:12], input=FASTA)
         run = run_filter(daemon, "--expect-model", "0" * 12, input=FASTA, expect=78)
         assert run.stdout == b"" and run.stderr.startswith("esm1nv: "), run.stderr
+
+
+@tap.case("--metrics is read by Prometheus's own parsers, and counts")
+def metrics():
+    try:
+        from prometheus_client import openmetrics, parser
+        import prometheus_client.openmetrics.parser
+    except ImportError:
+        raise tap.Skip("no python3-prometheus-client")
+    model = programs.in_work('a "model" \\ of mine.nemo')
+    shutil.copy(TINY2, model)
+    with Daemon(model=model) as daemon:
+        run_filter(daemon, input=programs.write_fasta([*PROTEINS[:3], ("bad", "MJT")]), expect=65)
+        text = run_filter(daemon, "--metrics").stdout.decode()
+        status = json.loads(run_filter(daemon, "--status=json").stdout)
+    strict, older = ({sample.name: sample for family in read(text) for sample in family.samples}
+                     for read in (openmetrics.parser.text_string_to_metric_families,
+                                  parser.text_string_to_metric_families))
+    assert strict.keys() == older.keys()
+    residues = sum(min(len(body), 512) for _, body in PROTEINS[:3])
+    values = {name: sample.value for name, sample in strict.items()}
+    assert (values["esm1nv_records_total"], values["esm1nv_residues_total"]) == (3, residues), text
+    assert values["esm1nv_sessions_total"] == status["clients_total"], text
+    assert strict["esm1nv_pinned_bytes"].value == status["pinned_bytes"], text
+    for name, value in strict["esm1nv_info"].labels.items():
+        assert value == status[name], (name, value)
+    assert strict["esm1nv_info"].labels["model"] == os.path.basename(model)
+    assert "backend" in strict["esm1nv_info"].labels and len(strict) == 13, text
 
 
 @tap.case("synthetic weights: both programs say that there is no biology in them")

@@ -35,7 +35,9 @@ REFUSED = [  # arguments, what the message must name
     (["--stop", "file"], ["--stop", "file"]),
     (["--wait", "-3"], ["--wait", "-3"]), (["--wait", "3s"], ["--wait", "3s"]),
     (["--wait", "99999999999"], ["--wait"]), (["--idle-exit", "0"], ["--idle-exit"]),
-    (["-m", "x.nemo", "-s", "path"], ["--model", "--socket path"]), (["--metrics"], ["metrics"]),
+    (["-m", "x.nemo", "-s", "path"], ["--model", "--socket path"]), (["--cache"], ["cache"]),
+    (["--metrics", "--stop"], ["--metrics", "--stop"]),
+    (["--metrics", "file"], ["--metrics", "file"]),
 ]
 for arguments, names in REFUSED:
     case("refused: " + " ".join(arguments)[:60])
