@@ -51,8 +51,7 @@ static int open_engine(struct generation *generation, const struct options *opti
                     generation->model, &wanted, generation->note, error) < 0)
         return -1;
     generation->info = generation->table->info(generation->engine);
-    /* Half a longest sequence already keeps the engine busy; a longer one is a batch alone. */
-    sched_engine_init(&generation->sched, positions / 2, good_tokens(generation, options));
+    sched_engine_init(&generation->sched, positions, good_tokens(generation, options));
     model_drop_weights(generation->model);
     return 0;
 }

@@ -81,7 +81,8 @@ struct sched {
 };
 
 void sched_init(struct sched *sched);
-/* A record may take up to budget_max tokens. */
+/* budget_min: tokens of the longest record. A newcomer may have to wait for such a one anyway, and
+ * smaller batches cost throughput. */
 void sched_engine_init(struct sched_engine *engine, uint32_t budget_min, uint32_t budget_max);
 void sched_user_init(struct sched_user *user);
 void sched_client_init(struct sched_client *client, struct sched_user *user);
@@ -99,8 +100,7 @@ void sched_remove_user(struct sched *sched, struct sched_user *user);
 struct sched_engine *sched_turn(struct sched *sched);
 
 /* Takes records for that engine, in the order they are to run, until its token budget or `capacity`
- * is reached, it is the turn of another engine's client, or nothing waits; a record larger than
- * the budget comes alone. Returns how many. */
+ * is reached, it is the turn of another engine's client, or nothing waits. Returns how many. */
 unsigned sched_next_batch(struct sched *sched, struct sched_record **records, unsigned capacity);
 
 /* The tokens of the engine's next batch: the largest, or less when several clients wait. */

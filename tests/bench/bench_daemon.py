@@ -19,7 +19,7 @@ from programs import Daemon, FILTER
 START_ROUNDS, STREAM_ROUNDS = 7, 3
 RECORDS = 100000
 IDLE_CLIENTS, IDLE_SECONDS = 256, 5
-STREAMS, STREAM_RECORDS, STREAM_LENGTH = 64, 3, 60
+STREAMS, STREAM_RECORDS, STREAM_LENGTH = 64, 12, 60
 
 
 def figure(name, values, unit, wanted=None, baseline=None, baselines=None):
@@ -93,15 +93,15 @@ def keeps(model, precision, bar):
         figure("RssAnon warm, " + precision, [warm / 1e6], "MB", (False, "<=", bar))
 
 
-def keeps_after(model):
+def keeps_after(model, precision):
     """100,000 records of one residue: what is allocated for each is the same as for long ones."""
     path = fasta("short.fasta", RECORDS, 1)
-    with Daemon("-b", "cpu", "-p", "bf16", model=model) as daemon:
+    with Daemon("-b", "cpu", "-p", precision, model=model) as daemon:
         streams(daemon, programs.PROTEINS, 1)
         warm = memory(daemon, "RssAnon")
         streams(daemon, path, 1)
-        figure("RssAnon, 100,000 records later", [memory(daemon, "RssAnon") / 1e6], "MB",
-               (True, "<=", 1.01), "warm", [warm / 1e6])
+        figure("RssAnon, %s, 100,000 records later" % precision,
+               [memory(daemon, "RssAnon") / 1e6], "MB", (True, "<=", 1.01), "warm", [warm / 1e6])
 
 
 def idle():
@@ -154,7 +154,8 @@ def main():
         config = nemo_file.real_config()
         nemo_file.write_nemo(model, config, nemo_file.esm1nv_tensors(config, seed=7))
         if sys.argv[1:] == ["records"]:
-            keeps_after(model)
+            keeps_after(model, "bf16")
+            keeps_after(model, "f32")
         else:
             starts(model)
             keeps(model, "f32", 230)

@@ -237,6 +237,63 @@ static void test_interactive(void) {
     free(world);
 }
 
+static int compare_numbers(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+
+    return (x > y) - (x < y);
+}
+
+/* Runs `batches` batches of four bulk clients with proteins of 60 to 510 residues, beside a client
+ * of another user who asks for 100 residues, waits, and thinks for up to 0.1 s, or does not ask
+ * (`waits` NULL). Returns the mean duration of a batch against a fake clock, at so many tokens a
+ * second; *count waits. */
+static double run_beside_bulk(double rate, unsigned batches, double *waits, unsigned *count) {
+    struct world *world = malloc(sizeof *world);
+    double clock = 0, asked = 0;
+
+    world_init(world, 2, 5, 1);
+    for (unsigned i = 0; i < 5; i++)
+        world->user_of[i] = i < 4 ? 0 : 1;
+    for (unsigned i = 0; i < 5; i++)
+        client_init(world, i);
+    for (unsigned batch = 0; batch < batches; batch++) {
+        uint64_t seen[CLIENTS_MAX] = {0};
+        double took;
+
+        for (unsigned i = 0; i < 4; i++)
+            while (world->admitted[i] - world->taken[i] < 50)
+                admit(world, i, 60 + random_below(451));
+        if (waits && asked <= clock && world->admitted[4] == world->taken[4])
+            admit(world, 4, 100);
+        run_batch(world, seen);
+        took = world->batch_tokens / rate;
+        sched_observe(&world->engines[0], world->batch_tokens, took);
+        clock += took;
+        if (!seen[4])
+            continue;
+        waits[(*count)++] = clock - asked;
+        asked = clock + 0.001 * random_below(100);
+    }
+    world_finish(world);
+    free(world);
+    return clock / batches;
+}
+
+/* On an engine that takes longer for a longest sequence than a batch should take. */
+static void test_waits_beside_bulk(void) {
+    static double waits[4000];
+    unsigned count = 0;
+    double batch = run_beside_bulk(4600, 4000, NULL, NULL);
+
+    run_beside_bulk(4600, 4000, waits, &count);
+    CHECK(count > 1000, "asked %u times only", count);
+    qsort(waits, count, sizeof *waits, compare_numbers);
+    CHECK(waits[count / 2] < 1.2 * batch, "the median waits for %.2f batches",
+          waits[count / 2] / batch);
+    CHECK(waits[count * 99 / 100] < 1.7 * batch, "one of a hundred waits for %.2f batches",
+          waits[count * 99 / 100] / batch);
+}
+
 /* A user that sends one record at a time, whenever its last was taken, gets no more than one
  * that always has work waiting. */
 static void test_no_gain_by_pausing(void) {
@@ -362,6 +419,7 @@ int main(void) {
         test_newcomer_in_time(rate);
     test_case("one request at a time beside a bulk stream of another user");
     test_interactive();
+    test_waits_beside_bulk();
     test_case("no gain by pausing");
     test_no_gain_by_pausing();
     test_case("small requests beside a bulk stream of the same user");
