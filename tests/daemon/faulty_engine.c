@@ -2,9 +2,9 @@
  *
  * An engine that fails as it is told, in place of the null backend of esm1nvd-faulty: the first
  * residue of a sequence says how. W: its whole batch fails. X: its rows are not finite. B: the
- * engine breaks, and every batch from this one on fails. Z: its batch takes 0.3 s. Everything else
- * is done by the null engine, whose rows are known. With $ESM1NV_NO_CPU set, the CPU backend cannot
- * be opened.
+ * engine breaks, and every batch from this one on fails. Z: its batch takes 0.3 s. U: its batch
+ * never comes back. O: nor does this, and the engine breaks 0.3 s later. Everything else is done by
+ * the null engine, whose rows are known. With $ESM1NV_NO_CPU set, the CPU backend cannot be opened.
  */
 #include "daemon/engine.h"
 
@@ -18,9 +18,10 @@
 
 #define DEPTH 2
 #define SLOW_NANOSECONDS 300000000
+#define NEVER INT64_MAX
 
 /* As the published tokenizer has them. */
-enum { TOKEN_W = 24, TOKEN_X = 25, TOKEN_B = 26, TOKEN_Z = 27 };
+enum { TOKEN_W = 24, TOKEN_X = 25, TOKEN_B = 26, TOKEN_Z = 27, TOKEN_U = 28, TOKEN_O = 29 };
 
 int __real_engine_open(const struct engine_table **table, struct engine **engine,
                        const char *backend, const struct model *model,
@@ -34,6 +35,7 @@ struct engine {
     struct engine_info info;
     int timer;
     bool broken;
+    int64_t breaks; /* nanoseconds; 0: not of itself */
     struct engine_batch *done[DEPTH];
     int64_t ready[DEPTH]; /* nanoseconds */
     unsigned count;
@@ -46,13 +48,17 @@ static int64_t now(void) {
     return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
 }
 
-/* The completion descriptor is a timer that rings when the first batch is ready. */
+/* The completion descriptor is a timer that rings when the first batch is ready or the engine
+ * breaks. */
 static void set_timer(struct engine *engine) {
+    int64_t next = engine->count > 0 ? engine->ready[0] : NEVER;
     struct itimerspec setting = {0};
 
-    if (engine->count > 0)
-        setting.it_value = (struct timespec){.tv_sec = engine->ready[0] / 1000000000,
-                                             .tv_nsec = engine->ready[0] % 1000000000};
+    if (engine->breaks && engine->breaks < next)
+        next = engine->breaks;
+    if (next != NEVER)
+        setting.it_value =
+            (struct timespec){.tv_sec = next / 1000000000, .tv_nsec = next % 1000000000};
     timerfd_settime(engine->timer, TFD_TIMER_ABSTIME, &setting, NULL);
 }
 
@@ -111,6 +117,10 @@ static void faulty_submit(struct engine *engine, struct engine_batch *batch) {
             item->status = RECORD_NONFINITE;
         if (told == TOKEN_Z)
             ready += SLOW_NANOSECONDS;
+        if (told == TOKEN_O)
+            engine->breaks = now() + SLOW_NANOSECONDS;
+        if (told == TOKEN_U || told == TOKEN_O)
+            ready = NEVER;
         fails = fails || told == TOKEN_W;
         engine->broken = engine->broken || told == TOKEN_B;
     }
@@ -128,8 +138,14 @@ static int faulty_completion_fd(const struct engine *engine) {
 static struct engine_batch *faulty_reap(struct engine *engine) {
     struct engine_batch *first = engine->done[0];
 
-    if (engine->count == 0 || engine->ready[0] > now())
+    if (engine->breaks && engine->breaks <= now()) {
+        engine->broken = true;
+        engine->breaks = 0;
+    }
+    if (engine->count == 0 || engine->ready[0] > now()) {
+        set_timer(engine);
         return NULL;
+    }
     engine->done[0] = engine->done[1];
     engine->ready[0] = engine->ready[1];
     engine->count--;

@@ -16,7 +16,7 @@ from wire import *
 
 PROGRAM, FILTER, TINY1 = sys.argv[1:4]
 OK, NONFINITE, _, _, ENGINE = range(5)
-FAIL, NOT_FINITE, BREAK, SLOW = b"W", b"X", b"B", b"Z"
+FAIL, NOT_FINITE, BREAK, SLOW, NEVER, NEVER_AND_BREAK = b"W", b"X", b"B", b"Z", b"U", b"O"
 GOOD = [b"MKTAY"[:1 + i % 5] * (1 + i) for i in range(20)]
 
 
@@ -232,6 +232,42 @@ def leaving_does_not_wait_for_another_engine():
         began = time.monotonic()
         equal(daemon.terminate(), 0)
         check(time.monotonic() - began < 4)
+
+
+@case
+def a_batch_that_never_comes_back_holds_up_neither_the_next_engine_nor_the_end():
+    with start() as daemon, daemon.client() as late:
+        with daemon.client() as gone, streaming(daemon) as client:
+            gone.hello()
+            gone.submit(1, NEVER_AND_BREAK)
+            check(gone.ended() and client.ended())
+        equal(welcomed_again(daemon)["backend"], "cpu")
+        late.hello()
+        for tag in range(5):
+            equal(ask(late, b"MKT", tag), OK)
+        began = time.monotonic()
+        equal(daemon.terminate(), 0)
+        check(time.monotonic() - began < 5, "it waited for what an engine that broke still has")
+        check("in time" not in daemon.text(), daemon.text())
+
+
+@case
+def leaving_waits_for_the_engine_but_not_for_ever():
+    with start() as daemon, daemon.client() as done, daemon.client() as waits:
+        for client in (done, waits):
+            client.hello()
+        equal(ask(done, b"MKT"), OK)
+        for tag in range(8):  # more than the engine takes at a time
+            waits.submit(tag, b"MKT" if tag else NEVER)
+            daemon.status()
+        daemon.wait_status(lambda status: status["queued_residues"] > 0)
+        began = time.monotonic()
+        daemon.process.send_signal(signal.SIGTERM)
+        check(done.ended() and waits.ended())
+        check(5 < time.monotonic() - began < 15, "that took another time")
+        equal(daemon.end(), 0)
+        check("before all that was taken is finished" in daemon.text(), daemon.text())
+        check(not os.path.exists(daemon.path))
 
 
 run_cases()
