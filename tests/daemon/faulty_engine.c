@@ -5,6 +5,7 @@
  * engine breaks, and every batch from this one on fails. Z: its batch takes 0.3 s. U: its batch
  * never comes back. O: nor does this, and the engine breaks 0.3 s later. Everything else is done by
  * the null engine, whose rows are known. With $ESM1NV_NO_CPU set, the CPU backend cannot be opened.
+ * With $ESM1NV_SECOND_OPEN set, only the first can: others fail after so many seconds.
  */
 #include "daemon/engine.h"
 
@@ -173,10 +174,17 @@ static const struct engine_table faulty_engine_table = {
 int __wrap_engine_open(const struct engine_table **table, struct engine **engine,
                        const char *backend, const struct model *model,
                        const struct engine_options *options, char note[256], struct error *error) {
+    static unsigned opened; /* by one thread at a time */
+    const char *second = getenv("ESM1NV_SECOND_OPEN");
+
     if (strcmp(backend, "cpu") == 0 && getenv("ESM1NV_NO_CPU"))
         return error_set(error, EX_CONFIG, "there is no CPU");
     if (strcmp(backend, "null") != 0)
         return __real_engine_open(table, engine, backend, model, options, note, error);
+    if (opened++ > 0 && second) {
+        sleep((unsigned)atoi(second));
+        return error_set(error, EX_CONFIG, "there is no second one");
+    }
     *table = &faulty_engine_table;
     note[0] = '\0';
     return faulty_open(engine, model, options, error);

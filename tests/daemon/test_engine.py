@@ -224,6 +224,32 @@ def what_is_being_loaded_takes_over_from_an_engine_that_breaks():
 
 
 @case
+def a_load_that_fails_leaves_an_engine_that_broke_to_the_cpu():
+    with start(ESM1NV_SECOND_OPEN="1") as daemon, daemon.client() as client:
+        client.hello()
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_told("RELOADING=1")
+        client.submit(1, BREAK)
+        check(client.ended())
+        equal(welcomed_again(daemon)["backend"], "cpu")
+        check("there is no second one" in daemon.text(), daemon.text())
+        status = daemon.status()
+        equal((status["generation"], status["note"]), (2, "the faulty engine broke: told to break"))
+
+
+@case
+def leaving_does_not_wait_for_a_load():
+    with start(ESM1NV_SECOND_OPEN="60") as daemon, daemon.client() as client:
+        client.hello()
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_told("RELOADING=1")
+        began = time.monotonic()
+        equal(daemon.terminate(), 0)
+        check(time.monotonic() - began < 10)
+        check(client.ended() and not os.path.exists(daemon.path))
+
+
+@case
 def leaving_does_not_wait_for_another_engine():
     with start(model="synthetic:1") as daemon, daemon.client() as client:
         client.hello()
