@@ -3,9 +3,10 @@
  * An engine that fails as it is told, in place of the null backend of esm1nvd-faulty: the first
  * residue of a sequence says how. W: its whole batch fails. X: its rows are not finite. B: the
  * engine breaks, and every batch from this one on fails. Z: its batch takes 0.3 s. U: its batch
- * never comes back. O: nor does this, and the engine breaks 0.3 s later. Everything else is done by
- * the null engine, whose rows are known. With $ESM1NV_NO_CPU set, the CPU backend cannot be opened.
- * With $ESM1NV_SECOND_OPEN set, only the first can: others fail after so many seconds.
+ * never comes back. O: the engine breaks after 0.3 s, and the batch comes back after 0.6 s.
+ * Everything else is done by the null engine, whose rows are known. With $ESM1NV_NO_CPU set, the
+ * CPU backend cannot be opened. With $ESM1NV_SECOND_OPEN set, only the first engine can: others
+ * fail after so many seconds.
  */
 #include "daemon/engine.h"
 
@@ -18,7 +19,7 @@
 #include <unistd.h>
 
 #define DEPTH 2
-#define SLOW_NANOSECONDS 300000000
+#define SLOW_NANOSECONDS INT64_C(300000000)
 #define NEVER INT64_MAX
 
 /* As the published tokenizer has them. */
@@ -49,10 +50,19 @@ static int64_t now(void) {
     return time.tv_sec * INT64_C(1000000000) + time.tv_nsec;
 }
 
+/* The first batch that ever comes back: they do so in order. */
+static unsigned first(const struct engine *engine) {
+    unsigned number = 0;
+
+    while (number < engine->count && engine->ready[number] == NEVER)
+        number++;
+    return number;
+}
+
 /* The completion descriptor is a timer that rings when the first batch is ready or the engine
  * breaks. */
 static void set_timer(struct engine *engine) {
-    int64_t next = engine->count > 0 ? engine->ready[0] : NEVER;
+    int64_t next = first(engine) < engine->count ? engine->ready[first(engine)] : NEVER;
     struct itimerspec setting = {0};
 
     if (engine->breaks && engine->breaks < next)
@@ -116,11 +126,11 @@ static void faulty_submit(struct engine *engine, struct engine_batch *batch) {
 
         if (told == TOKEN_X)
             item->status = RECORD_NONFINITE;
-        if (told == TOKEN_Z)
-            ready += SLOW_NANOSECONDS;
         if (told == TOKEN_O)
             engine->breaks = now() + SLOW_NANOSECONDS;
-        if (told == TOKEN_U || told == TOKEN_O)
+        if (told == TOKEN_Z || told == TOKEN_O)
+            ready += (told == TOKEN_Z ? 1 : 2) * SLOW_NANOSECONDS;
+        if (told == TOKEN_U)
             ready = NEVER;
         fails = fails || told == TOKEN_W;
         engine->broken = engine->broken || told == TOKEN_B;
@@ -136,22 +146,29 @@ static int faulty_completion_fd(const struct engine *engine) {
     return engine->timer;
 }
 
+static struct engine_batch *take(struct engine *engine, unsigned number) {
+    struct engine_batch *batch = engine->done[number];
+
+    engine->count--;
+    for (unsigned i = number; i < engine->count; i++) {
+        engine->done[i] = engine->done[i + 1];
+        engine->ready[i] = engine->ready[i + 1];
+    }
+    return batch;
+}
+
 static struct engine_batch *faulty_reap(struct engine *engine) {
-    struct engine_batch *first = engine->done[0];
+    struct engine_batch *batch = NULL;
+    unsigned number = first(engine);
 
     if (engine->breaks && engine->breaks <= now()) {
         engine->broken = true;
         engine->breaks = 0;
     }
-    if (engine->count == 0 || engine->ready[0] > now()) {
-        set_timer(engine);
-        return NULL;
-    }
-    engine->done[0] = engine->done[1];
-    engine->ready[0] = engine->ready[1];
-    engine->count--;
+    if (number < engine->count && engine->ready[number] <= now())
+        batch = take(engine, number);
     set_timer(engine);
-    return first;
+    return batch;
 }
 
 static const char *faulty_broken(const struct engine *engine) {

@@ -36,8 +36,10 @@ def run_cases():
     failed = False
     print(f"1..{len(chosen)}", flush=True)
     for number, (name, function) in enumerate(chosen, 1):
+        begin = time.monotonic()
         try:
             function()
+            print(f"# {time.monotonic() - begin:.1f} s")
             print(f"ok {number} - {name}", flush=True)
         except Skip as reason:
             print(f"ok {number} - {name} # SKIP {reason}", flush=True)
