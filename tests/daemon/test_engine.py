@@ -288,9 +288,10 @@ def leaving_waits_for_the_engine_but_not_for_ever():
         for client in (done, waits):
             client.hello()
         equal(ask(done, b"MKT"), OK)
-        for tag in range(8):  # more than the engine takes at a time
-            waits.submit(tag, b"MKT" if tag else NEVER)
-            daemon.status()
+        for tag, residues in enumerate((NEVER, NEVER, b"MKT")):  # the engine takes two batches
+            waits.submit(tag, residues)
+            for _ in range(2):
+                daemon.status()
         daemon.wait_status(lambda status: status["queued_residues"] > 0)
         began = time.monotonic()
         daemon.process.send_signal(signal.SIGTERM)
