@@ -105,6 +105,27 @@ def a_slow_batch_holds_up_neither_the_loop_nor_what_was_taken():
         check(0.25 < time.monotonic() - began < 10)
 
 
+@case
+def nothing_new_is_taken_while_leaving():
+    with start() as daemon, daemon.client() as client, streaming(daemon) as ring:
+        client.hello()
+        client.submit(1, SLOW)
+        for tag, residues in enumerate((SLOW, b"MKT")):
+            check(ring.ring.put(tag, residues))
+            ring.ring.publish()
+            ring.send_raw(BELL)
+            if tag == 0:
+                daemon.wait_status(lambda status: ring.ring.get(Ring.SUBMISSION_HEAD) == 32)
+                daemon.process.send_signal(signal.SIGTERM)
+                daemon.wait_told("STOPPING=1")
+        client.submit(2, b"MKT")
+        equal(client.receive()["tag"], 1)
+        check(client.ended())
+        equal(daemon.end(), 0)
+        equal([result[:2] for result in ring.ring.take()], [(0, OK)])
+        equal(ring.ring.get(Ring.SUBMISSION_HEAD), 32)
+
+
 def welcomed_again(daemon):
     """The WELCOME of a client that comes while another engine is being opened."""
     for _ in range(1000):

@@ -364,8 +364,8 @@ def leaving_finishes_what_was_taken():
             check(client.ended())
             equal(daemon.end(), 0)
             tags = [result[0] for result in ring.ring.take()]
-            equal(tags, list(range(len(tags))))
-            check(len(tags) >= 64, f"only {len(tags)} of those taken were finished")
+            equal(tags, list(range(ring.ring.get(Ring.SUBMISSION_HEAD) // 528)))
+            check(len(tags) >= 64, f"only {len(tags)} were taken")
 
 
 def submit_unread(daemon, client, most):
