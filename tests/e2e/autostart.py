@@ -169,8 +169,8 @@ def idle_exit():
 def last_moment():
     with Place() as place:
         wanted = place.run("-m", TINY2, "--idle-exit", "1").stdout
-        for number in range(max(3, round(10 * tap.SCALE))):
-            time.sleep(0.97 + 0.007 * number)
+        for number in range(max(3, round(6 * tap.SCALE))):
+            time.sleep(0.97 + 0.012 * number)
             assert place.run("-m", TINY2, "--idle-exit", "1").stdout == wanted
             assert not [status for status in children().values() if status], "a daemon failed"
 
