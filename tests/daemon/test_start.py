@@ -221,6 +221,23 @@ def a_stale_socket_is_replaced():
 
 
 @case
+def a_socket_that_goes_away_while_it_is_probed_is_replaced():
+    """As that of a daemon that was killed does, when the kernel takes its time."""
+    with temporary_directory() as directory:
+        path = directory + "/socket"
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dying:
+            dying.bind(path)
+            dying.listen()
+            dying.settimeout(30)
+            with start(path=path, wait=False) as daemon:
+                for _ in range(3):
+                    dying.accept()[0].close()
+                dying.close()
+                daemon.wait_told("READY=1")
+                embeds(path)
+
+
+@case
 def a_path_that_is_not_ours_any_more_stays():
     with start() as daemon:
         os.unlink(daemon.path)
