@@ -327,6 +327,25 @@ def pinned_bytes_are_limited_and_released():
             client.close()
         daemon.wait_status(lambda status: status["pinned_bytes"] == 0)
         equal(daemon.rings(), 0)
+        with daemon.client() as client:
+            client.hello()
+            client.attach()
+            check_result(client, client.stream([b"MKT"])[0], 0, b"MKT")
+
+
+@case
+def rows_of_messages_are_pinned_bytes_too():
+    with start("--max-pinned-per-user", "511") as daemon, daemon.client() as client:
+        client.hello()
+        client.submit(1, b"MKT")
+        answer = client.receive()
+        equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, BUSY, 1))
+        check("memory" in answer["text"] and client.ended(), answer)
+    with start("--max-pinned-per-user", "512") as daemon, daemon.client() as client:
+        client.hello()
+        for tag in range(20):
+            client.submit(tag, b"MKT")
+            check_result(client, message_result(client), tag, b"MKT")
 
 
 @case
