@@ -139,6 +139,12 @@ for name in ("tsv", "jsonl", "raw", "npy", "msgpack", "h5"):
         equal((read("kept"), os.path.exists(path("unwanted"))), (b"before", False), name, index)
         equal(leftovers(), [])
 
+case("a disk that is found full when a file is closed: 74")
+result = run("-o", path("kept"), stdin=GOOD, FAKE_FULL=1)
+equal((result.status, read("kept"), leftovers()), (74, b"before", []))
+check("cannot write" in result.err and "space" in result.err, result.err)
+equal(run(stdin=GOOD, FAKE_FULL=1).status, 74)
+
 case("input that breaks off: 66, the old file stays, nothing else does")
 for name in ("tsv", "npy", "h5"):
     result = run("-f", name, "-o", path("kept"), write("input", GOOD), "/proc/self/mem")
