@@ -109,7 +109,8 @@ def a_slow_batch_holds_up_neither_the_loop_nor_what_was_taken():
 def nothing_new_is_taken_while_leaving():
     with start() as daemon, daemon.client() as client, streaming(daemon) as ring:
         client.hello()
-        client.submit(1, SLOW)
+        for tag in range(3):  # a second or so
+            client.submit(tag, SLOW)
         for tag, residues in enumerate((SLOW, b"MKT")):
             check(ring.ring.put(tag, residues))
             ring.ring.publish()
@@ -118,8 +119,8 @@ def nothing_new_is_taken_while_leaving():
                 daemon.wait_status(lambda status: ring.ring.get(Ring.SUBMISSION_HEAD) == 32)
                 daemon.process.send_signal(signal.SIGTERM)
                 daemon.wait_told("STOPPING=1")
-        client.submit(2, b"MKT")
-        equal(client.receive()["tag"], 1)
+        client.submit(3, b"MKT")
+        equal([client.receive()["tag"] for _ in range(3)], [0, 1, 2])
         check(client.ended())
         equal(daemon.end(), 0)
         equal([result[:2] for result in ring.ring.take()], [(0, OK)])
