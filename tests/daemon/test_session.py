@@ -3,6 +3,7 @@
 # A real esm1nvd, spoken to by hand: what is answered, what is refused and with which words, what is
 # dropped, and that none of it disturbs anybody else or leaves anything behind.
 # Usage: test_session.py ESM1NVD MODEL.nemo
+import contextlib
 import os
 import socket
 import sys
@@ -198,6 +199,32 @@ def a_client_that_does_not_read():
                 check_result(client, message_result(client), tag, b"MKT")
             client.submit(9, b"KTM")
             check_result(client, message_result(client), 9, b"KTM")
+
+
+@case
+def bells_that_nobody_reads_hold_up_nobody():
+    """A client that always says it sleeps, and never looks into its socket."""
+    with start() as daemon, daemon.client() as client:
+        client.hello()
+        client.attach()
+        for tag in range(1500):
+            check(client.ring.put(tag, b"MKT"))
+            client.ring.map[Ring.COMPLETION_DATA] = 1
+            if client.ring.publish():
+                client.send_raw(BELL)
+            until = time.monotonic() + 20
+            while not (results := client.ring.take()):
+                check(time.monotonic() < until, f"no result after {tag}")
+            check_result(client, results[0], tag, b"MKT")
+            if client.ring.release():
+                client.send_raw(BELL)
+        still_serves(daemon)
+        client.socket.setblocking(False)
+        bells = 0
+        with contextlib.suppress(BlockingIOError):
+            while client.receive_raw() == BELL:
+                bells += 1
+        check(100 < bells < 1500, f"{bells} bells: the socket was never full")
 
 
 @case
