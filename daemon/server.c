@@ -31,8 +31,10 @@
 /* Connections turned away at once when descriptors run out. */
 #define SHED_MAX 64
 
-/* How long a leaving daemon waits for clients that do not read. */
-#define DRAIN_MS 2000
+/* How long a leaving daemon waits for clients that do not read, and for what is not computed yet. A
+ * service manager's patience is longer (TimeoutStopSec=); who asked asks the next daemon again. */
+#define DRAIN_READ_MS 2000
+#define DRAIN_COMPUTE_MS 10000
 
 /* Turns in which the end of what was removed is waited for. */
 #define LAST_TURNS 16
@@ -48,8 +50,9 @@ struct server {
     int spare;     /* a descriptor to give up for shedding a client when there are no others */
     bool shedding; /* and it was said */
     unsigned idle_exit;
-    bool idle;          /* the idle timer runs */
-    bool drain_expired; /* clients that do not read are given up */
+    bool idle; /* the idle timer runs */
+    /* 1: clients that do not read are given up; 2: so is what is not computed yet */
+    unsigned drain_expired;
 };
 
 static void timer_set(int timer, uint64_t microseconds, bool repeat) {
@@ -81,7 +84,7 @@ static void start_draining(struct server *server, const char *why) {
         loop_remove(server->listening[i], false);
         server->listening[i] = NULL;
     }
-    timer_set(server->drain_timer, DRAIN_MS * 1000, false);
+    timer_set(server->drain_timer, DRAIN_READ_MS * 1000, false);
 }
 
 static void on_signal(void *context) {
@@ -121,8 +124,12 @@ static void on_idle_timer(void *context) {
 static void on_drain_timer(void *context) {
     struct server *server = context;
 
-    if (timer_read(server->drain_timer))
-        server->drain_expired = true;
+    if (!timer_read(server->drain_timer))
+        return;
+    if (server->drain_expired++ == 0)
+        timer_set(server->drain_timer, (DRAIN_COMPUTE_MS - DRAIN_READ_MS) * 1000, false);
+    else
+        log_warning("leaving in time, and before all that was taken is finished");
 }
 
 static void on_watchdog_timer(void *context) {
@@ -316,8 +323,10 @@ static void update_idle_timer(struct server *server) {
 static bool is_done(const struct server *server) {
     const struct service *service = &server->service;
 
-    return service->draining && service->sched.waiting_clients == 0 &&
-           service->batches_in_flight == 0 && (service->unsent == 0 || server->drain_expired);
+    if (!service->draining || server->drain_expired >= 2)
+        return service->draining;
+    return service->sched.waiting_clients == 0 && service->batches_in_flight == 0 &&
+           (service->unsent == 0 || server->drain_expired > 0);
 }
 
 int server_run(struct server *server, struct error *error) {
@@ -377,6 +386,10 @@ bool server_destroy(struct server *server) {
         return true;
     if (server->service.loop)
         drop_all(server);
+    if (!TAILQ_EMPTY(&server->service.dropped)) { /* their memory is in an engine's hands */
+        closer_destroy(server->service.closer, 1000);
+        return false;
+    }
     ended = reload_destroy(server->reload);
     loop_destroy(server->service.loop);
     ended = closer_destroy(server->service.closer, 1000) && ended;

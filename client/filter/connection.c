@@ -84,7 +84,11 @@ static int greet_private(struct connection *connection, int *status) {
         *status = 0;
         return ESM1NV_ERROR_BUSY;
     }
-    return *status < 0 ? code : greet(connection, daemon->socket);
+    if (*status < 0)
+        return code;
+    code = greet(connection, daemon->socket);
+    /* It is gone already: the next attempt finds out why. */
+    return code == ESM1NV_ERROR_CONNECT ? ESM1NV_ERROR_LOST : code;
 }
 
 static int attempt(struct connection *connection, int *status) {

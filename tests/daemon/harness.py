@@ -29,13 +29,17 @@ class Skip(Exception):
     pass
 
 
-def run_cases(only=None):
+def run_cases():
+    selected = os.environ.get("ESM1NV_TEST_CASE", "")  # a substring of names, for people
+    chosen = [(function.__name__.replace("_", " "), function) for function in cases]
+    chosen = [(name, function) for name, function in chosen if selected in name]
     failed = False
-    print(f"1..{len(cases)}", flush=True)
-    for number, function in enumerate(cases, 1):
-        name = function.__name__.replace("_", " ")
+    print(f"1..{len(chosen)}", flush=True)
+    for number, (name, function) in enumerate(chosen, 1):
+        begin = time.monotonic()
         try:
             function()
+            print(f"# {time.monotonic() - begin:.1f} s")
             print(f"ok {number} - {name}", flush=True)
         except Skip as reason:
             print(f"ok {number} - {name} # SKIP {reason}", flush=True)

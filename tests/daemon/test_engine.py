@@ -16,7 +16,7 @@ from wire import *
 
 PROGRAM, FILTER, TINY1 = sys.argv[1:4]
 OK, NONFINITE, _, _, ENGINE = range(5)
-FAIL, NOT_FINITE, BREAK, SLOW = b"W", b"X", b"B", b"Z"
+FAIL, NOT_FINITE, BREAK, SLOW, NEVER, TOO_LATE = b"W", b"X", b"B", b"Z", b"U", b"O"
 GOOD = [b"MKTAY"[:1 + i % 5] * (1 + i) for i in range(20)]
 
 
@@ -103,6 +103,28 @@ def a_slow_batch_holds_up_neither_the_loop_nor_what_was_taken():
             equal((answer["tag"], answer["status"]), (tag, OK))
         equal(daemon.end(), 0)
         check(0.25 < time.monotonic() - began < 10)
+
+
+@case
+def nothing_new_is_taken_while_leaving():
+    with start() as daemon, daemon.client() as client, streaming(daemon) as ring:
+        client.hello()
+        for tag in range(3):  # a second or so
+            client.submit(tag, SLOW)
+        for tag, residues in enumerate((SLOW, b"MKT")):
+            check(ring.ring.put(tag, residues))
+            ring.ring.publish()
+            ring.send_raw(BELL)
+            if tag == 0:
+                daemon.wait_status(lambda status: ring.ring.get(Ring.SUBMISSION_HEAD) == 32)
+                daemon.process.send_signal(signal.SIGTERM)
+                daemon.wait_told("STOPPING=1")
+        client.submit(3, b"MKT")
+        equal([client.receive()["tag"] for _ in range(3)], [0, 1, 2])
+        check(client.ended())
+        equal(daemon.end(), 0)
+        equal([result[:2] for result in ring.ring.take()], [(0, OK)])
+        equal(ring.ring.get(Ring.SUBMISSION_HEAD), 32)
 
 
 def welcomed_again(daemon):
@@ -224,6 +246,32 @@ def what_is_being_loaded_takes_over_from_an_engine_that_breaks():
 
 
 @case
+def a_load_that_fails_leaves_an_engine_that_broke_to_the_cpu():
+    with start(ESM1NV_SECOND_OPEN="1") as daemon, daemon.client() as client:
+        client.hello()
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_told("RELOADING=1")
+        client.submit(1, BREAK)
+        check(client.ended())
+        equal(welcomed_again(daemon)["backend"], "cpu")
+        check("there is no second one" in daemon.text(), daemon.text())
+        status = daemon.status()
+        equal((status["generation"], status["note"]), (2, "the faulty engine broke: told to break"))
+
+
+@case
+def leaving_does_not_wait_for_a_load():
+    with start(ESM1NV_SECOND_OPEN="60") as daemon, daemon.client() as client:
+        client.hello()
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_told("RELOADING=1")
+        began = time.monotonic()
+        equal(daemon.terminate(), 0)
+        check(time.monotonic() - began < 10)
+        check(client.ended() and not os.path.exists(daemon.path))
+
+
+@case
 def leaving_does_not_wait_for_another_engine():
     with start(model="synthetic:1") as daemon, daemon.client() as client:
         client.hello()
@@ -232,6 +280,48 @@ def leaving_does_not_wait_for_another_engine():
         began = time.monotonic()
         equal(daemon.terminate(), 0)
         check(time.monotonic() - began < 4)
+
+
+@case
+def batches_that_a_broken_engine_keeps_hold_up_neither_the_next_one_nor_the_end():
+    with start() as daemon, daemon.client() as late:
+        with daemon.client() as gone, streaming(daemon) as client:
+            gone.hello()
+            equal(ask(gone, b"MKT"), OK)
+            gone.submit(1, NEVER)
+            for _ in range(2):
+                daemon.status()
+            gone.submit(2, TOO_LATE)
+            began = time.monotonic()
+            check(gone.ended() and client.ended())
+        equal(welcomed_again(daemon)["backend"], "cpu")
+        late.hello()
+        while time.monotonic() - began < 0.8:
+            equal(ask(late, b"MKT"), OK)
+        began = time.monotonic()
+        equal(daemon.terminate(), 0)
+        check(time.monotonic() - began < 5, "it waited for what an engine that broke still has")
+        check("in time" not in daemon.text(), daemon.text())
+
+
+@case
+def leaving_waits_for_the_engine_but_not_for_ever():
+    with start() as daemon, daemon.client() as done, daemon.client() as waits:
+        for client in (done, waits):
+            client.hello()
+        equal(ask(done, b"MKT"), OK)
+        for tag, residues in enumerate((NEVER, NEVER, b"MKT")):  # the engine takes two batches
+            waits.submit(tag, residues)
+            for _ in range(2):
+                daemon.status()
+        daemon.wait_status(lambda status: status["queued_residues"] > 0)
+        began = time.monotonic()
+        daemon.process.send_signal(signal.SIGTERM)
+        check(done.ended() and waits.ended())
+        check(5 < time.monotonic() - began < 15, "that took another time")
+        equal(daemon.end(), 0)
+        check("before all that was taken is finished" in daemon.text(), daemon.text())
+        check(not os.path.exists(daemon.path))
 
 
 run_cases()

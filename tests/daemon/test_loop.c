@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <sys/timerfd.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -85,6 +86,25 @@ static bool turn_until(const unsigned *value, unsigned wanted) {
 static void turn_some(void) {
     for (unsigned i = 0; i < 10; i++)
         loop_turn(loop, false);
+}
+
+/* Turns in which a loop that may sleep spends 20 ms: a few, or all when something keeps it awake.
+ */
+static unsigned turns_at_rest(void) {
+    static const struct loop_callbacks callbacks = {.readable = on_readable};
+    struct itimerspec soon = {.it_value.tv_nsec = 20000000};
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    struct seen seen = {0};
+    unsigned turns = 0;
+
+    seen.watch = loop_add(loop, timer, &callbacks, &seen);
+    timerfd_settime(timer, 0, &soon, NULL);
+    for (; turns < TURNS_MAX && seen.readable == 0; turns++)
+        loop_turn(loop, true);
+    loop_remove(seen.watch, false);
+    turn_some();
+    close(timer);
+    return turns;
 }
 
 static unsigned open_descriptors(void) {
@@ -243,6 +263,7 @@ static void test_writable(void) {
     CHECK(turn_until(&seen.writable, 1), "never writable");
     turn_some();
     CHECK(seen.writable == 1, "%u calls", seen.writable);
+    CHECK(turns_at_rest() < 20, "it spins where it was told once");
     loop_want_writable(seen.watch);
     loop_remove(seen.watch, true);
     turn_some();
@@ -306,6 +327,7 @@ static void test_accept(void) {
         clients[i] = connect_to(&address);
     turn_some();
     CHECK(seen.messages == 10, "%u accepted during a pause", seen.messages - 10);
+    CHECK(turns_at_rest() < 20, "it spins during a pause");
     loop_resume(seen.watch);
     CHECK(turn_until(&seen.messages, 20), "%u of 20 accepted", seen.messages);
     loop_pause(seen.watch);

@@ -3,6 +3,7 @@
 # A real esm1nvd, spoken to by hand: what is answered, what is refused and with which words, what is
 # dropped, and that none of it disturbs anybody else or leaves anything behind.
 # Usage: test_session.py ESM1NVD MODEL.nemo
+import contextlib
 import os
 import socket
 import sys
@@ -201,6 +202,32 @@ def a_client_that_does_not_read():
 
 
 @case
+def bells_that_nobody_reads_hold_up_nobody():
+    """A client that always says it sleeps, and never looks into its socket."""
+    with start() as daemon, daemon.client() as client:
+        client.hello()
+        client.attach()
+        for tag in range(1500):
+            check(client.ring.put(tag, b"MKT"))
+            client.ring.map[Ring.COMPLETION_DATA] = 1
+            if client.ring.publish():
+                client.send_raw(BELL)
+            until = time.monotonic() + 20
+            while not (results := client.ring.take()):
+                check(time.monotonic() < until, f"no result after {tag}")
+            check_result(client, results[0], tag, b"MKT")
+            if client.ring.release():
+                client.send_raw(BELL)
+        still_serves(daemon)
+        client.socket.setblocking(False)
+        bells = 0
+        with contextlib.suppress(BlockingIOError):
+            while client.receive_raw() == BELL:
+                bells += 1
+        check(100 < bells < 1500, f"{bells} bells: the socket was never full")
+
+
+@case
 def a_full_ring_costs_nothing():
     """A client that takes no results is not scheduled, and an idle daemon sleeps."""
     with start() as daemon:
@@ -327,6 +354,25 @@ def pinned_bytes_are_limited_and_released():
             client.close()
         daemon.wait_status(lambda status: status["pinned_bytes"] == 0)
         equal(daemon.rings(), 0)
+        with daemon.client() as client:
+            client.hello()
+            client.attach()
+            check_result(client, client.stream([b"MKT"])[0], 0, b"MKT")
+
+
+@case
+def rows_of_messages_are_pinned_bytes_too():
+    with start("--max-pinned-per-user", "511") as daemon, daemon.client() as client:
+        client.hello()
+        client.submit(1, b"MKT")
+        answer = client.receive()
+        equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, BUSY, 1))
+        check("memory" in answer["text"] and client.ended(), answer)
+    with start("--max-pinned-per-user", "512") as daemon, daemon.client() as client:
+        client.hello()
+        for tag in range(20):
+            client.submit(tag, b"MKT")
+            check_result(client, message_result(client), tag, b"MKT")
 
 
 @case

@@ -119,6 +119,8 @@ def check_clients(daemon, model, precision, pool):
     _, records, hidden = MODELS[model]
     step = -(-len(records) // CLIENTS)
     orders = [records[k * step:] + records[:k * step] for k in range(CLIENTS)]
+    if model != "small":
+        orders = [order[:3] for order in orders]
     runs = []
     for number, order in enumerate(orders):
         path = programs.in_work("client%d.fasta" % number)

@@ -8,10 +8,11 @@
  * before the result of that ordinal every time, FAKE_FLAKY once before every so many results,
  * FAKE_REBORN fails with an error code when that is to be made good, FAKE_BACKEND is another one
  * from then on, FAKE_BAD gives that record a status, FAKE_EXTREME puts odd
- * values in, FAKE_VALUE the same everywhere.
+ * values in, FAKE_VALUE the same everywhere. And FAKE_FULL lets close() tell of a full disk.
  */
 #include "client/esm1nv.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +47,18 @@ struct esm1nv_session {
 static long setting(const char *name, long fallback) {
     const char *value = getenv(name);
     return value ? atol(value) : fallback;
+}
+
+/* Linked with --wrap=close. */
+int __real_close(int fd);
+int __wrap_close(int fd);
+
+int __wrap_close(int fd) {
+    int result = __real_close(fd);
+    if (!setting("FAKE_FULL", 0))
+        return result;
+    errno = ENOSPC;
+    return -1;
 }
 
 static int64_t now(void) {

@@ -54,8 +54,8 @@ def check(condition, *what):
             print("# line %d: %s" % (frame.f_lineno, text.replace("\n", "\n# ")[:2000]))
 
 
-def equal(got, wanted, what=""):
-    check(got == wanted, what, "got", repr(got)[:900], "wanted", repr(wanted)[:900])
+def equal(got, wanted, *what):
+    check(got == wanted, *what, "got", repr(got)[:900], "wanted", repr(wanted)[:900])
 
 
 def done():

@@ -175,8 +175,8 @@ def most_memory(count, sequences, status, **settings):
 
 
 TITIN = b">t\n" + sequence(3500) * 10
-grown = most_memory(600, TITIN + b"\n", 0) - most_memory(2, TITIN + b"\n", 0)
-check(grown < 12288, grown, "KB more")
+grown = most_memory(200, TITIN + b"\n", 0) - most_memory(2, TITIN + b"\n", 0)
+check(grown < 5120, grown, "KB more")
 few = most_memory(2, TITIN + b"J\n", 65)
 grown = most_memory(800, TITIN + b"J\n", 65, FAKE_DELAY=1000) - few  # all behind the first one
 check(grown < 20480, grown, "KB more")

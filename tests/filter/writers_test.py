@@ -124,9 +124,10 @@ text = "".join(">%s\n%s\n" % (name, "MKT" * 50) for name in ids).encode()
 for hidden in (1, 63, 64, 16383, 16384, 20000):
     found = msgpack_of(run("-f", "msgpack", stdin=text, FAKE_HIDDEN=hidden).out)
     equal([each["id"] for each in found], ids)
+    wanted = rows_of(b"MKT" * 50, "mean", hidden).tobytes()
     for each in found:
         equal(each["shape"], [hidden])
-        check(each["embedding"] == rows_of(b"MKT" * 50, "mean", hidden).tobytes(), "values differ")
+        check(each["embedding"] == wanted, "values differ")
 found = msgpack_of(run("-f", "msgpack", "-p", "none", stdin=text, FAKE_HIDDEN=300).out)
 check(found[0]["embedding"] == rows_of(b"MKT" * 50, "none", 300).tobytes(), "values differ")
 

@@ -3,6 +3,7 @@
 # What is one user's stays so: every byte that a client can read of its ring and its replies is the
 # same whether or not others sent theirs before and beside it, no sequence is in the log, and only
 # the socket's group may connect.
+import contextlib
 import grp
 import stat
 
@@ -34,7 +35,7 @@ def everything(daemon):
 
 def send_canaries(daemon):
     """By message, whose rows lie in the daemon's own memory, and by ring; some are given up."""
-    for pooling in (MEAN, BOS, NONE) * 3:
+    for pooling in (MEAN, BOS, NONE) * max(1, round(3 * SCALE)):
         with daemon.client() as client:
             client.hello(pooling)
             for tag in range(8 if pooling != NONE else 0):
@@ -50,13 +51,18 @@ def send_canaries(daemon):
             client.send_raw(BELL)
 
 
+def start_bare():
+    """A daemon in whose memory lies what was there before: Meson has malloc() cover that."""
+    return start(model=TINY1, backend="cpu", environment={"MALLOC_PERTURB_": "0"})
+
+
 def as_other(function):
     return shares.as_user(OTHER, function) if os.geteuid() == 0 else lambda: function()
 
 
 @case
 def others_show_in_no_byte_of_rings_and_replies():
-    with start(model=TINY1, backend="cpu") as daemon:
+    with start_bare() as daemon:
         alone = everything(daemon)
         as_other(lambda: send_canaries(daemon))()
         after = everything(daemon)
@@ -85,7 +91,8 @@ def sequences_are_in_no_log():
             client.attach()
             client.ring.put(1, CANARY + b"-")
             client.ring.publish()
-            client.send_raw(BELL)
+            with contextlib.suppress(BrokenPipeError):  # it may have been looked at already
+                client.send_raw(BELL)
             check(client.ended())
         said = daemon.text()
     check("debug: client" in said, said)
