@@ -26,8 +26,8 @@ int emulation_lane(void) __attribute__((const));
 /* Of the running block's device, as 100 times its compute capability: 800, 860, 900. */
 int emulation_sm(void) __attribute__((const));
 
-/* Waits for all threads of the block that have not returned; the sum of their `count`. */
-int emulation_block_barrier(const char *name, const char *file, int line, int count);
+/* Waits for all threads of the block that have not returned. */
+void emulation_block_barrier(const char *name, const char *file, int line);
 
 /* All lanes of `mask` must come, at one place. Only the barrier orders memory. */
 void emulation_warp_barrier(unsigned mask, const char *file, int line);
@@ -69,8 +69,6 @@ void emulation_copy_wait(unsigned pending);
 
 /* Ends the program unless the device is at least `sm` (800 ...). */
 void emulation_require(int sm, const char *what, const char *file, int line);
-
-void emulation_trap(void) __attribute__((noreturn));
 
 #ifdef __cplusplus
 }
