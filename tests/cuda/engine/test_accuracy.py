@@ -20,24 +20,11 @@ DEVICE = "--device" in sys.argv
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "tests", "tools"))
 import nemo_file  # noqa: E402
+from engine_check import case, compare, finish, sequences  # noqa: E402
 from reference import Reference  # noqa: E402
 
 LIMITS = {"f16": (2e-3, 1 - 2e-6), "bf16": (1.2e-2, 0.9999)}
-LETTERS = "LASGVERTDIPKNFQYHMCWXBZUO"
 FEW = float(os.environ.get("ESM1NV_TEST_SCALE", "1")) < 1
-cases = []
-
-
-def case(name, faults):
-    cases.append(not faults)
-    print("%s %d - %s" % ("not ok" if faults else "ok", len(cases), name), flush=True)
-    for fault in faults[:10]:
-        print("# " + fault)
-
-
-def sequences(lengths, seed):
-    random = np.random.default_rng(seed)
-    return ["".join(random.choice(list(LETTERS), length)) for length in lengths]
 
 
 def run(model, lines, precision="f16", pooling="none", dtype="f32", tokens=1024, **emulation):
@@ -54,19 +41,6 @@ def run(model, lines, precision="f16", pooling="none", dtype="f32", tokens=1024,
     return np.frombuffer(done.stdout, "<f4" if dtype == "f32" else "<f2")
 
 
-def compare(got, want, limits):
-    """Faults of rows [n, H] against float64 ones, and the worst error."""
-    if got.shape != want.shape:
-        return ["%s rows instead of %s" % (got.shape, want.shape)], 0
-    got = got.astype(np.float64)
-    size = np.linalg.norm(want, axis=1)
-    error = np.linalg.norm(got - want, axis=1) / size
-    cosine = (got * want).sum(axis=1) / (size * np.linalg.norm(got, axis=1))
-    bad = ~((error <= limits[0]) & (cosine >= limits[1]))
-    return ["row %d: error %.3g, 1 - cosine %.3g" % (i, error[i], 1 - cosine[i])
-            for i in np.flatnonzero(bad)], error.max()
-
-
 class Model:
     def __init__(self, path, name, lengths):
         self.path, self.name = path, name
@@ -76,7 +50,7 @@ class Model:
 
     def check(self, what, want, lines, precision="f16", **options):
         got = run(self.path, lines, precision=precision, **options)
-        faults, error = compare(got.reshape(-1, self.reference.hidden), np.array(want),
+        faults, error, _ = compare(got.reshape(-1, self.reference.hidden), np.array(want),
                                 LIMITS[precision])
         print("# %s %s: largest error %.3g" % (self.name, what, error))
         case("%s, %s" % (self.name, what), faults)
@@ -123,8 +97,7 @@ def main():
         path = os.path.join(folder, "made.nemo")
         nemo_file.write_nemo(path, config, nemo_file.esm1nv_tensors(config, 7))
         Model(path, "H 192, three heads", [1, 40, 190 if FEW else 998]).check_rows("f16")
-    print("1..%d" % len(cases))
-    return 0 if all(cases) else 1
+    return finish()
 
 
 sys.exit(main())
