@@ -49,6 +49,20 @@ const struct emulation_payload *emulation_warp_exchange(const char *name,
                                                         const struct emulation_payload *given,
                                                         const char *file, int line);
 
+/* A lane's sums of a 16 x 16 x 8 product, by the layout of mma.m16n8k16: values 0 to 7 that a lane
+ * gave are of a, 8 to 11 of b. Of a 16 x 16 x 16 product, by fragments: 0 to 7 and 8 to 15. */
+void emulation_product_m16n8(float sums[4], const struct emulation_payload given[32], int lane);
+void emulation_product_m16n16(float sums[8], const struct emulation_payload given[32], int lane);
+
+/* Where element `i` of a lane's fragment lies in a 16 x 16 matrix, and the way back. */
+static inline int emulation_place(int lane, int i) {
+    return ((lane + 32 * i) * 37 + 11) % 256;
+}
+
+static inline int emulation_unplace(int place) {
+    return (place + 256 - 11) * 173 % 256; /* 37 * 173 = 1 modulo 256 */
+}
+
 /* Only waits for the whole warp. Orders no memory. */
 void emulation_warp_meet(const char *name, const char *file, int line);
 
