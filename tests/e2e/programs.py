@@ -6,6 +6,7 @@ that no process and no file is left.
 import atexit
 import contextlib
 import os
+import random
 import select
 import shutil
 import signal
@@ -206,6 +207,18 @@ def read_fasta(path):
     with open(path) as file:
         blocks = file.read().split(">")[1:]
     return [(block.split()[0], "".join(block.split("\n")[1:])) for block in blocks]
+
+
+def short_lines(count, seed, longest):
+    """Lines for `-i lines`: so many short records, cut from real proteins."""
+    chance = random.Random(seed)
+    proteins = [body for _, body in read_fasta(PROTEINS)]
+    lines = []
+    for number in range(count):
+        body = proteins[number % len(proteins)]
+        begin, size = chance.randrange(len(body) // 2), chance.randrange(1, longest + 1)
+        lines.append(b"s%d\t%s\n" % (number, body[begin:begin + size].encode()))
+    return lines
 
 
 def write_fasta(records):

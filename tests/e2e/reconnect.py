@@ -6,7 +6,6 @@ with the same one undisturbed.
 import contextlib
 import json
 import os
-import random
 import re
 import socket
 import subprocess
@@ -20,21 +19,8 @@ from programs import TINY1, TINY2, Conversation, Daemon, run_filter, start_filte
 KILLS = 5
 RECORDS = max(300, round(2000 * tap.SCALE))
 PROTEINS = [body for _, body in programs.read_fasta(programs.PROTEINS)]
-
-
-def stream_lines():
-    """Short records, one in 50 of which fails."""
-    chance = random.Random(1)
-    lines = []
-    for number in range(RECORDS):
-        body = PROTEINS[number % len(PROTEINS)]
-        begin, size = chance.randrange(len(body) // 2), chance.randrange(1, 24)
-        body = body[begin:begin + size] + ("-" if number % 50 == 7 else "")
-        lines.append("s%d\t%s\n" % (number, body or "M"))
-    return "".join(lines).encode().splitlines(True)
-
-
-LINES = stream_lines()
+LINES = [line[:-1] + b"-\n" if number % 50 == 7 else line  # which fails
+         for number, line in enumerate(programs.short_lines(RECORDS, 1, 23))]
 
 
 class Restarted(contextlib.AbstractContextManager):

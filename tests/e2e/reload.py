@@ -3,7 +3,6 @@
 output of the model that it began with, whatever is loaded and closed meanwhile.
 """
 import os
-import random
 import shutil
 import signal
 import subprocess
@@ -16,19 +15,7 @@ from programs import TINY1, TINY2, Daemon, run_filter, start_filter
 RELOADS = 4
 RECORDS = max(160, round(600 * tap.SCALE))
 PROTEINS = [body for _, body in programs.read_fasta(programs.PROTEINS)]
-
-
-def stream_lines():
-    chance = random.Random(2)
-    lines = []
-    for number in range(RECORDS):
-        body = PROTEINS[number % len(PROTEINS)]
-        begin, size = chance.randrange(len(body) // 2), chance.randrange(1, 40)
-        lines.append("s%d\t%s\n" % (number, body[begin:begin + size] or "M"))
-    return "".join(lines).encode().splitlines(True)
-
-
-LINES = stream_lines()
+LINES = programs.short_lines(RECORDS, 2, 39)
 
 
 class Reloaded(Daemon):

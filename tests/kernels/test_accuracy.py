@@ -18,23 +18,10 @@ ENGINE, ROOT = sys.argv[1], sys.argv[2]
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.join(ROOT, "tests", "tools"))
 import nemo_file  # noqa: E402
+from engine_check import case, compare, finish, sequences  # noqa: E402
 from reference import Reference  # noqa: E402
 
 LIMITS = {"f32": (5e-6, 1 - 1e-9), "bf16": (1.2e-2, 0.9999)}
-LETTERS = "LASGVERTDIPKNFQYHMCWXBZUO"
-cases = []
-
-
-def case(name, faults):
-    cases.append(not faults)
-    print("%s %d - %s" % ("not ok" if faults else "ok", len(cases), name), flush=True)
-    for fault in faults[:10]:
-        print("# " + fault)
-
-
-def sequences(lengths, seed):
-    random = np.random.default_rng(seed)
-    return ["".join(random.choice(list(LETTERS), length)) for length in lengths]
 
 
 def run(model, precision, lines, threads=2, pooling="none", dtype="f32"):
@@ -44,20 +31,6 @@ def run(model, precision, lines, threads=2, pooling="none", dtype="f32"):
     if done.returncode:
         raise SystemExit("Bail out! %s: %s" % (" ".join(command), done.stderr.decode().strip()))
     return np.frombuffer(done.stdout, "<f4" if dtype == "f32" else "<f2")
-
-
-def compare(got, want, limits):
-    """Faults of rows [n, H] against float64 ones, and the worst error and cosine."""
-    if got.shape != want.shape:
-        return ["%s rows instead of %s" % (got.shape, want.shape)], 0, 0
-    got = got.astype(np.float64)
-    size = np.linalg.norm(want, axis=1)
-    error = np.linalg.norm(got - want, axis=1) / size
-    cosine = (got * want).sum(axis=1) / (size * np.linalg.norm(got, axis=1))
-    bad = ~((error <= limits[0]) & (cosine >= limits[1]))
-    faults = ["row %d: error %.3g, 1 - cosine %.3g" % (i, error[i], 1 - cosine[i])
-              for i in np.flatnonzero(bad)]
-    return faults, error.max(), 1 - cosine.min()
 
 
 def compare_rows(name, model, reference, lengths, precision, seed):
@@ -144,8 +117,7 @@ def main():
             made(folder, "H 64, 4096 positions", [4, 4096],
                  nemo_file.esm1nv_config(1, 64, ffn=64, positions=4096))
             made(folder, "H 1024", [5, 61], nemo_file.esm1nv_config(1, 1024, positions=64))
-    print("1..%d" % len(cases))
-    return 0 if all(cases) else 1
+    return finish()
 
 
 sys.exit(main())

@@ -10,7 +10,7 @@ import numpy as np
 import nemo_file
 import programs
 import tap
-from emulated import HIDDEN, RESIDUES, gpu_daemon
+from emulated import HIDDEN, RESIDUES, SMALL, gpu_daemon
 from programs import run_filter
 from reference import Reference
 
@@ -31,12 +31,14 @@ CASES = {
     "two layers, f16, sm_80": (programs.TINY2, "f16", {}),
     "two layers, f16, sm_70": (programs.TINY2, "f16", {"EMULATION_SM": "70"}),
     "two layers, f16, sm_90, nothing fused": (
-        programs.TINY2, "f16", {"EMULATION_SM": "90", "EMULATION_EPILOGUES": "none"}),
+        programs.TINY2, "f16", {"EMULATION_SM": "90", "EMULATION_EPILOGUES": "none",
+                                "EMULATION_MEMORY": str(80 << 20)}),
     "two layers, erf, f16, sm_86": (erf_model, "f16", {"EMULATION_SM": "86"}),
     "two layers, bf16, sm_80": (programs.TINY2, "bf16", {}),
 }
-if tap.SCALE < 0.1:
-    CASES = {name: CASES[name] for name in ("one layer, f16, sm_80, long", "two layers, f16, sm_70")}
+if tap.SCALE < 1:
+    CASES = {name: CASES[name] for name in ("one layer, f16, sm_80, long", "two layers, f16, sm_70",
+                                            "two layers, bf16, sm_80")}
 
 
 def truth(model, lengths):
@@ -88,7 +90,7 @@ def accurate(name):
     model = model() if callable(model) else model
     lengths = LENGTHS + EDGES if name.endswith("long") else LENGTHS
     expected, worst = truth(model, lengths), {}
-    with gpu_daemon("-p", precision, model=model, **machine) as daemon:
+    with gpu_daemon("-p", precision, model=model, **{**SMALL, **machine}) as daemon:
         rows = rows_of(embed(daemon, lengths, "none", "-f", "raw"))
         worst["none"] = worst_error(rows, np.concatenate([e[0] for e in expected.values()]))
         in_half(daemon, rows, lengths)

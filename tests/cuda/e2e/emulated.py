@@ -10,6 +10,7 @@ import programs  # noqa: E402
 
 PLUGIN = os.environ["ESM1NV_EMULATED"]
 HIDDEN = 128  # of both small models
+SMALL = {"EMULATION_MEMORY": str(40 << 20)}  # room for batches of 512 only: soon opened
 RESIDUES = "".join(residues for _, residues in programs.read_fasta(programs.PROTEINS))[:2000]
 
 

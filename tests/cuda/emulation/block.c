@@ -41,7 +41,6 @@ struct thread {
     const char *name, *file;
     int line;
     unsigned mask;
-    int count;
     struct emulation_payload payload;
     /* copies not yet made, oldest first, and the group that is being filled */
     struct copy *copies;
@@ -66,7 +65,6 @@ static struct {
     uint64_t number;
     unsigned threads;
     unsigned barriers; /* completed */
-    int count;         /* the sum at the last one */
     unsigned pass;     /* over the threads, for the rotated order */
     char barrier_sync[2], begin_sync, end_sync;
 } block;
@@ -97,10 +95,6 @@ int emulation_sm(void) {
     return 10 * block.run->sm;
 }
 
-void emulation_trap(void) {
-    emulation_die("kernel %s trapped", block.run->name);
-}
-
 void emulation_require(int sm, const char *what, const char *file, int line) {
     if (emulation_sm() < sm)
         emulation_die("%s:%d: %s needs sm_%d, the device is sm_%d", file, line, what, sm / 10,
@@ -125,13 +119,11 @@ static void wait_for(enum thread_state state, const char *name, unsigned mask, c
     fiber_yield(thread->fiber);
 }
 
-int emulation_block_barrier(const char *name, const char *file, int line, int count) {
+void emulation_block_barrier(const char *name, const char *file, int line) {
     char *sync = &block.barrier_sync[block.barriers & 1];
-    running->count = count;
     __tsan_release(sync);
     wait_for(AT_BLOCK, name, 0, file, line);
     __tsan_acquire(sync);
-    return block.count;
 }
 
 static struct warp *own_warp(void) {
@@ -323,14 +315,12 @@ static void run_warp(unsigned warp) {
 
 static bool complete_barrier(void) {
     const struct thread *first = NULL;
-    block.count = 0;
     for (unsigned i = 0; i < block.threads; i++) {
         if (threads[i].state == RETURNED)
             continue;
         first = first ? first : &threads[i];
         if (threads[i].state != AT_BLOCK || !same_place(first, &threads[i]))
             report_divergence();
-        block.count += threads[i].count;
     }
     for (unsigned i = 0; i < block.threads; i++)
         if (threads[i].state == AT_BLOCK)

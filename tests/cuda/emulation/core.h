@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What the emulation's parts share. One lock guards all of it: whoever waits for a stream runs its
- * work meanwhile, kernels included, and holds the lock through each piece. block.c, fiber.c and
- * gemm.c are C and never instrumented, for they stand for the hardware.
+ * work meanwhile, kernels included, and holds the lock through each piece. The files in C are
+ * never instrumented, for they stand for the hardware.
  */
 #ifndef EMULATION_CORE_H
 #define EMULATION_CORE_H

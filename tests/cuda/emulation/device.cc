@@ -160,11 +160,6 @@ void emulation_set_memory(int index, size_t bytes) {
     device_at(index).memory = bytes;
 }
 
-void emulation_set_multiprocessors(int index, int count) {
-    auto lock = lock_configured();
-    device_at(index).multiprocessors = count;
-}
-
 void emulation_set_name(int index, const char *name) {
     auto lock = lock_configured();
     device_at(index).name = name;
@@ -260,11 +255,6 @@ cudaError_t cudaGetLastError(void) {
     return code ? code : call.done();
 }
 
-cudaError_t cudaPeekAtLastError(void) {
-    CALL(NOTHING);
-    return last_error ? last_error : call.done();
-}
-
 /* --- Devices --------------------------------------------------------------------------------- */
 
 size_t shared_limit(int sm) {
@@ -281,10 +271,6 @@ size_t shared_limit(int sm) {
     default:
         return size_t(227) << 10;
     }
-}
-
-int most_threads(int sm) {
-    return sm == 75 ? 1024 : sm == 86 || sm == 89 ? 1536 : 2048;
 }
 
 cudaError_t cudaDriverGetVersion(int *version) {
@@ -313,37 +299,12 @@ cudaError_t cudaSetDevice(int index) {
     return call.done();
 }
 
-cudaError_t cudaGetDevice(int *index) {
-    CALL(DRIVER);
-    *index = call.device;
-    return cudaSuccess;
-}
-
-cudaError_t cudaSetDeviceFlags(unsigned int) {
-    CALL(DEVICE);
-    return cudaSuccess;
-}
-
 cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int index) {
     CALL(DRIVER);
     if (index < 0 || index >= world.device_count)
         return call.fail(cudaErrorInvalidDevice);
-    const struct device &device = world.devices[index];
     *properties = {};
-    snprintf(properties->name, sizeof properties->name, "%s", device.name.c_str());
-    properties->totalGlobalMem = device.memory;
-    properties->sharedMemPerBlock = size_t(48) << 10;
-    properties->sharedMemPerBlockOptin = shared_limit(device.sm);
-    properties->sharedMemPerMultiprocessor = shared_limit(device.sm) + 1024;
-    properties->warpSize = 32;
-    properties->maxThreadsPerBlock = 1024;
-    properties->maxThreadsPerMultiProcessor = most_threads(device.sm);
-    properties->major = device.sm / 10;
-    properties->minor = device.sm % 10;
-    properties->multiProcessorCount = device.multiprocessors;
-    properties->pciBusID = index + 1;
-    properties->asyncEngineCount = 2;
-    properties->l2CacheSize = 4 << 20;
+    snprintf(properties->name, sizeof properties->name, "%s", world.devices[index].name.c_str());
     return cudaSuccess;
 }
 
@@ -352,51 +313,18 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
     if (index < 0 || index >= world.device_count)
         return call.fail(cudaErrorInvalidDevice);
     const struct device &device = world.devices[index];
-    const std::map<int, int> values = {
-        {cudaDevAttrMaxThreadsPerBlock, 1024},
-        {cudaDevAttrMaxGridDimX, 0x7FFFFFFF},
-        {cudaDevAttrMaxSharedMemoryPerBlock, 48 << 10},
-        {cudaDevAttrWarpSize, 32},
-        {cudaDevAttrMultiProcessorCount, device.multiprocessors},
-        {cudaDevAttrIntegrated, 0},
-        {cudaDevAttrCanMapHostMemory, 1},
-        {cudaDevAttrComputeMode, 0},
-        {cudaDevAttrConcurrentKernels, 1},
-        {cudaDevAttrEccEnabled, 0},
-        {cudaDevAttrPciBusId, index + 1},
-        {cudaDevAttrPciDeviceId, 0},
-        {cudaDevAttrPciDomainId, 0},
-        {cudaDevAttrL2CacheSize, 4 << 20},
-        {cudaDevAttrMaxThreadsPerMultiProcessor, most_threads(device.sm)},
-        {cudaDevAttrAsyncEngineCount, 2},
-        {cudaDevAttrUnifiedAddressing, 1},
-        {cudaDevAttrComputeCapabilityMajor, device.sm / 10},
-        {cudaDevAttrComputeCapabilityMinor, device.sm % 10},
-        {cudaDevAttrMaxSharedMemoryPerMultiprocessor, int(shared_limit(device.sm)) + 1024},
-        {cudaDevAttrMaxSharedMemoryPerBlockOptin, int(shared_limit(device.sm))},
-        {cudaDevAttrHostRegisterSupported, 1},
-        {cudaDevAttrMaxBlocksPerMultiprocessor, device.sm == 75 || device.sm == 86 ? 16 : 32},
-    };
-    auto found = values.find(attribute);
-    if (found == values.end())
-        return call.fail(cudaErrorInvalidValue);
-    *value = found->second;
-    return cudaSuccess;
-}
-
-cudaError_t cudaDeviceGetPCIBusId(char *text, int length, int index) {
-    CALL(DRIVER);
-    if (index < 0 || index >= world.device_count || length < 13)
-        return call.fail(cudaErrorInvalidValue);
-    snprintf(text, static_cast<size_t>(length), "0000:%02x:00.0", index + 1);
-    return cudaSuccess;
-}
-
-cudaError_t cudaDeviceGetStreamPriorityRange(int *least, int *greatest) {
-    CALL(DEVICE);
-    *least = 0;
-    *greatest = -5;
-    return cudaSuccess;
+    switch (attribute) {
+    case cudaDevAttrMultiProcessorCount:
+        *value = device.multiprocessors;
+        return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMajor:
+        *value = device.sm / 10;
+        return cudaSuccess;
+    case cudaDevAttrComputeCapabilityMinor:
+        *value = device.sm % 10;
+        return cudaSuccess;
+    }
+    return call.fail(cudaErrorInvalidValue);
 }
 
 cudaError_t cudaDeviceSynchronize(void) {

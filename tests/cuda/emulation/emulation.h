@@ -48,7 +48,6 @@ void emulation_set_epilogues(enum emulation_epilogues epilogues);
 void emulation_set_device_count(int count);
 void emulation_set_sm(int device, int sm); /* 70, 75, 80, 86, 90 */
 void emulation_set_memory(int device, size_t bytes);
-void emulation_set_multiprocessors(int device, int count);
 void emulation_set_name(int device, const char *name);
 
 /* Lets a call fail with `error` the nth time from now on, 1 being the next: a function by its name

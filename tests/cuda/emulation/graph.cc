@@ -30,7 +30,7 @@ cudaGraphExec_t exec_check(cudaGraphExec_t exec, const char *who) {
 }
 
 /* Forward takes the oldest node that can run, backward the newest, rotated one in between. */
-void nodes_run(const std::vector<node> &nodes, std::unique_lock<std::mutex> &lock) {
+void nodes_run(const std::vector<node> &nodes) {
     std::vector<bool> done(nodes.size());
     for (size_t round = 0; round < nodes.size(); round++) {
         std::vector<size_t> ready;
@@ -41,7 +41,7 @@ void nodes_run(const std::vector<node> &nodes, std::unique_lock<std::mutex> &loc
         size_t chosen = world.order == EMULATION_FORWARD    ? ready.front()
                         : world.order == EMULATION_BACKWARD ? ready.back()
                                                             : ready[round % ready.size()];
-        nodes[chosen].run(lock);
+        nodes[chosen].run();
         memory_check_bounds(nodes[chosen].what);
         done[chosen] = true;
     }
@@ -84,13 +84,6 @@ cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t gra
     return call.done();
 }
 
-cudaError_t cudaGraphUpload(cudaGraphExec_t exec, cudaStream_t stream) {
-    CALL(DEVICE);
-    exec_check(exec, "cudaGraphUpload");
-    stream_find(stream, call.device, "cudaGraphUpload");
-    return call.done();
-}
-
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     CALL(DEVICE);
     exec_check(exec, "cudaGraphLaunch");
@@ -101,8 +94,7 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
         return call.fail(cudaErrorNotSupported);
     auto nodes = exec->nodes;
     stream_add(
-        stream, "cudaGraphLaunch",
-        [nodes](std::unique_lock<std::mutex> &lock) { nodes_run(*nodes, lock); }, call.lock);
+        stream, "cudaGraphLaunch", [nodes] { nodes_run(*nodes); }, call.lock);
     return call.done();
 }
 
@@ -117,14 +109,5 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
     CALL(DEVICE);
     graphs.erase(graph_check(graph, "cudaGraphDestroy"));
     delete graph;
-    return call.done();
-}
-
-cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t *nodes, size_t *count) {
-    CALL(DEVICE);
-    graph_check(graph, "cudaGraphGetNodes");
-    if (nodes)
-        return call.fail(cudaErrorNotSupported); /* only their number is known here */
-    *count = graph->nodes.size();
     return call.done();
 }

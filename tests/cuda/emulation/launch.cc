@@ -71,11 +71,7 @@ void emulation_launch_kernel(emulation_kernel kernel, cudaStream_t stream) {
     std::string what = std::string("kernel ") + kernel.name;
     int device = stream->device;
     stream_add(
-        stream, what,
-        [kernel = std::move(kernel), device](std::unique_lock<std::mutex> &) {
-            run(kernel, device);
-        },
-        call.lock);
+        stream, what, [kernel = std::move(kernel), device] { run(kernel, device); }, call.lock);
 }
 
 cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attribute, int value) {
@@ -85,26 +81,5 @@ cudaError_t cudaFuncSetAttribute(const void *kernel, enum cudaFuncAttribute attr
     if (value < 0 || size_t(value) > shared_limit(world.devices[call.device].sm))
         return call.fail(cudaErrorInvalidValue);
     function_of(call.device, kernel).dynamic_shared = value;
-    return call.done();
-}
-
-cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *attributes, const void *kernel) {
-    CALL(DEVICE);
-    *attributes = {};
-    attributes->maxThreadsPerBlock = 1024;
-    attributes->maxDynamicSharedSizeBytes = function_of(call.device, kernel).dynamic_shared;
-    attributes->ptxVersion = attributes->binaryVersion = world.devices[call.device].sm;
-    return call.done();
-}
-
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, const void *, int threads,
-                                                          size_t dynamic_shared) {
-    CALL(DEVICE);
-    if (threads <= 0)
-        return call.fail(cudaErrorInvalidValue);
-    int sm = world.devices[call.device].sm;
-    size_t by_shared = (shared_limit(sm) + 1024) / (dynamic_shared + 1024);
-    *blocks =
-        std::min(most_threads(sm) / threads, static_cast<int>(std::min(by_shared, size_t(32))));
     return call.done();
 }

@@ -19,7 +19,7 @@ namespace {
 const uint64_t MAGIC = 0x454D554C54; /* in the first word of an algorithm, above its number */
 
 std::set<cublasLtHandle_t> handles;
-enum { ID, TILE, SPLIT, REDUCTION, SWIZZLE, CUSTOM, STAGES, INNER };
+enum { ID, SPLIT, REDUCTION }; /* the words of an algorithm */
 
 struct kind {
     int id;
@@ -88,15 +88,13 @@ cublasStatus_t product_status(const product &p, int sm) {
     for (const emulation_layout *layout : {p.a, p.b, p.c, p.d}) {
         if (layout->ld < static_cast<int64_t>(layout->rows))
             return CUBLAS_STATUS_INVALID_VALUE;
-        if (layout->order != CUBLASLT_ORDER_COL || layout->batch != 1 ||
-            !number_known(layout->type, sm) || layout->ld * type_bytes(layout->type) % 16)
+        if (!number_known(layout->type, sm) || layout->ld * type_bytes(layout->type) % 16)
             return CUBLAS_STATUS_NOT_SUPPORTED;
     }
     bool supported = p.a->type == p.b->type && p.c->type == p.d->type &&
                      (p.d->type == p.a->type || p.d->type == CUDA_R_32F) &&
                      (!p.has_bias() || p.bias_type() == p.d->type) &&
                      p.matmul->compute == CUBLAS_COMPUTE_32F && p.matmul->scale == CUDA_R_32F &&
-                     p.matmul->pointers == CUBLASLT_POINTER_MODE_HOST &&
                      epilogue_known(p.matmul->epilogue);
     return supported ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_NOT_SUPPORTED;
 }
@@ -106,7 +104,6 @@ cublasStatus_t product_status(const product &p, int sm) {
 cublasLtMatmulAlgo_t algorithm(int id, uint64_t split) {
     cublasLtMatmulAlgo_t algo = {};
     algo.data[ID] = MAGIC << 8 | static_cast<uint64_t>(id);
-    algo.data[TILE] = 15 + static_cast<uint64_t>(id);
     algo.data[SPLIT] = split;
     algo.data[REDUCTION] =
         split > 1 ? CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE : CUBLASLT_REDUCTION_SCHEME_NONE;
@@ -265,25 +262,6 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulAlgoGetIds(cublasLtHandle_t, cublasComputeType_t, cudaDataType_t,
-                                        cudaDataType_t, cudaDataType_t, cudaDataType_t,
-                                        cudaDataType_t, int requested, int ids[], int *returned) {
-    LT_CALL();
-    *returned = 0;
-    for (const kind &kind : kinds)
-        if (*returned < requested)
-            ids[(*returned)++] = kind.id;
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-cublasStatus_t cublasLtMatmulAlgoInit(cublasLtHandle_t, cublasComputeType_t, cudaDataType_t,
-                                      cudaDataType_t, cudaDataType_t, cudaDataType_t,
-                                      cudaDataType_t, int id, cublasLtMatmulAlgo_t *algo) {
-    LT_CALL();
-    *algo = algorithm(id, 1);
-    return kind_of(*algo) ? CUBLAS_STATUS_SUCCESS : CUBLAS_STATUS_INVALID_VALUE;
-}
-
 cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul,
                                        cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b,
                                        cublasLtMatrixLayout_t c, cublasLtMatrixLayout_t d,
@@ -299,49 +277,14 @@ cublasStatus_t cublasLtMatmulAlgoCheck(cublasLtHandle_t handle, cublasLtMatmulDe
     return status;
 }
 
-namespace {
-
-/* The word of an algorithm that holds an attribute; ends the program for a wrong one. */
-size_t config_word(cublasLtMatmulAlgoConfigAttributes_t attribute, size_t bytes, const char *who) {
-    static const std::map<int, std::pair<size_t, size_t>> words = {
-        {CUBLASLT_ALGO_CONFIG_ID, {ID, 4}},
-        {CUBLASLT_ALGO_CONFIG_TILE_ID, {TILE, 4}},
-        {CUBLASLT_ALGO_CONFIG_SPLITK_NUM, {SPLIT, 4}},
-        {CUBLASLT_ALGO_CONFIG_REDUCTION_SCHEME, {REDUCTION, 4}},
-        {CUBLASLT_ALGO_CONFIG_CTA_SWIZZLING, {SWIZZLE, 4}},
-        {CUBLASLT_ALGO_CONFIG_CUSTOM_OPTION, {CUSTOM, 4}},
-        {CUBLASLT_ALGO_CONFIG_STAGES_ID, {STAGES, 4}},
-        {CUBLASLT_ALGO_CONFIG_INNER_SHAPE_ID, {INNER, 2}},
-    };
-    auto found = words.find(attribute);
-    if (found == words.end() || found->second.second != bytes)
-        emulation_die("%s: attribute %d of %zu bytes is not emulated", who, attribute, bytes);
-    return found->second.first;
-}
-
-} // namespace
-
-cublasStatus_t cublasLtMatmulAlgoConfigSetAttribute(cublasLtMatmulAlgo_t *algo,
-                                                    cublasLtMatmulAlgoConfigAttributes_t attribute,
-                                                    const void *value, size_t bytes) {
-    LT_CALL();
-    size_t word = config_word(attribute, bytes, __func__);
-    if (word == ID || !kind_of(*algo))
-        return CUBLAS_STATUS_INVALID_VALUE;
-    algo->data[word] = 0;
-    memcpy(&algo->data[word], value, bytes);
-    return CUBLAS_STATUS_SUCCESS;
-}
-
 cublasStatus_t cublasLtMatmulAlgoConfigGetAttribute(const cublasLtMatmulAlgo_t *algo,
                                                     cublasLtMatmulAlgoConfigAttributes_t attribute,
                                                     void *value, size_t bytes, size_t *written) {
     LT_CALL();
-    size_t word = config_word(attribute, bytes, __func__);
-    uint64_t read = word == ID ? algo->data[ID] & 0xFF : algo->data[word];
-    memcpy(value, &read, bytes);
-    if (written)
-        *written = bytes;
+    if (attribute != CUBLASLT_ALGO_CONFIG_SPLITK_NUM || bytes != sizeof(int32_t))
+        emulation_die("%s: attribute %d of %zu bytes is not emulated", __func__, attribute, bytes);
+    memcpy(value, &algo->data[SPLIT], bytes);
+    *written = bytes;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -373,7 +316,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t matm
     size_t scratch = workspace_of(chosen, p);
     stream_add(
         stream, "cublasLtMatmul",
-        [=](std::unique_lock<std::mutex> &) {
+        [=] {
             memory_check(data.d, 1, device, "cublasLtMatmul", "D, when it ran,");
             if (scratch)
                 memset(workspace, 0xFF, scratch);

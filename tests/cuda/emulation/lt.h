@@ -14,7 +14,6 @@ const int32_t TYPE_OF_D = -1;
 struct emulation_matmul {
     cublasComputeType_t compute;
     cudaDataType_t scale;
-    cublasLtPointerMode_t pointers;
     cublasOperation_t transposed_a, transposed_b;
     cublasLtEpilogue_t epilogue;
     const void *bias;
@@ -23,16 +22,13 @@ struct emulation_matmul {
 
 struct emulation_layout {
     cudaDataType_t type;
-    cublasLtOrder_t order;
     uint64_t rows, columns;
     int64_t ld;
-    int32_t batch;
 };
 
 struct emulation_preference {
-    uint32_t search, reductions;
+    uint32_t reductions;
     uint64_t workspace;
-    uint32_t alignment[4];
 };
 
 /* Ends the program unless it is a live description. */

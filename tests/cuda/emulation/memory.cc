@@ -26,7 +26,7 @@ const unsigned char MARGIN_VALUE = 0xA5;
 std::map<const char *, allocation> allocations; /* by first byte */
 
 const char *kind_name(memory_kind kind) {
-    static const char *const names[] = {"pageable", "device", "pinned", "registered"};
+    static const char *const names[] = {"pageable", "device", "pinned"};
     return names[kind];
 }
 
@@ -72,8 +72,7 @@ cudaError_t memory_free(call &call, void *p, memory_kind kind, const char *who) 
     device_finish(found->second.device, call.lock);
     allocation allocation = found->second;
     allocations.erase(static_cast<char *>(p));
-    if (kind != MEMORY_REGISTERED)
-        memory_drop(allocation);
+    memory_drop(allocation);
     return call.done();
 }
 
@@ -164,8 +163,6 @@ void memory_check_bounds(const std::string &after) {
     if (asan)
         return;
     for (auto &[first, allocation] : allocations) {
-        if (allocation.kind == MEMORY_REGISTERED)
-            continue;
         size_t rest = whole(allocation.bytes) - MARGIN - allocation.bytes;
         if (!margin_intact(first - MARGIN, MARGIN) ||
             !margin_intact(first + allocation.bytes, rest))
@@ -181,8 +178,7 @@ void memory_forget(int device) {
             continue;
         allocation allocation = here->second;
         allocations.erase(here);
-        if (allocation.kind != MEMORY_REGISTERED)
-            memory_drop(allocation);
+        memory_drop(allocation);
     }
 }
 
@@ -226,45 +222,6 @@ cudaError_t cudaFreeHost(void *pointer) {
     return memory_free(call, pointer, MEMORY_PINNED, "cudaFreeHost");
 }
 
-cudaError_t cudaHostRegister(void *pointer, size_t bytes, unsigned int) {
-    CALL(DEVICE);
-    if (!pointer || !bytes)
-        return call.fail(cudaErrorInvalidValue);
-    if (memory_find(pointer) || memory_find(static_cast<char *>(pointer) + bytes - 1))
-        return call.fail(cudaErrorHostMemoryAlreadyRegistered);
-    char *first = static_cast<char *>(pointer);
-    allocations[first] = {first, bytes, MEMORY_REGISTERED, call.device};
-    return cudaSuccess;
-}
-
-cudaError_t cudaHostUnregister(void *pointer) {
-    CALL(DEVICE);
-    return memory_free(call, pointer, MEMORY_REGISTERED, "cudaHostUnregister");
-}
-
-cudaError_t cudaHostGetDevicePointer(void **device, void *host, unsigned int) {
-    CALL(DEVICE);
-    const allocation *found = memory_find(host);
-    if (!found || found->kind == MEMORY_DEVICE)
-        return call.fail(cudaErrorInvalidValue);
-    *device = host;
-    return cudaSuccess;
-}
-
-cudaError_t cudaPointerGetAttributes(struct cudaPointerAttributes *attributes,
-                                     const void *pointer) {
-    CALL(DEVICE);
-    const allocation *found = memory_find(pointer);
-    void *p = const_cast<void *>(pointer);
-    if (!found)
-        *attributes = {cudaMemoryTypeUnregistered, -1, nullptr, p};
-    else if (found->kind == MEMORY_DEVICE)
-        *attributes = {cudaMemoryTypeDevice, found->device, p, nullptr};
-    else
-        *attributes = {cudaMemoryTypeHost, found->device, p, p};
-    return cudaSuccess;
-}
-
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
     CALL(DEVICE);
     const device &device = world.devices[call.device];
@@ -282,7 +239,7 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaM
     copy_check(to, from, bytes, kind, device, false, what.c_str());
     stream_add(
         stream, what,
-        [=](std::unique_lock<std::mutex> &) {
+        [=] {
             copy_check(to, from, bytes, kind, device, false, what.c_str());
             memcpy(to, from, bytes);
         },
@@ -298,7 +255,7 @@ cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpy
     cudaStream_t stream = stream_find(nullptr, device, "cudaMemcpy");
     copy_check(to, from, bytes, kind, device, true, what.c_str());
     stream_add(
-        stream, what, [=](std::unique_lock<std::mutex> &) { memcpy(to, from, bytes); }, call.lock);
+        stream, what, [=] { memcpy(to, from, bytes); }, call.lock);
     operation_finish(stream->last, call.lock);
     return call.done();
 }
@@ -311,7 +268,7 @@ cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stre
     memory_check(to, bytes, device, "cudaMemsetAsync", "target");
     stream_add(
         stream, what,
-        [=](std::unique_lock<std::mutex> &) {
+        [=] {
             memory_check(to, bytes, device, "cudaMemsetAsync", "target");
             memset(to, value, bytes);
         },

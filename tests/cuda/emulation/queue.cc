@@ -24,7 +24,7 @@ double now() {
 }
 
 bool idle(const operation_ref &operation) {
-    return !operation || operation->state == operation::DONE;
+    return !operation || operation->done;
 }
 
 cudaEvent_t event_check(cudaEvent_t event, const char *who) {
@@ -35,19 +35,17 @@ cudaEvent_t event_check(cudaEvent_t event, const char *who) {
 
 /* Runs an operation whose predecessors are done. */
 void operation_run(operation &operation, std::unique_lock<std::mutex> &lock) {
-    operation.state = operation::RUNNING;
     device &device = world.devices[operation.device];
     if (!device.error && operation.run) {
         memory_show(operation.device);
-        operation.run(lock);
+        operation.run();
         memory_hide(operation.device);
         memory_check_bounds(operation.what);
     }
     operation.run = nullptr;
     operation.after.clear();
     operation.finished = now();
-    operation.state = operation::DONE;
-    world.changed.notify_all();
+    operation.done = true;
     lock.unlock();
     sched_yield();
     lock.lock();
@@ -64,17 +62,9 @@ operation_ref next_to_run(operation_ref target) {
     }
 }
 
-void finish_one(const operation_ref &target, std::unique_lock<std::mutex> &lock) {
-    operation_ref next = next_to_run(target);
-    if (next->state == operation::RUNNING)
-        world.changed.wait(lock);
-    else
-        operation_run(*next, lock);
-}
-
 void finish_quietly(const operation_ref &target, std::unique_lock<std::mutex> &lock) {
     while (!idle(target))
-        finish_one(target, lock);
+        operation_run(*next_to_run(target), lock);
 }
 
 /* The work of every other stream, the newest first. */
@@ -100,8 +90,7 @@ std::vector<operation_ref> predecessors(cudaStream_t stream) {
     return after;
 }
 
-void queue(cudaStream_t stream, const std::string &what,
-           std::function<void(std::unique_lock<std::mutex> &)> run,
+void queue(cudaStream_t stream, const std::string &what, std::function<void()> run,
            std::vector<operation_ref> after, std::unique_lock<std::mutex> &lock) {
     auto added = std::make_shared<operation>();
     added->what = what;
@@ -134,8 +123,7 @@ cudaStream_t stream_find(cudaStream_t stream, int device, const char *who) {
     return stream;
 }
 
-void stream_add(cudaStream_t stream, const std::string &what,
-                std::function<void(std::unique_lock<std::mutex> &)> run,
+void stream_add(cudaStream_t stream, const std::string &what, std::function<void()> run,
                 std::unique_lock<std::mutex> &lock) {
     if (stream->capturing) {
         std::vector<node> &nodes = stream->capturing->graph->nodes;
@@ -211,10 +199,6 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned int flags) 
     return cudaStreamCreateWithPriority(stream, flags, 0);
 }
 
-cudaError_t cudaStreamCreate(cudaStream_t *stream) {
-    return cudaStreamCreateWithPriority(stream, cudaStreamDefault, 0);
-}
-
 /* Its work still runs, as in CUDA. Finished here, for nobody can wait for it any more. */
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     CALL(DEVICE);
@@ -233,35 +217,6 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
     stream = stream_find(stream, call.device, "cudaStreamSynchronize");
     capture_only(stream, "cudaStreamSynchronize");
     operation_finish(stream->last, call.lock);
-    return call.done();
-}
-
-/* Asking makes progress, or a program that polls would never end. */
-cudaError_t cudaStreamQuery(cudaStream_t stream) {
-    CALL(DEVICE);
-    stream = stream_find(stream, call.device, "cudaStreamQuery");
-    capture_only(stream, "cudaStreamQuery");
-    operation_ref last = stream->last;
-    if (idle(last))
-        return call.done();
-    finish_one(last, call.lock);
-    return cudaErrorNotReady;
-}
-
-/* The function runs without the lock: it may call whatever takes one. */
-cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void *user) {
-    CALL(DEVICE);
-    stream = stream_find(stream, call.device, "cudaLaunchHostFunc");
-    int device = stream->device;
-    stream_add(
-        stream, "cudaLaunchHostFunc",
-        [=](std::unique_lock<std::mutex> &lock) {
-            memory_hide(device);
-            lock.unlock();
-            function(user);
-            lock.lock();
-        },
-        call.lock);
     return call.done();
 }
 
@@ -309,18 +264,6 @@ cudaError_t cudaEventSynchronize(cudaEvent_t event) {
     operation_ref recorded = event->recorded;
     operation_finish(recorded, call.lock);
     return call.done();
-}
-
-cudaError_t cudaEventQuery(cudaEvent_t event) {
-    CALL(DEVICE);
-    event_check(event, "cudaEventQuery");
-    if (event->captured)
-        return call.fail(cudaErrorCapturedEvent);
-    operation_ref recorded = event->recorded;
-    if (idle(recorded))
-        return call.done();
-    finish_one(recorded, call.lock);
-    return cudaErrorNotReady;
 }
 
 cudaError_t cudaEventElapsedTime(float *milliseconds, cudaEvent_t start, cudaEvent_t end) {
@@ -401,12 +344,5 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
     }
     *graph = ended->graph;
     graph_keep(*graph);
-    return call.done();
-}
-
-cudaError_t cudaStreamIsCapturing(cudaStream_t stream, enum cudaStreamCaptureStatus *status) {
-    CALL(DEVICE);
-    stream = stream_find(stream, call.device, "cudaStreamIsCapturing");
-    *status = stream->capturing ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
     return call.done();
 }

@@ -8,7 +8,6 @@
 
 #include "core.h"
 
-#include <condition_variable>
 #include <functional>
 #include <map>
 #include <memory>
@@ -31,7 +30,6 @@ struct device {
 
 struct world {
     std::mutex lock;
-    std::condition_variable changed; /* a host function has returned */
     emulation_order order = EMULATION_FORWARD;
     emulation_epilogues epilogues = EMULATION_EPILOGUES_ALL;
     int device_count = 1;
@@ -41,7 +39,6 @@ struct world {
 extern world world;
 
 size_t shared_limit(int sm); /* of a block, when asked for */
-int most_threads(int sm);    /* of a multiprocessor */
 
 /* What every function of the runtime does first: lock, count, and see whether it must fail. */
 class call {
@@ -79,9 +76,9 @@ struct operation {
     std::string what;
     int device;
     const void *stream; /* only to compare: it may be gone */
-    std::function<void(std::unique_lock<std::mutex> &)> run;
+    std::function<void()> run;
     std::vector<std::shared_ptr<operation>> after;
-    enum { WAITING, RUNNING, DONE } state = WAITING;
+    bool done = false;
     double finished = 0; /* seconds */
 };
 
@@ -90,7 +87,7 @@ using operation_ref = std::shared_ptr<operation>;
 /* A graph, or one that is being captured. */
 struct node {
     std::string what;
-    std::function<void(std::unique_lock<std::mutex> &)> run;
+    std::function<void()> run;
     std::vector<size_t> after;
 };
 
@@ -126,8 +123,7 @@ struct CUevent_st {
 cudaStream_t stream_find(cudaStream_t stream, int device, const char *who);
 
 /* Queues work, or adds it to the graph that is being captured. */
-void stream_add(cudaStream_t stream, const std::string &what,
-                std::function<void(std::unique_lock<std::mutex> &)> run,
+void stream_add(cudaStream_t stream, const std::string &what, std::function<void()> run,
                 std::unique_lock<std::mutex> &lock);
 
 /* Runs what must be run until it is done, letting others in between. */
@@ -148,7 +144,7 @@ const void *this_thread();
 
 /* --- Memory (memory.cc) ---------------------------------------------------------------------- */
 
-enum memory_kind { MEMORY_PAGEABLE, MEMORY_DEVICE, MEMORY_PINNED, MEMORY_REGISTERED };
+enum memory_kind { MEMORY_PAGEABLE, MEMORY_DEVICE, MEMORY_PINNED };
 
 struct allocation {
     char *first;

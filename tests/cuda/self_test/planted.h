@@ -36,7 +36,7 @@ template <typename T> class both {
     both(const both &) = delete;
     both &operator=(const both &) = delete;
 
-    void up(cudaStream_t stream) {
+    void up(cudaStream_t stream) const {
         must(cudaMemcpyAsync(device, host, bytes, cudaMemcpyHostToDevice, stream));
     }
     void down(cudaStream_t stream) {

@@ -8,12 +8,6 @@ namespace {
 
 const int THREADS = 128, VALUES = 1000;
 
-/* 0, 1, 2, ... whose sums are exact. */
-void count_up(both<float> &values) {
-    for (size_t i = 0; i < values.bytes / sizeof(float); i++)
-        values.host[i] = static_cast<float>(i);
-}
-
 /* out[block] = sum of x, by a tree in shared memory. */
 __global__ void tree_sum(const float *x, int count, float *out, bool broken) {
     SHARED_ARRAY(float, part, THREADS);
@@ -82,10 +76,10 @@ __global__ void past_shared(const float *x, float *out, bool broken) {
     out[own] = slot[own];
 }
 
-__global__ void scale_rows(float *x, int count, bool broken) {
+__global__ void number_rows(float *out, int count, bool broken) {
     int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
     if (broken ? i <= count : i < count)
-        x[i] *= 2.0f;
+        out[i] = 2.0f * float(i);
 }
 
 __global__ void last_value(const float *x, int count, float *out, bool broken) {
@@ -123,117 +117,88 @@ __global__ void wrong_mask(const float *x, float *out, bool broken) {
     out[own] = value;
 }
 
-bool all_equal(const both<float> &out, int count, float (*truth)(int)) {
-    for (int i = 0; i < count; i++)
-        if (out.host[i] != truth(i))
-            return false;
-    return true;
-}
+/* What kernels get and make: x is 0, 1, 2, ..., whose sums are exact. */
+struct example {
+    example(size_t count, size_t results) : x(count), out(results), results(results) {
+        for (size_t i = 0; i < count; i++)
+            x.host[i] = static_cast<float>(i);
+        x.up(stream);
+    }
+
+    bool gives(float (*truth)(int)) {
+        out.down(stream);
+        stream.wait();
+        for (size_t i = 0; i < results; i++)
+            if (out.host[i] != truth(int(i)))
+                return false;
+        return true;
+    }
+
+    queue stream;
+    both<float> x, out;
+    size_t results;
+};
 
 bool barrier_missing(bool broken) {
-    queue stream;
-    both<float> x(VALUES), out(3);
-    count_up(x);
-    x.up(stream);
-    LAUNCH(tree_sum, 3, THREADS, 0, stream, x.device, VALUES, out.device, broken);
-    out.down(stream);
-    stream.wait();
-    return all_equal(out, 3, [](int) { return 499500.0f; });
+    example e(VALUES, 3);
+    LAUNCH(tree_sum, 3, THREADS, 0, e.stream, e.x.device, VALUES, e.out.device, broken);
+    return e.gives([](int) { return 499500.0f; });
 }
 
 bool barrier_missing_in_loop(bool broken) {
-    queue stream;
-    both<float> x(3 * THREADS), out(THREADS);
-    count_up(x);
-    x.up(stream);
-    LAUNCH(mirror_tiles, 1, THREADS, 0, stream, x.device, 3, out.device, broken);
-    out.down(stream);
-    stream.wait();
-    return all_equal(out, THREADS, [](int i) { return 3.0f * float(THREADS + THREADS - 1 - i); });
+    example e(3 * THREADS, THREADS);
+    LAUNCH(mirror_tiles, 1, THREADS, 0, e.stream, e.x.device, 3, e.out.device, broken);
+    return e.gives([](int i) { return 3.0f * float(THREADS + THREADS - 1 - i); });
 }
 
 bool barrier_divergent(bool broken) {
-    queue stream;
-    both<float> x(THREADS), out(1);
-    count_up(x);
-    x.up(stream);
-    LAUNCH(divergent_sum, 1, THREADS, 0, stream, x.device, out.device, broken);
-    out.down(stream);
-    stream.wait();
-    return out.host[0] == float(THREADS * (THREADS - 1) / 2);
+    example e(THREADS, 1);
+    LAUNCH(divergent_sum, 1, THREADS, 0, e.stream, e.x.device, e.out.device, broken);
+    return e.gives([](int) { return float(THREADS * (THREADS - 1) / 2); });
 }
 
 bool syncwarp_missing(bool broken) {
-    queue stream;
-    both<float> x(32), out(32);
-    count_up(x);
-    x.up(stream);
-    LAUNCH(swap_lanes, 1, 32, 0, stream, x.device, out.device, broken);
-    out.down(stream);
-    stream.wait();
-    return all_equal(out, 32, [](int i) { return float(i ^ 1); });
+    example e(32, 32);
+    LAUNCH(swap_lanes, 1, 32, 0, e.stream, e.x.device, e.out.device, broken);
+    return e.gives([](int i) { return float(i ^ 1); });
 }
 
 bool shared_overrun(bool broken) {
-    queue stream;
-    both<float> x(32), out(32);
-    count_up(x);
-    x.up(stream);
-    LAUNCH(past_shared, 1, 32, 0, stream, x.device, out.device, broken);
-    stream.wait();
+    example e(32, 32);
+    LAUNCH(past_shared, 1, 32, 0, e.stream, e.x.device, e.out.device, broken);
+    e.stream.wait();
     return true;
 }
 
 bool global_overrun(bool broken) {
-    queue stream;
-    both<float> x(100);
-    count_up(x);
-    x.up(stream);
-    LAUNCH(scale_rows, 4, 32, 0, stream, x.device, 100, broken);
-    x.down(stream);
-    stream.wait();
-    return all_equal(x, 100, [](int i) { return 2.0f * float(i); });
+    example e(1, 100);
+    LAUNCH(number_rows, 4, 32, 0, e.stream, e.out.device, 100, broken);
+    return e.gives([](int i) { return 2.0f * float(i); });
 }
 
 bool global_overread(bool broken) {
-    queue stream;
-    both<float> x(100), out(32);
-    count_up(x);
-    x.up(stream);
-    LAUNCH(last_value, 1, 32, 0, stream, x.device, 100, out.device, broken);
-    stream.wait();
+    example e(100, 32);
+    LAUNCH(last_value, 1, 32, 0, e.stream, e.x.device, 100, e.out.device, broken);
+    e.stream.wait();
     return true;
 }
 
 bool blocks_race(bool broken) {
-    queue stream;
-    both<float> out(4);
-    LAUNCH(block_numbers, 4, 32, 0, stream, out.device, broken);
-    out.down(stream);
-    stream.wait();
-    return all_equal(out, 4, [](int i) { return float(i); });
+    example e(1, 4);
+    LAUNCH(block_numbers, 4, 32, 0, e.stream, e.out.device, broken);
+    return e.gives([](int i) { return float(i); });
 }
 
 bool lanes_returned(bool broken) {
-    queue stream;
-    both<float> x(20), out(1);
-    count_up(x);
-    x.up(stream);
-    LAUNCH(early_return, 1, 32, 0, stream, x.device, 20, out.device, broken);
-    out.down(stream);
-    stream.wait();
-    return out.host[0] == 190.0f;
+    example e(20, 1);
+    LAUNCH(early_return, 1, 32, 0, e.stream, e.x.device, 20, e.out.device, broken);
+    return e.gives([](int) { return 190.0f; });
 }
 
 bool lanes_unnamed(bool broken) {
-    queue stream;
-    both<float> x(32), out(32);
-    count_up(x);
-    x.up(stream);
-    LAUNCH(wrong_mask, 1, 32, 0, stream, x.device, out.device, broken);
-    out.down(stream);
-    stream.wait();
-    return all_equal(out, 32, [](int i) { return i < 16 ? 120.0f : 376.0f; });
+    example e(32, 32);
+    LAUNCH(wrong_mask, 1, 32, 0, e.stream, e.x.device, e.out.device, broken);
+    return e.gives([](int i) { return i < 16 ? 120.0f : 376.0f; });
 }
 
 } // namespace

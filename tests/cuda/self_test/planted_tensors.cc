@@ -15,24 +15,49 @@ namespace {
 
 using namespace nvcuda;
 
-/* Small whole numbers: products and sums of them are exact. */
-void fill(both<half> &matrix, int period) {
-    for (size_t i = 0; i < matrix.bytes / sizeof(half); i++)
-        matrix.host[i] = static_cast<float>(static_cast<int>(i) * 5 % period - period / 2);
-}
+/* c = a b: a [16][16] by rows, b [columns][16] by columns, c [16][columns]. Small whole numbers, so
+ * that products and sums are exact. */
+struct product {
+    explicit product(int columns) : columns(columns), b(16 * columns), c(16 * columns) {
+        fill(a, 9);
+        fill(b, 7);
+    }
 
-/* Whether c = a b: a [16][16] by rows, b [columns][16] by columns, c [16][columns]. */
-bool is_product(const both<half> &a, const both<half> &b, const both<float> &c, int columns) {
-    for (int i = 0; i < 16; i++)
-        for (int j = 0; j < columns; j++) {
-            float sum = 0.0f;
-            for (int k = 0; k < 16; k++)
-                sum += float(a.host[16 * i + k]) * float(b.host[16 * j + k]);
-            if (c.host[columns * i + j] != sum)
-                return false;
-        }
-    return true;
-}
+    static void fill(both<half> &matrix, int period) {
+        for (size_t i = 0; i < matrix.bytes / sizeof(half); i++)
+            matrix.host[i] = static_cast<float>(static_cast<int>(i) * 5 % period - period / 2);
+    }
+
+    /* Lets a warp make c, of what it is given for b. */
+    template <typename Kernel, typename Defect>
+    void run(Kernel kernel, const both<half> &given, Defect defect) {
+        queue stream;
+        a.up(stream);
+        given.up(stream);
+        LAUNCH(kernel, 1, 32, 0, stream, a.device, given.device, c.device, defect);
+        c.down(stream);
+        stream.wait();
+    }
+
+    float truth(int i, int j) const {
+        float sum = 0.0f;
+        for (int k = 0; k < 16; k++)
+            sum += float(a.host[16 * i + k]) * float(b.host[16 * j + k]);
+        return sum;
+    }
+
+    bool is_right() const {
+        for (int i = 0; i < 16; i++)
+            for (int j = 0; j < columns; j++)
+                if (c.host[columns * i + j] != truth(i, j))
+                    return false;
+        return true;
+    }
+
+    int columns;
+    both<half> a{16 * 16}, b;
+    both<float> c;
+};
 
 /* Copies [rows][16] into shared memory, a lane 16 bytes at a time. */
 template <int rows> inline void copy_rows(half *to, const half *from) {
@@ -74,17 +99,9 @@ __global__ void mma_tile(const half *a, const half *b, float *c, int defect) {
 }
 
 bool run_mma(int defect) {
-    queue stream;
-    both<half> a(16 * 16), b(8 * 16);
-    both<float> c(16 * 8);
-    fill(a, 9);
-    fill(b, 7);
-    a.up(stream);
-    b.up(stream);
-    LAUNCH(mma_tile, 1, 32, 0, stream, a.device, b.device, c.device, defect);
-    c.down(stream);
-    stream.wait();
-    return is_product(a, b, c, 8);
+    product product(8);
+    product.run(mma_tile, product.b, defect);
+    return product.is_right();
 }
 
 /* The transpose of 8 x 8 pieces: what a kernel needs that has b by rows. */
@@ -114,19 +131,12 @@ __global__ void mma_transposed(const half *a, const half *b_rows, float *c, bool
 }
 
 bool transpose_missing(bool broken) {
-    queue stream;
-    both<half> a(16 * 16), b(16 * 16), b_rows(16 * 16);
-    both<float> c(16 * 16);
-    fill(a, 9);
-    fill(b, 7);
+    product product(16);
+    both<half> b_rows(16 * 16);
     for (int i = 0; i < 256; i++)
-        b_rows.host[i] = b.host[16 * (i % 16) + i / 16];
-    a.up(stream);
-    b_rows.up(stream);
-    LAUNCH(mma_transposed, 1, 32, 0, stream, a.device, b_rows.device, c.device, broken);
-    c.down(stream);
-    stream.wait();
-    return is_product(a, b, c, 16);
+        b_rows.host[i] = product.b.host[16 * (i % 16) + i / 16];
+    product.run(mma_transposed, b_rows, broken);
+    return product.is_right();
 }
 
 /* Broken, it takes element i of lane l for row l/4 as an m16n8k16 accumulator has it. */
@@ -152,24 +162,15 @@ __global__ void wmma_rows(const half *a, const half *b, float *c, bool broken) {
 }
 
 bool mapping_assumed(bool broken) {
-    queue stream;
-    both<half> a(16 * 16), b(16 * 16);
-    both<float> c(16 * 16);
-    fill(a, 9);
-    fill(b, 7);
-    a.up(stream);
-    b.up(stream);
-    LAUNCH(wmma_rows, 1, 32, 0, stream, a.device, b.device, c.device, broken);
-    c.down(stream);
-    stream.wait();
+    product product(16);
+    product.run(wmma_rows, product.b, broken);
     for (int j = 0; j < 16; j++) {
-        if (c.host[3 * 16 + j] != -1000.0f)
+        float &spoilt = product.c.host[3 * 16 + j];
+        if (spoilt != -1000.0f)
             return false;
-        c.host[3 * 16 + j] = 0.0f;
-        for (int k = 0; k < 16; k++)
-            c.host[3 * 16 + j] += float(a.host[16 * 3 + k]) * float(b.host[16 * j + k]);
+        spoilt = product.truth(3, j);
     }
-    return is_product(a, b, c, 16);
+    return product.is_right();
 }
 
 /* What one lane stores and the others load as a fragment. */
@@ -190,17 +191,9 @@ __global__ void wmma_shared(const half *a, const half *b, float *c, bool broken)
 }
 
 bool fragment_unordered(bool broken) {
-    queue stream;
-    both<half> a(16 * 16), b(16 * 16);
-    both<float> c(16 * 16);
-    fill(a, 9);
-    fill(b, 7);
-    a.up(stream);
-    b.up(stream);
-    LAUNCH(wmma_shared, 1, 32, 0, stream, a.device, b.device, c.device, broken);
-    c.down(stream);
-    stream.wait();
-    return is_product(a, b, c, 16);
+    product product(16);
+    product.run(wmma_shared, product.b, broken);
+    return product.is_right();
 }
 
 bool wait_missing(bool broken) {

@@ -14,19 +14,13 @@
 
 #define __global__
 #define __device__
-#define __host__
-#define __constant__
 #define __forceinline__ inline __attribute__((always_inline))
-#define __noinline__ __attribute__((noinline))
 #define __launch_bounds__(...)
-#define __align__(bytes) alignas(bytes)
-#define __grid_constant__
 
 #define threadIdx (emulation_thread_index())
 #define blockIdx (emulation_block_index())
 #define blockDim (emulation_block_size())
 #define gridDim (emulation_grid_size())
-#define warpSize 32
 
 template <typename T> cudaError_t cudaMalloc(T **pointer, size_t bytes) {
     return cudaMalloc(reinterpret_cast<void **>(pointer), bytes);
@@ -43,18 +37,6 @@ template <typename T> cudaError_t cudaHostAlloc(T **pointer, size_t bytes, unsig
 template <typename R, typename... P>
 cudaError_t cudaFuncSetAttribute(R (*function)(P...), enum cudaFuncAttribute attribute, int value) {
     return cudaFuncSetAttribute(reinterpret_cast<const void *>(function), attribute, value);
-}
-
-template <typename R, typename... P>
-cudaError_t cudaFuncGetAttributes(struct cudaFuncAttributes *attributes, R (*function)(P...)) {
-    return cudaFuncGetAttributes(attributes, reinterpret_cast<const void *>(function));
-}
-
-template <typename R, typename... P>
-cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessor(int *blocks, R (*function)(P...),
-                                                          int threads, size_t dynamic_shared) {
-    return cudaOccupancyMaxActiveBlocksPerMultiprocessor(
-        blocks, reinterpret_cast<const void *>(function), threads, dynamic_shared);
 }
 #endif
 #endif

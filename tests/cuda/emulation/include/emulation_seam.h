@@ -26,8 +26,8 @@ int emulation_lane(void) __attribute__((const));
 /* Of the running block's device, as 100 times its compute capability: 800, 860, 900. */
 int emulation_sm(void) __attribute__((const));
 
-/* Waits for all threads of the block that have not returned; the sum of their `count`. */
-int emulation_block_barrier(const char *name, const char *file, int line, int count);
+/* Waits for all threads of the block that have not returned. */
+void emulation_block_barrier(const char *name, const char *file, int line);
 
 /* All lanes of `mask` must come, at one place. Only the barrier orders memory. */
 void emulation_warp_barrier(unsigned mask, const char *file, int line);
@@ -49,6 +49,20 @@ const struct emulation_payload *emulation_warp_exchange(const char *name,
                                                         const struct emulation_payload *given,
                                                         const char *file, int line);
 
+/* A lane's sums of a 16 x 16 x 8 product, by the layout of mma.m16n8k16: values 0 to 7 that a lane
+ * gave are of a, 8 to 11 of b. Of a 16 x 16 x 16 product, by fragments: 0 to 7 and 8 to 15. */
+void emulation_product_m16n8(float sums[4], const struct emulation_payload given[32], int lane);
+void emulation_product_m16n16(float sums[8], const struct emulation_payload given[32], int lane);
+
+/* Where element `i` of a lane's fragment lies in a 16 x 16 matrix, and the way back. */
+static inline int emulation_place(int lane, int i) {
+    return ((lane + 32 * i) * 37 + 11) % 256;
+}
+
+static inline int emulation_unplace(int place) {
+    return (place + 256 - 11) * 173 % 256; /* 37 * 173 = 1 modulo 256 */
+}
+
 /* Only waits for the whole warp. Orders no memory. */
 void emulation_warp_meet(const char *name, const char *file, int line);
 
@@ -69,8 +83,6 @@ void emulation_copy_wait(unsigned pending);
 
 /* Ends the program unless the device is at least `sm` (800 ...). */
 void emulation_require(int sm, const char *what, const char *file, int line);
-
-void emulation_trap(void) __attribute__((noreturn));
 
 #ifdef __cplusplus
 }

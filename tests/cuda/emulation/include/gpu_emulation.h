@@ -71,15 +71,10 @@ inline void emulation_mma_m16n8k16(float d[4], const uint32_t a[4], const uint32
     for (int i = 0; i < 4; i++)
         own.values[8 + i] = widen(static_cast<unsigned short>(b[i / 2] >> 16 * (i % 2)));
     const struct emulation_payload *given = emulation_warp_exchange(name, &own, file, line);
-    int group = emulation_lane() / 4, pair = emulation_lane() % 4;
-    for (int i = 0; i < 4; i++) {
-        int row = i / 2, column = 2 * pair + i % 2;
-        float sum = 0.0f;
-        for (int k = 0; k < 16; k++)
-            sum += given[4 * group + k % 8 / 2].values[4 * (k / 8) + 2 * row + k % 2] *
-                   given[4 * column + k % 8 / 2].values[8 + 2 * (k / 8) + k % 2];
-        d[i] += sum;
-    }
+    float sums[4];
+    emulation_product_m16n8(sums, given, emulation_lane());
+    for (int i = 0; i < 4; i++)
+        d[i] += sums[i];
 }
 
 inline void gpu_mma_m16n8k16_f16(float d[4], const uint32_t a[4], const uint32_t b[2],

@@ -27,15 +27,6 @@ template <typename Use, int M, int N, int K, typename T, typename Layout = void>
     T x[num_elements];
 };
 
-/* Where element `i` of a lane's fragment lies in the 16 x 16 matrix, and the way back. */
-inline int emulation_place(int lane, int i) {
-    return ((lane + 32 * i) * 37 + 11) % 256;
-}
-
-inline int emulation_unplace(int place) {
-    return (place + 256 - 11) * 173 % 256; /* 37 * 173 = 1 modulo 256 */
-}
-
 template <typename T> inline void emulation_require_type(const char *, int) {
 }
 
@@ -102,17 +93,10 @@ inline void mma_sync(fragment<accumulator, 16, 16, 16, float> &d,
         own.values[8 + i] = b.x[i];
     }
     const struct emulation_payload *given = emulation_warp_exchange("mma_sync", &own, file, line);
-    auto element = [given](int place, int offset) {
-        int index = emulation_unplace(place);
-        return given[index % 32].values[offset + index / 32];
-    };
-    for (int i = 0; i < 8; i++) {
-        int place = emulation_place(emulation_lane(), i);
-        float sum = 0.0f;
-        for (int k = 0; k < 16; k++)
-            sum += element(place / 16 * 16 + k, 0) * element(16 * k + place % 16, 8);
-        d.x[i] = c.x[i] + sum;
-    }
+    float sums[8];
+    emulation_product_m16n16(sums, given, emulation_lane());
+    for (int i = 0; i < 8; i++)
+        d.x[i] = c.x[i] + sums[i];
 }
 
 } // namespace wmma

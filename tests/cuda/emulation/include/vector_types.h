@@ -31,11 +31,7 @@ typedef struct dim3 {
     __attribute__((aligned(4 * sizeof(type)))) name##4;
 
 EMULATION_VECTORS(float, float)
-EMULATION_VECTORS(int, int)
 EMULATION_VECTORS(unsigned int, uint)
-EMULATION_VECTORS(short, short)
-EMULATION_VECTORS(unsigned short, ushort)
-EMULATION_VECTORS(unsigned char, uchar)
 
 #ifdef __cplusplus
 #define EMULATION_MAKE(type, name)                                                                 \
@@ -47,14 +43,6 @@ EMULATION_VECTORS(unsigned char, uchar)
     }
 
 EMULATION_MAKE(float, float)
-EMULATION_MAKE(int, int)
 EMULATION_MAKE(unsigned int, uint)
-EMULATION_MAKE(short, short)
-EMULATION_MAKE(unsigned short, ushort)
-EMULATION_MAKE(unsigned char, uchar)
-
-static inline uint3 make_uint3(unsigned int x, unsigned int y, unsigned int z) {
-    return uint3{x, y, z};
-}
 #endif
 #endif
