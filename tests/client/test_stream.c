@@ -126,7 +126,7 @@ static void test_switch(void) {
 
 static void test_held_one_shot(void) {
     struct peer peer;
-    struct esm1nv_result held;
+    struct esm1nv_result held, none;
 
     test_case("a held one-shot result stays while others come and go");
     esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MAX, ESM1NV_F32);
@@ -137,6 +137,8 @@ static void test_held_one_shot(void) {
     expect_result(session, 1, 1, ROW_BYTES, &held);
     CHECK(submit(session, 2, 9), "submit");
     CHECK(peer_receive(&peer) == WIRE_SUBMIT && peer_receive(&peer) == WIRE_RING, "ring");
+    peer_send(&peer, &(uint8_t){WIRE_BELL}, 1);
+    CHECK(esm1nv_next(session, &none, 0) == ESM1NV_AGAIN, "a bell for nothing");
     CHECK(peer_complete(&peer, 2, RECORD_OK, 1, ROW_BYTES), "room");
     expect_and_release(session, 2, 1, ROW_BYTES);
     CHECK(peer_pattern_holds(&held, ROW_BYTES), "the view still holds");

@@ -141,6 +141,14 @@ process.stderr.close()
 check(not os.path.exists(path("piped")), "index appeared")
 equal(leftovers(), [])
 
+case("SIGPIPE ends it though it came ignored")
+reader, writer = os.pipe()
+os.close(reader)
+result = subprocess.run([PROGRAM, write("input", GOOD)], stdout=writer, stderr=subprocess.PIPE,
+                        timeout=LIMIT, restore_signals=False)
+os.close(writer)
+equal((result.returncode, result.stderr), (-signal.SIGPIPE, b""))
+
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the filter leaves it ignored, as under nohup
 for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     case("%s removes the temporary files and kills" % signal_number.name)
