@@ -17,9 +17,10 @@
 #define PROGRAM_MAX 64 /* what a daemon accepts */
 
 static esm1nv_session *session_create(void) {
-    esm1nv_session *session = calloc(1, sizeof *session);
+    esm1nv_session *session = aligned_alloc(_Alignof(esm1nv_session), sizeof *session);
     if (!session)
         return NULL;
+    memset(session, 0, sizeof *session);
     session->fd = -1;
     session->info.socket = session->socket;
     session->info.digest = session->digest;

@@ -199,13 +199,16 @@ static bool goes_one_shot(const esm1nv_session *session) {
            session->one_shot_max > 0 && session->row_bytes <= WIRE_MESSAGE_MAX - ONE_SHOT_OVERHEAD;
 }
 
-/* Large enough for the longest sequence and for a row; a larger answer is garbage. */
+/* Large enough for the longest sequence, a row and a refusal; a larger answer is garbage. */
 static int exchange_create(esm1nv_session *session) {
-    uint32_t most =
-        session->row_bytes > session->info.positions ? session->row_bytes : session->info.positions;
+    uint32_t most = NOTICE_MAX;
 
     if (session->exchange)
         return 0;
+    if (most < session->row_bytes)
+        most = session->row_bytes;
+    if (most < session->info.positions)
+        most = session->info.positions;
     session->exchange_size = (most + ONE_SHOT_OVERHEAD + 63) / 64 * 64;
     session->exchange = aligned_alloc(64, session->exchange_size);
     return session->exchange ? 0 : -ENOMEM;
