@@ -146,6 +146,23 @@ static void test_held_one_shot(void) {
     peer_close(&peer);
 }
 
+static void test_refused_one_shot(void) {
+    struct peer peer;
+    struct esm1nv_result none;
+    char text[1001] = "";
+
+    test_case("the longest refusal is heard where a short row was awaited");
+    esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F16);
+    if (!session)
+        return;
+    memset(text, 'x', sizeof text - 1);
+    CHECK(submit(session, 1, 9), "submit");
+    peer_send_refused(&peer, WIRE_REFUSED_DRAINING, text, true);
+    CHECK(esm1nv_next(session, &none, -1) == ESM1NV_ERROR_BUSY, "%s", esm1nv_error_text(session));
+    esm1nv_close(session);
+    peer_close(&peer);
+}
+
 /* What a session of this kind sends first, and the completion ring it makes. */
 static void check_ring_choice(const struct peer_model *model, enum esm1nv_pooling pooling,
                               uint32_t completion_size) {
@@ -395,6 +412,7 @@ int main(void) {
     test_one_shot();
     test_switch();
     test_held_one_shot();
+    test_refused_one_shot();
     test_ring_sizes();
     test_wrap();
     test_held_views();

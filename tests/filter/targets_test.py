@@ -128,6 +128,11 @@ result = subprocess.run([PROGRAM, "--index", path("mistaken")], input=b"MKT\nJ\n
                         stdout=subprocess.DEVNULL, preexec_fn=lambda: os.close(2))
 equal((result.returncode, read("mistaken").count(b"\n")), (65, 3))
 
+case("stdout and stderr closed: no file is mistaken for them")
+result = subprocess.run([PROGRAM, "-o", path("mistaken")], input=b"MKT\nJ\n", timeout=LIMIT,
+                        preexec_fn=lambda: os.closerange(1, 3))
+equal((result.returncode, read("mistaken").count(b"\n")), (65, 1))
+
 case("a closed pipe ends it by SIGPIPE, quietly, temporary files gone")
 process = start("-p", "none", "--index", path("piped"))
 process.stdout.close()
