@@ -110,6 +110,12 @@ struct esm1nv_result {
  * esm1nv_close(), or NULL when memory ran out. */
 int esm1nv_connect(esm1nv_session **session, const struct esm1nv_options *options);
 
+/* The same in two steps, for who has something else to do until the daemon has answered: the first
+ * connects and asks, the second waits. In between, *session is good only for esm1nv_fd(), which
+ * becomes readable when the answer is there, and for what it is good for after an error. */
+int esm1nv_connect_begin(esm1nv_session **session, const struct esm1nv_options *options);
+int esm1nv_connect_complete(esm1nv_session *session);
+
 /* The same on an already connected socket, which the session then owns (it closes it on error
  * too). options->socket is only a name. */
 int esm1nv_connect_fd(esm1nv_session **session, int fd, const struct esm1nv_options *options);

@@ -101,8 +101,9 @@ static void pack(struct slot *slot, unsigned count) {
     }
 }
 
-void batches_feed(struct service *service) {
+bool batches_feed(struct service *service) {
     struct generation *generation;
+    bool fed = false;
 
     while ((generation = (struct generation *)sched_turn(&service->sched))) {
         struct batches *batches = generation->batches;
@@ -110,14 +111,16 @@ void batches_feed(struct service *service) {
         bool another_computes = service->batches_in_flight > batches->in_flight;
 
         if (!slot || another_computes || !sched_runs_ahead(&generation->sched, batches->tokens))
-            return;
+            break;
         pack(slot, sched_next_batch(&service->sched, slot->records, batches->capacity));
         slot->in_flight = true;
         batches->in_flight++;
         batches->tokens += slot->batch.tokens;
         service->batches_in_flight++;
         generation->table->submit(generation->engine, &slot->batch);
+        fed = true;
     }
+    return fed;
 }
 
 static void unpack(struct service *service, struct generation *generation, struct slot *slot) {

@@ -15,8 +15,9 @@ struct batches;
  * -ENOMEM. */
 int batches_create(struct batches **batches, const struct generation *generation);
 
-/* Submits batches while the engine whose turn it is takes them and records wait. */
-void batches_feed(struct service *service);
+/* Submits batches while the engine whose turn it is takes them and records wait. Returns whether
+ * there was one: an engine may be done with it already. */
+bool batches_feed(struct service *service);
 
 /* Hands back the records of all finished batches; their results are not published yet. */
 void batches_reap(struct service *service, struct generation *generation);

@@ -82,9 +82,10 @@ struct engine_table {
                 const struct engine_options *options, struct error *error);
     const struct engine_info *(*info)(const struct engine *engine);
     /* Queues a batch, owned by the engine until reaped. At most info->depth unreaped ones.
-     * Never fails: a failure to run it comes back in its items' status. */
+     * Never fails: a failure to run it comes back in its items' status. The caller reaps right
+     * after, for an engine may run a batch at once. */
     void (*submit)(struct engine *engine, struct engine_batch *batch);
-    /* Readable (an eventfd) when a batch is done. */
+    /* Readable (an eventfd) when a batch is done that was not when submit() returned. */
     int (*completion_fd)(const struct engine *engine);
     /* The next finished batch in order of submission, or NULL; clears the descriptor. */
     struct engine_batch *(*reap)(struct engine *engine);

@@ -234,6 +234,13 @@ static void on_engine(void *context) {
     session_publish_finished(reload->service);
 }
 
+void reload_reap(struct reload *reload) {
+    struct generation *generation;
+
+    TAILQ_FOREACH(generation, &reload->generations, link)
+    on_engine(generation);
+}
+
 /* --- Life ------------------------------------------------------------------------------------- */
 
 const struct error *reload_failure(const struct reload *reload) {

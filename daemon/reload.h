@@ -22,6 +22,10 @@ void reload_announce(const struct reload *reload);
 /* Loads the model again, beside what is served; once more afterwards when that is under way. */
 void reload_request(struct reload *reload);
 
+/* Publishes what the engines are done with. They say so themselves too, except of what they had
+ * done when it was submitted. */
+void reload_reap(struct reload *reload);
+
 /* Has old generations closed that no session refers to any more. */
 void reload_tend(struct reload *reload);
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Each turn of the loop: dispatch what came in (connections, messages, bells, finished batches,
- * signals), let ready sessions take submissions, feed the engine, free what was dropped. It sleeps
- * whenever no session stands ready; timers exist only for the watchdog, idle exit, and pauses.
+ * signals), let ready sessions take submissions, feed the engine and take what it has done at once,
+ * free what was dropped. It sleeps whenever no session stands ready and no engine could compute;
+ * timers exist only for the watchdog, idle exit, and pauses.
  */
 #include "daemon/server.h"
 #include "daemon/batch.h"
@@ -329,6 +330,12 @@ static bool is_done(const struct server *server) {
            (service->unsent == 0 || server->drain_expired > 0);
 }
 
+/* Nothing computes though records wait, after an engine that was done at once: nobody would wake
+ * the loop. */
+static bool engine_waits(const struct service *service) {
+    return service->batches_in_flight == 0 && service->sched.waiting_clients > 0;
+}
+
 int server_run(struct server *server, struct error *error) {
     struct service *service = &server->service;
     uint64_t watchdog = notify_watchdog_interval();
@@ -340,9 +347,10 @@ int server_run(struct server *server, struct error *error) {
         timer_set(server->watchdog_timer, watchdog, true);
     while (!is_done(server) && result == 0) {
         update_idle_timer(server);
-        result = loop_turn(service->loop, TAILQ_EMPTY(&service->ready));
+        result = loop_turn(service->loop, TAILQ_EMPTY(&service->ready) && !engine_waits(service));
         session_pump_ready(service);
-        batches_feed(service);
+        if (batches_feed(service))
+            reload_reap(server->reload);
         session_free_dropped(service);
         reload_tend(server->reload);
         if (service->stop)

@@ -6,6 +6,9 @@
  */
 #include "ipc/message.h"
 
+/* How deep values of another protocol version may nest, which are passed over; ours never do. */
+#define MSGPACK_EMBED_STACK_SIZE 8
+
 #include <errno.h>
 #include <msgpack/pack.h>
 #include <msgpack/unpack.h>

@@ -11,23 +11,30 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
 #define PAUSE_FIRST 10 /* milliseconds */
 #define PAUSE_MOST 1000
 
-void connection_finish(struct connection *connection) {
+static void close_sessions(struct connection *connection) {
     if (connection->windows != connection->session)
         esm1nv_close(connection->windows);
     esm1nv_close(connection->session);
     connection->session = connection->windows = NULL;
 }
 
+void connection_finish(struct connection *connection) {
+    close_sessions(connection);
+    free(connection->daemon);
+    connection->daemon = NULL;
+}
+
 /* Keeps the words of the failed session, and no session: a filter that waits takes no room. */
 static int fail(struct connection *connection, const esm1nv_session *failed, int code) {
     snprintf(connection->error, sizeof connection->error, "%s", esm1nv_error_text(failed));
-    connection_finish(connection);
+    close_sessions(connection);
     return code;
 }
 
@@ -48,14 +55,23 @@ static int greet_for_windows(struct connection *connection, struct esm1nv_option
 }
 
 /* socket NULL: where daemons usually are. */
-static int greet(struct connection *connection, const char *socket) {
+static struct esm1nv_options wishes(const struct connection *connection, const char *socket) {
     struct esm1nv_options wanted = ESM1NV_OPTIONS_INIT;
     wanted.socket = socket;
     wanted.pooling = connection->options->pooling;
     wanted.dtype = connection->options->dtype;
     wanted.expect_digest = connection->digest[0] ? connection->digest : connection->options->expect;
     wanted.program = "esm1nv " ESM1NV_VERSION;
-    int code = esm1nv_connect(&connection->session, &wanted);
+    return wanted;
+}
+
+static int greet(struct connection *connection, const char *socket) {
+    struct esm1nv_options wanted = wishes(connection, socket);
+    if (!connection->session)
+        connection->begun = esm1nv_connect_begin(&connection->session, &wanted);
+    int code = connection->begun;
+    if (code == 0)
+        code = esm1nv_connect_complete(connection->session);
     if (code < 0)
         return fail(connection, connection->session, code);
     code = greet_for_windows(connection, wanted);
@@ -67,7 +83,7 @@ static int greet(struct connection *connection, const char *socket) {
 
 /* The private daemon, started when there is none. Sets *status when that failed for good. */
 static int greet_private(struct connection *connection, int *status) {
-    struct private_daemon *daemon = &connection->daemon;
+    struct private_daemon *daemon = connection->daemon;
     const struct options *options = connection->options;
     if (!daemon->socket[0])
         *status = private_locate(daemon, options->model);
@@ -142,7 +158,7 @@ static void count_done(const struct connection *connection, char text[48]) {
 static int give_up(const struct connection *connection, int code) {
     const struct options *options = connection->options;
     bool started = connection->digest[0];
-    bool own = connection->daemon.socket[0];
+    bool own = connection->daemon && connection->daemon->socket[0];
     char done[48];
     count_done(connection, done);
     if (worth_waiting(connection, code)) {
@@ -157,7 +173,7 @@ static int give_up(const struct connection *connection, int code) {
         return -EX_TEMPFAIL;
     }
     if (own && code == ESM1NV_ERROR_MODEL) {
-        report("%s (its log: %s)", connection->error, connection->daemon.log);
+        report("%s (its log: %s)", connection->error, connection->daemon->log);
         return -EX_CONFIG;
     }
     if (own && code == ESM1NV_ERROR_CONNECT) {
@@ -175,14 +191,19 @@ static int give_up(const struct connection *connection, int code) {
 
 /* --- Being served ----------------------------------------------------------------------------- */
 
+/* kept is all zeros. */
+static void keep_text(char *kept, size_t capacity, const char *text) {
+    memcpy(kept, text, strnlen(text, capacity - 1));
+}
+
 /* Of the first daemon; private only where that is one. */
 static void remember(struct connection *connection, const struct esm1nv_info *info) {
-    snprintf(connection->socket, sizeof connection->socket, "%s", info->socket);
-    snprintf(connection->digest, sizeof connection->digest, "%s", info->digest);
-    snprintf(connection->backend, sizeof connection->backend, "%s", info->backend);
-    snprintf(connection->precision, sizeof connection->precision, "%s", info->precision);
+    keep_text(connection->socket, sizeof connection->socket, info->socket);
+    keep_text(connection->digest, sizeof connection->digest, info->digest);
+    keep_text(connection->backend, sizeof connection->backend, info->backend);
+    keep_text(connection->precision, sizeof connection->precision, info->precision);
     connection->private =
-        connection->private && strcmp(info->socket, connection->daemon.socket) == 0;
+        connection->private && strcmp(info->socket, connection->daemon->socket) == 0;
     connection->shared = !connection->private;
 }
 
@@ -190,7 +211,8 @@ static int welcome(struct connection *connection) {
     const struct esm1nv_info *both[] = {esm1nv_info(connection->session),
                                         esm1nv_info(connection->windows)};
     char done[48];
-    connection->daemon.served = true;
+    if (connection->daemon)
+        connection->daemon->served = true;
     if (!connection->digest[0])
         remember(connection, both[0]);
     for (size_t i = 0; i < 2; i++) {
@@ -238,17 +260,27 @@ static void tell_of_other_model(const struct connection *connection) {
                info->socket, info->model, options->model);
 }
 
-int connection_open(struct connection *connection, const struct options *options) {
+void connection_begin(struct connection *connection, const struct options *options) {
     *connection = (struct connection){.options = options};
     connection->shared = !options->model_named;
     connection->private = options->model != NULL;
+    if (connection->private) {
+        connection->daemon = allocate(NULL, sizeof *connection->daemon);
+        *connection->daemon = (struct private_daemon){.child = 0};
+    }
     reset_patience(connection);
+    struct esm1nv_options wanted = wishes(connection, options->socket);
+    if (connection->shared)
+        connection->begun = esm1nv_connect_begin(&connection->session, &wanted);
+}
+
+int connection_open(struct connection *connection) {
     int result = establish(connection);
     connection->answered = true;
     if (result == 0)
         tell_of_other_model(connection);
     if (result == 0 && esm1nv_info(connection->session)->synthetic)
-        report("synthetic weights: these embeddings carry no biology");
+        report_text("synthetic weights: these embeddings carry no biology");
     return result;
 }
 

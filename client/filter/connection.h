@@ -14,9 +14,10 @@ struct connection {
     esm1nv_session *session;
     esm1nv_session *windows; /* residue rows of long records' windows; may be the same */
 
-    bool shared;  /* a daemon that others start may serve us */
-    bool private; /* a private one may */
-    struct private_daemon daemon;
+    bool shared;                   /* a daemon that others start may serve us */
+    bool private;                  /* a private one may */
+    struct private_daemon *daemon; /* NULL when there can be none */
+    int begun;                     /* what esm1nv_connect_begin() said of session */
 
     /* What served first, to be insisted on. digest is empty before that. */
     char socket[PRIVATE_PATH_MAX];
@@ -30,8 +31,11 @@ struct connection {
 };
 #define CONNECTION_NULL ((struct connection){.session = NULL})
 
-/* Both return 0, or a negative exit status after reporting. options live as long. */
-int connection_open(struct connection *connection, const struct options *options);
+/* Says hello to the first daemon that may serve us, if one is there, and does not wait: there are
+ * files to be opened meanwhile. options live as long. */
+void connection_begin(struct connection *connection, const struct options *options);
+/* Both return 0, or a negative exit status after reporting. */
+int connection_open(struct connection *connection);
 /* After a session failed with `code`, with so many records done: new sessions. What was submitted
  * to the old ones and is not done must be submitted again. */
 int connection_restore(struct connection *connection, const esm1nv_session *failed, int code,

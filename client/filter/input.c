@@ -19,6 +19,8 @@
 #include <unistd.h>
 
 #define RAW_SIZE 131072u
+#define RAW_SIZE_LEAST 256u /* for files that are shorter */
+#define FILES_FEW 64u       /* descriptors that everybody may have */
 #define PLAIN_SIZE 262144u
 
 static const char byte_order_mark[3] = "\xEF\xBB\xBF";
@@ -38,7 +40,7 @@ static void raise_file_limit(void) {
 }
 
 /* A FIFO is opened without waiting for its writer; poll() waits for it when it is its turn. */
-static int open_file(struct input_file *file) {
+static int open_file(struct input *input, struct input_file *file) {
     file->fd =
         file->path ? open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) : STDIN_FILENO;
     struct stat status;
@@ -47,15 +49,17 @@ static int open_file(struct input_file *file) {
     if (S_ISDIR(status.st_mode))
         return unreadable(file, "is a directory; name the files in it");
     file->regular = S_ISREG(status.st_mode);
+    if (file->regular)
+        input->bytes_total += (uint64_t)status.st_size;
     return 0;
 }
 
-static void add_to_total(struct input *input, const struct input_file *file, bool *known) {
-    struct stat status;
-    if (!file->regular || fstat(file->fd, &status) < 0)
-        *known = false;
-    else
-        input->bytes_total += (uint64_t)status.st_size;
+/* No more than there is to read, for a small call; any size works. */
+static void make_raw(struct input *input, bool known) {
+    input->raw_size = RAW_SIZE;
+    if (known && input->bytes_total < RAW_SIZE)
+        input->raw_size = (size_t)input->bytes_total + RAW_SIZE_LEAST;
+    input->data = input->raw = allocate(NULL, input->raw_size);
 }
 
 int input_open(struct input *input, char **paths, size_t count) {
@@ -65,8 +69,8 @@ int input_open(struct input *input, char **paths, size_t count) {
         paths = standard_input;
         count = 1;
     }
-    raise_file_limit();
-    input->data = input->raw = allocate(NULL, RAW_SIZE);
+    if (count > FILES_FEW)
+        raise_file_limit();
     input->files = allocate(NULL, count * sizeof *input->files);
     bool known = true;
     for (size_t i = 0; i < count; i++) {
@@ -74,11 +78,12 @@ int input_open(struct input *input, char **paths, size_t count) {
         input->files[i] = (struct input_file){
             .name = standard ? "stdin" : paths[i], .path = standard ? NULL : paths[i], .fd = -1};
         input->file_count++;
-        int result = open_file(&input->files[i]);
+        int result = open_file(input, &input->files[i]);
         if (result < 0)
             return result;
-        add_to_total(input, &input->files[i], &known);
+        known &= input->files[i].regular;
     }
+    make_raw(input, known);
     if (!known)
         input->bytes_total = 0;
     return 0;
@@ -265,7 +270,7 @@ static size_t make_room(struct input *input) {
 int input_read(struct input *input) {
     const struct input_file *file = input_file(input);
     size_t kept = make_room(input);
-    ssize_t size = read(file->fd, input->raw + kept, RAW_SIZE - kept);
+    ssize_t size = read(file->fd, input->raw + kept, input->raw_size - kept);
     if (size < 0 && (errno == EINTR || errno == EAGAIN))
         return 0;
     if (size < 0)

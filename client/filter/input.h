@@ -32,7 +32,8 @@ struct input {
     uint64_t bytes_read;
     uint64_t bytes_total; /* 0 unless all files are regular */
 
-    char *raw;   /* as read */
+    char *raw; /* as read */
+    size_t raw_size;
     char *plain; /* as decompressed */
     bool end;    /* of the raw bytes */
     enum { INPUT_UNJUDGED, INPUT_PLAIN, INPUT_GZIP } form;

@@ -8,16 +8,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 /* A descriptor that was closed must not be given to the next file opened. Writing to these fails.
  */
 static void occupy_standard_files(void) {
+    struct pollfd files[3] = {{.fd = 0}, {.fd = 1}, {.fd = 2}};
+    poll(files, 3, 0); /* all of them in one call */
     for (int fd = 0; fd <= 2; fd++)
-        if (fcntl(fd, F_GETFD) < 0)
+        if (files[fd].revents & POLLNVAL)
             open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 }
 
@@ -45,13 +47,13 @@ static int run(const struct options *options) {
 
 int main(int argc, char **argv) {
     occupy_standard_files();
-    target_catch_signals();
+    target_set_signals();
     struct options options;
     int result = options_parse(&options, argc, argv);
     if (result < 0)
         return -result;
     int status = run(&options);
-    if (fflush(stdout) != 0 && status == EX_OK) {
+    if (options.verb != VERB_EMBED && fflush(stdout) != 0 && status == EX_OK) {
         report("stdout: cannot write: %s", strerror(errno));
         status = EX_IOERR;
     }

@@ -118,9 +118,10 @@ void options_print_help(void) {
 /* Index of value among names, or -1 after reporting. */
 static int choose(const char *option, const char *value, const char *const *names) {
     char list[128] = "";
-    for (int i = 0; names[i]; i++) {
+    for (int i = 0; names[i]; i++)
         if (strcmp(value, names[i]) == 0)
             return i;
+    for (int i = 0; names[i]; i++) {
         size_t size = strlen(list);
         snprintf(list + size, sizeof list - size, "%s%s", i ? ", " : "", names[i]);
     }

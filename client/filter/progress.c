@@ -24,9 +24,13 @@ static int64_t now(void) {
     return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
 }
 
-void progress_start(struct progress *progress, enum progress_mode mode, uint64_t total_bytes) {
-    progress->terminal = isatty(STDERR_FILENO);
-    progress->enabled = mode == PROGRESS_ALWAYS || (mode == PROGRESS_AUTO && progress->terminal);
+void progress_start(struct progress *progress, enum progress_mode mode, uint64_t total_bytes,
+                    int output) {
+    progress->terminal = mode != PROGRESS_NEVER && isatty(STDERR_FILENO);
+    progress->enabled =
+        mode == PROGRESS_ALWAYS || (mode == PROGRESS_AUTO && progress->terminal && !isatty(output));
+    if (!progress->enabled)
+        return;
     progress->total_bytes = total_bytes;
     progress->started = now();
     progress->due = progress->started + (mode == PROGRESS_ALWAYS ? 0 : FIRST_MS);
@@ -82,7 +86,7 @@ int progress_timeout(const struct progress *progress) {
 }
 
 void progress_clear(void) {
-    if (drawn && write(STDERR_FILENO, "\r\x1B[K", 4) < 0)
+    if (!drawn || write(STDERR_FILENO, "\r\x1B[K", 4) < 0)
         return;
     drawn = false;
 }

@@ -18,6 +18,14 @@
 #define FAILURES_SHOWN 10u
 #define ID_SHOWN 60
 
+/* One line, of which the end is still to be put. */
+static void tell(char *line, size_t size) {
+    line[size] = '\n';
+    progress_clear();
+    if (write(STDERR_FILENO, line, size + 1) < 0)
+        return; /* nobody to tell */
+}
+
 void report(const char *format, ...) {
     char line[2048] = "esm1nv: ";
     va_list arguments;
@@ -28,10 +36,13 @@ void report(const char *format, ...) {
     for (size_t i = 0; i < size; i++)
         if ((unsigned char)line[i] < ' ' || line[i] == 0x7F)
             line[i] = '?';
-    line[size] = '\n';
-    progress_clear();
-    if (write(STDERR_FILENO, line, size + 1) < 0)
-        return; /* nobody to tell */
+    tell(line, size);
+}
+
+void report_text(const char *text) {
+    char line[256] = "esm1nv: ";
+    strncat(line, text, sizeof line - 10);
+    tell(line, strlen(line));
 }
 
 void *allocate(void *old, size_t size) {

@@ -14,6 +14,8 @@ struct record;
 
 /* One line "esm1nv: ...". Control characters become '?', since ids and names may hold any. */
 void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same for a text of ours, up to 200 bytes, without the weight of formatting. */
+void report_text(const char *text);
 
 /* realloc() that cannot fail: it reports and exits with EX_SOFTWARE instead. */
 void *allocate(void *old, size_t size);
@@ -50,7 +52,9 @@ struct progress {
     int64_t due;
 };
 
-void progress_start(struct progress *progress, enum progress_mode mode, uint64_t total_bytes);
+/* output: where the rows go; if that is the terminal, PROGRESS_AUTO does not write among them. */
+void progress_start(struct progress *progress, enum progress_mode mode, uint64_t total_bytes,
+                    int output);
 /* Draws when it is time. Cheap otherwise. */
 void progress_update(struct progress *progress, uint64_t records, uint64_t residues,
                      uint64_t bytes);

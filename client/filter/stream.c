@@ -21,9 +21,16 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define QUEUE_SLOTS 1024u      /* a power of two */
+#define QUEUE_SLOTS 1024u      /* at most; a power of two */
+#define QUEUE_SLOTS_FIRST 2u   /* a small call needs no more */
 #define QUEUE_BYTES (4u << 20) /* of input in the queue: no record joins more */
 #define FEED_RECORDS 32
+
+/* Grows. Null value: {0}. */
+struct queue {
+    struct record *slots;
+    uint64_t count; /* a power of two, or 0 */
+};
 
 struct stream {
     const struct options *options;
@@ -36,9 +43,9 @@ struct stream {
     uint64_t residues; /* embedded so far */
     struct connection connection;
 
-    /* Slots head, head + 1, ... modulo QUEUE_SLOTS: first those that were submitted (or failed),
+    /* Slots head, head + 1, ... modulo their number: first those that were submitted (or failed),
      * then at most one that waits for room, then the one that is being read. */
-    struct record *queue;
+    struct queue queue;
     uint64_t head, submitted, tail;
     size_t queued;        /* bytes of input in it */
     uint32_t sent;        /* windows of the record at submitted that went */
@@ -49,8 +56,22 @@ struct stream {
     int input_error; /* negative exit status: told when all before it is written */
 };
 
+static struct record *queue_at(const struct queue *queue, uint64_t number) {
+    return &queue->slots[number & (queue->count - 1)];
+}
+
 static struct record *slot(const struct stream *stream, uint64_t number) {
-    return &stream->queue[number % QUEUE_SLOTS];
+    return queue_at(&stream->queue, number);
+}
+
+/* Doubles the slots, which are all taken, from `first` on. */
+static void queue_grow(struct queue *queue, uint64_t first) {
+    struct queue grown = {.count = queue->count ? 2 * queue->count : QUEUE_SLOTS_FIRST};
+    grown.slots = allocate(NULL, grown.count * sizeof *grown.slots);
+    for (uint64_t i = 0; i < grown.count; i++)
+        *queue_at(&grown, first + i) = i < queue->count ? *queue_at(queue, first + i) : RECORD_NULL;
+    free(queue->slots);
+    *queue = grown;
 }
 
 static struct windows windows_of_record(const struct stream *stream, const struct record *record) {
@@ -73,6 +94,10 @@ static int restore(struct stream *stream, const esm1nv_session *failed, int code
     return result < 0 ? result : 1;
 }
 
+static bool finished(const struct stream *stream) {
+    return stream->input_ended && stream->head == stream->tail;
+}
+
 /* The oldest record leaves the queue: with its rows, or with its failure. */
 static int write_head(struct stream *stream, const struct esm1nv_result *result) {
     struct record *record = slot(stream, stream->head++);
@@ -82,6 +107,7 @@ static int write_head(struct stream *stream, const struct esm1nv_result *result)
         stream->residues += record->residue_count;
     warnings_add(&stream->warnings, record);
     stream->queued -= record_size(record);
+    stream->output.target.last = finished(stream);
     int code = output_write(&stream->output, record, result);
     record_trim(record);
     return code;
@@ -169,6 +195,8 @@ static bool wants_record(const struct stream *stream) {
 static int read_record(struct stream *stream) {
     if (!wants_record(stream) || stream->input_waits)
         return 0;
+    if (stream->tail - stream->head == stream->queue.count)
+        queue_grow(&stream->queue, stream->head);
     struct record *record = slot(stream, stream->tail);
     int result = reader_next(&stream->reader, record);
     if (result == READER_RECORD) {
@@ -235,10 +263,6 @@ static int wait_for_more(struct stream *stream) {
     return 0;
 }
 
-static bool finished(const struct stream *stream) {
-    return stream->input_ended && stream->head == stream->tail;
-}
-
 /* Input bytes behind what was written: of those that were read, the share of records. */
 static uint64_t bytes_done(const struct stream *stream) {
     double share = stream->tail ? (double)stream->head / (double)stream->tail : 0;
@@ -276,15 +300,8 @@ static int begin(struct stream *stream) {
     stream->warnings.positions = info->positions;
     stream->warnings.verbose = stream->options->verbose;
     reader_init(&stream->reader, &stream->input, &stream->rules, stream->options->input);
-    stream->queue = calloc(QUEUE_SLOTS, sizeof *stream->queue);
-    if (!stream->queue) {
-        report("out of memory");
-        return -EX_SOFTWARE;
-    }
-    enum progress_mode progress = stream->options->progress;
-    if (progress == PROGRESS_AUTO && isatty(stream->output.target.fd))
-        progress = PROGRESS_NEVER; /* it would stand among the rows */
-    progress_start(&stream->progress, progress, stream->input.bytes_total);
+    progress_start(&stream->progress, stream->options->progress, stream->input.bytes_total,
+                   stream->output.target.fd);
     return output_begin(&stream->output, info->hidden);
 }
 
@@ -293,6 +310,7 @@ static int run(struct stream *stream) {
     stream->output.format = options->format;
     stream->output.pooling = options->pooling;
     stream->output.dtype = options->dtype;
+    connection_begin(&stream->connection, options);
     int result = input_open(&stream->input, options->files, options->file_count);
     if (result == 0 && options->output)
         result = input_spare(&stream->input, options->output);
@@ -300,8 +318,10 @@ static int run(struct stream *stream) {
         result = input_spare(&stream->input, options->index);
     if (result == 0)
         result = output_open(&stream->output, options->output, options->index);
+    if (result == 0 && input_fd(&stream->input) < 0)
+        read_input(stream); /* while the daemon answers */
     if (result == 0)
-        result = connection_open(&stream->connection, options);
+        result = connection_open(&stream->connection);
     if (result == 0)
         result = begin(stream);
     if (result < 0)
@@ -326,9 +346,8 @@ int stream_run(const struct options *options) {
     stitch_finish(&stream.stitch);
     output_finish(&stream.output);
     input_finish(&stream.input);
-    /* Slots that were never used are not touched, so that they cost a small call nothing. */
-    for (uint64_t i = 0; stream.queue && i < QUEUE_SLOTS && i <= stream.tail; i++)
-        record_finish(&stream.queue[i]);
-    free(stream.queue);
+    for (uint64_t i = 0; i < stream.queue.count; i++)
+        record_finish(&stream.queue.slots[i]);
+    free(stream.queue.slots);
     return -result;
 }

@@ -21,11 +21,13 @@
 #include <unistd.h>
 
 #define PIPE_SIZE (1 << 20)
-#define DIRECT_SIZE 32768u /* from here on a write bypasses the buffer */
+#define DIRECT_SIZE 32768u     /* from here on a write bypasses the buffer */
+#define DIRECT_SIZE_LAST 1024u /* when nothing follows: a small call has one row, and no buffer */
 #define TEMPORARIES_MAX 4
 #define LINKS_MAX 40
 
 static const char *volatile temporaries[TEMPORARIES_MAX];
+static bool caught; /* the signals are */
 
 static void remove_temporaries(void) {
     for (int i = 0; i < TEMPORARIES_MAX; i++)
@@ -39,17 +41,22 @@ static void on_signal(int signal_number) {
     raise(signal_number); /* pending until this handler returns */
 }
 
-void target_catch_signals(void) {
+void target_set_signals(void) {
+    signal(SIGPIPE, SIG_DFL); /* also where it came ignored */
+    signal(SIGXFSZ, SIG_IGN); /* a full quota is then a write that fails */
+}
+
+/* Signals that end the program remove temporary files first. */
+static void catch_signals(void) {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
         struct sigaction action;
         sigaction(signals[i], NULL, &action);
-        if (action.sa_handler == SIG_IGN && signals[i] != SIGPIPE)
+        if (action.sa_handler == SIG_IGN)
             continue; /* nohup and the like */
         action = (struct sigaction){.sa_handler = on_signal};
         sigaction(signals[i], &action, NULL);
     }
-    signal(SIGXFSZ, SIG_IGN); /* a full quota is then a write that fails */
     atexit(remove_temporaries);
 }
 
@@ -125,6 +132,9 @@ static int create_temporary(char *name) {
     sigset_t all, before;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
+    if (!caught)
+        catch_signals();
+    caught = true;
     int fd = mkostemp(name, O_CLOEXEC);
     int error = errno;
     if (fd >= 0)
@@ -192,7 +202,6 @@ static int open_path(struct target *target, const char *path) {
 int target_open(struct target *target, const char *path) {
     *target = TARGET_NULL;
     target->name = path ? path : "stdout";
-    target->buffer = allocate(NULL, TARGET_BUFFER);
     if (path) {
         int result = open_path(target, path);
         if (result < 0)
@@ -242,7 +251,7 @@ int target_flush(struct target *target) {
 }
 
 int target_write(struct target *target, const void *bytes, size_t size) {
-    if (size >= DIRECT_SIZE) {
+    if (size >= (target->last ? DIRECT_SIZE_LAST : DIRECT_SIZE)) {
         struct iovec part[2] = {{target->buffer, target->size}, {(void *)bytes, size}};
         target->size = 0;
         return write_all(target, part);
@@ -257,6 +266,8 @@ int target_write(struct target *target, const void *bytes, size_t size) {
 }
 
 int target_room(struct target *target, size_t size, char **room) {
+    if (!target->buffer)
+        target->buffer = allocate(NULL, TARGET_BUFFER);
     int result = TARGET_BUFFER - target->size < size ? target_flush(target) : 0;
     *room = target->buffer + target->size;
     return result;

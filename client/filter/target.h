@@ -18,8 +18,9 @@ struct target {
     int fd;
     char *path;      /* the final name, links resolved; NULL: written in place */
     char *temporary; /* the name for now */
-    char *buffer;
-    size_t size; /* waiting in the buffer */
+    char *buffer;    /* NULL until something is put there */
+    size_t size;     /* waiting in it */
+    bool last;       /* nothing follows that writing could wait for */
 };
 #define TARGET_NULL ((struct target){.fd = -1})
 
@@ -40,7 +41,7 @@ int target_commit(struct target *target);
 /* Safe on TARGET_NULL and after target_commit(). Removes the temporary file. */
 void target_finish(struct target *target);
 
-/* Signals that end the program remove temporary files first. */
-void target_catch_signals(void);
+/* At the start: a closed pipe ends the program, a full quota does not. */
+void target_set_signals(void);
 
 #endif

@@ -20,7 +20,7 @@ static esm1nv_session *session_create(void) {
     esm1nv_session *session = aligned_alloc(_Alignof(esm1nv_session), sizeof *session);
     if (!session)
         return NULL;
-    memset(session, 0, offsetof(esm1nv_session, one_shot_rows));
+    memset(session, 0, sizeof *session);
     session->fd = -1;
     session->info.socket = session->socket;
     session->info.digest = session->digest;
@@ -37,11 +37,15 @@ void esm1nv_close(esm1nv_session *session) {
     if (session->fd >= 0)
         close(session->fd);
     free(session->awaited.items);
+    free(session->exchange);
     free(session);
 }
 
 static bool digest_prefix_valid(const char *prefix) {
-    size_t length = strspn(prefix, "0123456789abcdef");
+    size_t length = 0;
+    while ((prefix[length] >= '0' && prefix[length] <= '9') ||
+           (prefix[length] >= 'a' && prefix[length] <= 'f'))
+        length++;
     return length > 0 && length <= WIRE_DIGEST_CHARS && !prefix[length];
 }
 
@@ -77,12 +81,12 @@ static int options_read(struct esm1nv_options *known, const struct esm1nv_option
 }
 
 static int send_hello(esm1nv_session *session, const struct esm1nv_options *options) {
-    char program[PROGRAM_MAX + 1];
+    const char *name = options->program ? options->program : "libesm1nv " ESM1NV_VERSION;
+    char program[PROGRAM_MAX + 1] = "", buffer[NOTICE_MAX];
     struct message_writer writer;
 
-    snprintf(program, sizeof program, "%s",
-             options->program ? options->program : "libesm1nv " ESM1NV_VERSION);
-    message_begin(&writer, session->message, sizeof session->message, WIRE_HELLO);
+    memcpy(program, name, strnlen(name, PROGRAM_MAX));
+    message_begin(&writer, buffer, sizeof buffer, WIRE_HELLO);
     message_put_number(&writer, WIRE_PROTOCOL_VERSION, WIRE_PROTOCOL);
     message_put_text(&writer, WIRE_PROGRAM, program);
     message_put_number(&writer, WIRE_POOLING, options->pooling);
@@ -90,7 +94,7 @@ static int send_hello(esm1nv_session *session, const struct esm1nv_options *opti
     if (options->expect_digest)
         message_put_text(&writer, WIRE_EXPECT, options->expect_digest);
     long size = message_end(&writer);
-    int ret = channel_send(session->fd, session->message, (size_t)size, -1, false);
+    int ret = channel_send(session->fd, buffer, (size_t)size, -1, false);
     /* A daemon that is full says so and closes without reading: its answer says more. */
     if (ret < 0 && ret != -EPIPE && ret != -ECONNRESET)
         return failure_set(&session->error, ESM1NV_ERROR_SYSTEM, "cannot send to %s: %s",
@@ -99,8 +103,7 @@ static int send_hello(esm1nv_session *session, const struct esm1nv_options *opti
 }
 
 /* message_decode() has checked types, sizes and ranges; this checks what they mean together. */
-static int read_welcome(esm1nv_session *session, const struct message *welcome,
-                        const char *expected) {
+static int read_welcome(esm1nv_session *session, const struct message *welcome) {
     struct esm1nv_info *info = &session->info;
 
     message_copy_text(welcome, WIRE_DIGEST, session->digest, sizeof session->digest);
@@ -121,29 +124,23 @@ static int read_welcome(esm1nv_session *session, const struct message *welcome,
         return failure_set(&session->error, ESM1NV_ERROR_PROTOCOL,
                            "the daemon at %s sent an impossible digest or alphabet",
                            session->socket);
-    if (expected && strncmp(session->digest, expected, strlen(expected)) != 0)
+    if (strncmp(session->digest, session->expected, strlen(session->expected)) != 0)
         return failure_set(&session->error, ESM1NV_ERROR_MODEL,
                            "the daemon at %s serves model %s (digest %.16s...), not the expected "
                            "digest %s",
-                           session->socket, session->model, session->digest, expected);
+                           session->socket, session->model, session->digest, session->expected);
     return ESM1NV_OK;
 }
 
 static int greet(esm1nv_session *session, const struct esm1nv_options *options) {
-    struct message welcome;
-
     session->pooling = options->pooling;
     session->dtype = options->dtype;
-    int code = send_hello(session, options);
-    if (code == ESM1NV_OK)
-        code = receive_answer(session->fd, session->socket, session->message, WIRE_WELCOME,
-                              &welcome, &session->error);
-    if (code == ESM1NV_OK)
-        code = read_welcome(session, &welcome, options->expect_digest);
-    return code;
+    if (options->expect_digest)
+        memcpy(session->expected, options->expect_digest, strlen(options->expect_digest));
+    return send_hello(session, options);
 }
 
-int esm1nv_connect(esm1nv_session **result, const struct esm1nv_options *given) {
+int esm1nv_connect_begin(esm1nv_session **result, const struct esm1nv_options *given) {
     struct esm1nv_options options;
     esm1nv_session *session = *result = session_create();
 
@@ -156,6 +153,25 @@ int esm1nv_connect(esm1nv_session **result, const struct esm1nv_options *given) 
     }
     session->dead = code != ESM1NV_OK;
     return code;
+}
+
+int esm1nv_connect_complete(esm1nv_session *session) {
+    char buffer[NOTICE_MAX];
+    struct message welcome;
+
+    if (session->dead)
+        return session->error.code;
+    int code = receive_answer(session->fd, session->socket, buffer, sizeof buffer, WIRE_WELCOME,
+                              &welcome, &session->error);
+    if (code == ESM1NV_OK)
+        code = read_welcome(session, &welcome);
+    session->dead = code != ESM1NV_OK;
+    return code;
+}
+
+int esm1nv_connect(esm1nv_session **session, const struct esm1nv_options *options) {
+    int code = esm1nv_connect_begin(session, options);
+    return code == ESM1NV_OK ? esm1nv_connect_complete(*session) : code;
 }
 
 /* The library waits in blocking calls; where it must not wait it says so call by call. */
@@ -184,7 +200,7 @@ int esm1nv_connect_fd(esm1nv_session **result, int fd, const struct esm1nv_optio
         code = greet(session, &options);
     }
     session->dead = code != ESM1NV_OK;
-    return code;
+    return code == ESM1NV_OK ? esm1nv_connect_complete(session) : code;
 }
 
 const struct esm1nv_info *esm1nv_info(const esm1nv_session *session) {

@@ -25,7 +25,7 @@ static int connect_path(const char *path, char chosen[SOCKET_PATH_MAX], struct f
     int fd = channel_connect(path);
     if (fd < 0)
         return failure_connect(failure, path, fd);
-    snprintf(chosen, SOCKET_PATH_MAX, "%s", path);
+    memcpy(chosen, path, strlen(path) + 1); /* it fits, for it was connected to */
     return fd;
 }
 
@@ -51,13 +51,13 @@ int locate_daemon(const char *named, char path[SOCKET_PATH_MAX], struct failure 
         "no daemon answers at %s or " SYSTEM_SOCKET "; start esm1nvd, or name its socket", own);
 }
 
-int receive_answer(int fd, const char *path, void *buffer, enum wire_kind expected,
+int receive_answer(int fd, const char *path, void *buffer, size_t capacity, enum wire_kind expected,
                    struct message *message, struct failure *failure) {
     ssize_t size;
 
     /* A peer that closed with unread bytes resets once, before what it said can be read. */
     do
-        size = channel_receive(fd, buffer, WIRE_MESSAGE_MAX, false);
+        size = channel_receive(fd, buffer, capacity, false);
     while (size == -ECONNRESET);
     if (size == 0)
         return failure_set(failure, ESM1NV_ERROR_LOST,

@@ -34,8 +34,8 @@ static int query_ask(struct query *query, const char *socket, enum wire_kind que
     long size = message_end(&writer);
     /* When it does not go out, the daemon may still have said why. */
     channel_send(query->fd, query->buffer, (size_t)size, -1, false);
-    return receive_answer(query->fd, query->path, query->buffer, answer, &query->answer,
-                          &query->failure);
+    return receive_answer(query->fd, query->path, query->buffer, sizeof query->buffer, answer,
+                          &query->answer, &query->failure);
 }
 
 static struct query *query_create(void) {

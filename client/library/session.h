@@ -17,6 +17,7 @@
 
 #define SOCKET_PATH_MAX 108 /* sizeof sun_path */
 #define ERROR_TEXT_MAX 512
+#define NOTICE_MAX 1280 /* bytes: more than any message but SUBMIT, RESULT and STATUS takes */
 
 /* An error as the caller gets it: a code of enum esm1nv_condition and a line for people. */
 struct failure {
@@ -72,9 +73,9 @@ struct esm1nv_session {
 
     enum one_shot one_shot;
     struct ring_completion one_shot_header;
-    /* Behind everything else, for only what is used of them becomes resident. */
-    _Alignas(64) uint8_t one_shot_rows[WIRE_MESSAGE_MAX];
-    uint8_t message[WIRE_MESSAGE_MAX];
+    char expected[WIRE_DIGEST_CHARS + 1]; /* prefix of the digest that was insisted on, or empty */
+    uint8_t *exchange; /* a one-shot's request, then its answer, whose rows move to its start */
+    size_t exchange_size;
 };
 
 /* Sets the failure and returns its code. */
@@ -88,10 +89,10 @@ int failure_refused(struct failure *failure, const struct message *message);
  * `path`. Returns the descriptor, or a negative code with the failure set. */
 int locate_daemon(const char *named, char path[SOCKET_PATH_MAX], struct failure *failure);
 
-/* Receives one whole message, waiting for it, into buffer (WIRE_MESSAGE_MAX bytes), of which the
- * message holds views. A refusal, the end of the connection and garbage are failures. Returns 0 or
- * a negative code with the failure set. For the exchanges before records flow. */
-int receive_answer(int fd, const char *path, void *buffer, enum wire_kind expected,
+/* Receives one whole message, waiting for it, into buffer, of which the message holds views. A
+ * refusal, the end of the connection and garbage are failures. Returns 0 or a negative code with
+ * the failure set. For the exchanges before records flow. */
+int receive_answer(int fd, const char *path, void *buffer, size_t capacity, enum wire_kind expected,
                    struct message *message, struct failure *failure);
 
 #endif

@@ -20,9 +20,9 @@
 #define SUBMISSION_RING_SIZE UINT32_C(65536)
 #define COMPLETION_RING_POOLED (UINT32_C(1) << 20)
 #define COMPLETION_RING_ROWS (UINT32_C(1) << 23)
-#define AWAITED_FIRST_CAPACITY 64u
-/* Room in a RESULT message for all but the rows. */
-#define RESULT_OVERHEAD 64u
+#define AWAITED_FIRST_CAPACITY 8u /* a small call needs no more */
+/* Room in a SUBMIT or RESULT message for all but the sequence or the rows. */
+#define ONE_SHOT_OVERHEAD 64u
 
 static int session_garbage(esm1nv_session *session) {
     session->dead = true;
@@ -95,17 +95,17 @@ static int hear_result(esm1nv_session *session, const struct message *message) {
         .rows = (uint32_t)message->value[WIRE_ROWS].number,
         .bytes = (uint32_t)rows->length,
     };
-    memcpy(session->one_shot_rows, rows->bytes, rows->length);
+    memmove(session->exchange, rows->bytes, rows->length); /* aligned, and over their message */
     session->one_shot = ONE_SHOT_ARRIVED;
     return ESM1NV_OK;
 }
 
-static int hear_message(esm1nv_session *session, size_t size) {
+static int hear_message(esm1nv_session *session, const uint8_t *bytes, size_t size) {
     struct message message;
 
-    if (size == 1 && session->message[0] == WIRE_BELL && session->map.header)
+    if (size == 1 && bytes[0] == WIRE_BELL && session->map.header)
         return ESM1NV_OK;
-    if (message_decode(&message, session->message, size) < 0)
+    if (message_decode(&message, bytes, size) < 0)
         return session_garbage(session);
     if (message.kind == WIRE_RESULT)
         return hear_result(session, &message);
@@ -131,6 +131,12 @@ static bool leave_bell_for_submit(esm1nv_session *session) {
 /* Receives one message and does what it says. Returns ESM1NV_OK, ESM1NV_AGAIN when none came in
  * `timeout` milliseconds (0: now, negative: ever), or an error. */
 static int session_hear(esm1nv_session *session, int timeout) {
+    uint8_t notice[NOTICE_MAX];
+    /* A result that came by message stays where it is until it is released. */
+    bool answer = session->one_shot == ONE_SHOT_SENT;
+    uint8_t *buffer = answer ? session->exchange : notice;
+    size_t capacity = answer ? session->exchange_size : sizeof notice;
+
     if (timeout == 0 && leave_bell_for_submit(session))
         return ESM1NV_AGAIN;
     if (timeout > 0) {
@@ -139,8 +145,7 @@ static int session_hear(esm1nv_session *session, int timeout) {
         if (ready == 0 || (ready < 0 && errno == EINTR))
             return ESM1NV_AGAIN;
     }
-    ssize_t size =
-        channel_receive(session->fd, session->message, sizeof session->message, timeout >= 0);
+    ssize_t size = channel_receive(session->fd, buffer, capacity, timeout >= 0);
     if (size == -EAGAIN)
         return ESM1NV_AGAIN;
     if (size == -ECONNRESET) /* comes once, before what the daemon said last can be read */
@@ -151,7 +156,7 @@ static int session_hear(esm1nv_session *session, int timeout) {
         return session_system(session, "cannot receive from the daemon", (int)size);
     if (size == 0)
         hear_farewell(session, NULL);
-    return size == 0 ? ESM1NV_OK : hear_message(session, (size_t)size);
+    return size == 0 ? ESM1NV_OK : hear_message(session, buffer, (size_t)size);
 }
 
 /* After a send failed: hears what the daemon said before it left. */
@@ -191,19 +196,36 @@ static int check_sequence(esm1nv_session *session, const uint8_t *sequence, size
 static bool goes_one_shot(const esm1nv_session *session) {
     return session->pooling != ESM1NV_POOL_NONE && !session->map.header &&
            session->one_shot == ONE_SHOT_NONE && esm1nv_outstanding(session) == 0 &&
-           session->one_shot_max > 0 && session->row_bytes <= WIRE_MESSAGE_MAX - RESULT_OVERHEAD;
+           session->one_shot_max > 0 && session->row_bytes <= WIRE_MESSAGE_MAX - ONE_SHOT_OVERHEAD;
+}
+
+/* Large enough for the longest sequence, a row and a refusal; a larger answer is garbage. */
+static int exchange_create(esm1nv_session *session) {
+    uint32_t most = NOTICE_MAX;
+
+    if (session->exchange)
+        return 0;
+    if (most < session->row_bytes)
+        most = session->row_bytes;
+    if (most < session->info.positions)
+        most = session->info.positions;
+    session->exchange_size = (most + ONE_SHOT_OVERHEAD + 63) / 64 * 64;
+    session->exchange = aligned_alloc(64, session->exchange_size);
+    return session->exchange ? 0 : -ENOMEM;
 }
 
 static int submit_one_shot(esm1nv_session *session, uint64_t tag, const void *sequence,
                            size_t length) {
     struct message_writer writer;
 
-    message_begin(&writer, session->message, sizeof session->message, WIRE_SUBMIT);
+    if (exchange_create(session) < 0)
+        return session_system(session, "cannot hold a result", -ENOMEM);
+    message_begin(&writer, session->exchange, session->exchange_size, WIRE_SUBMIT);
     message_put_number(&writer, WIRE_TAG, tag);
     message_put_bytes(&writer, WIRE_SEQUENCE, sequence, length);
     long size = message_end(&writer);
     /* Does not wait: the daemon has read all that came before this. */
-    if (channel_send(session->fd, session->message, (size_t)size, -1, false) < 0)
+    if (channel_send(session->fd, session->exchange, (size_t)size, -1, false) < 0)
         return session_lost(session);
     session->one_shot = ONE_SHOT_SENT;
     awaited_push(&session->awaited, tag, length);
@@ -229,12 +251,13 @@ static uint32_t completion_ring_size(const esm1nv_session *session) {
 }
 
 static int send_ring(esm1nv_session *session, int memfd) {
+    char buffer[NOTICE_MAX];
     struct message_writer writer;
-    message_begin(&writer, session->message, sizeof session->message, WIRE_RING);
+    message_begin(&writer, buffer, sizeof buffer, WIRE_RING);
     message_put_number(&writer, WIRE_SUBMISSION_SIZE, session->map.submission_size);
     message_put_number(&writer, WIRE_COMPLETION_SIZE, session->map.completion_size);
     long size = message_end(&writer);
-    return channel_send(session->fd, session->message, (size_t)size, memfd, false);
+    return channel_send(session->fd, buffer, (size_t)size, memfd, false);
 }
 
 static int session_make_rings(esm1nv_session *session) {
@@ -341,7 +364,7 @@ static int take_result(esm1nv_session *session, struct esm1nv_result *result) {
         return ESM1NV_AGAIN;
     if (session->one_shot == ONE_SHOT_ARRIVED) {
         session->one_shot = ONE_SHOT_HELD;
-        return accept_result(session, &session->one_shot_header, session->one_shot_rows, 0, result);
+        return accept_result(session, &session->one_shot_header, session->exchange, 0, result);
     }
     int ret = ring_take_completion(&session->completions, &header, &rows, &end);
     if (ret == -EAGAIN)

@@ -214,6 +214,58 @@ static void test_hasty(void) {
     server_end(&server);
 }
 
+/* Begins with nobody there to answer, then lets the peer accept and hear the HELLO. */
+static esm1nv_session *begin(const char *path, int listener, const char *expected,
+                             struct peer *peer) {
+    struct esm1nv_options options = ESM1NV_OPTIONS_INIT;
+    esm1nv_session *session;
+    options.socket = path;
+    options.expect_digest = expected;
+    CHECK(esm1nv_connect_begin(&session, &options) == 0, "%s", esm1nv_error_text(session));
+    struct pollfd poller = {.fd = esm1nv_fd(session), .events = POLLIN};
+    CHECK(poll(&poller, 1, 0) == 0, "no answer was sent yet");
+    peer->fd = accept(listener, NULL, NULL);
+    CHECK(peer_receive(peer) == WIRE_HELLO, "asked before the second step");
+    return session;
+}
+
+static void test_two_steps(void) {
+    static struct peer peer;
+    char path[100], expected[] = "0011";
+
+    test_case("connecting in two steps: the first does not wait");
+    snprintf(path, sizeof path, "%s/two-steps", directory);
+    int listener = channel_listen(path, 0600);
+    esm1nv_session *session = begin(path, listener, expected, &peer);
+    strcpy(expected, "ffff"); /* the session has its own */
+    peer_send_welcome(&peer, &peer_model_usual);
+    struct pollfd poller = {.fd = esm1nv_fd(session), .events = POLLIN};
+    CHECK(poll(&poller, 1, 10000) == 1, "the answer can be polled for");
+    CHECK(esm1nv_connect_complete(session) == 0, "%s", esm1nv_error_text(session));
+    CHECK(strcmp(esm1nv_info(session)->model, "fixture") == 0, "%s", esm1nv_info(session)->model);
+    esm1nv_close(session);
+    peer_close(&peer);
+
+    session = begin(path, listener, expected, &peer);
+    peer_send_welcome(&peer, &peer_model_usual);
+    CHECK(esm1nv_connect_complete(session) == ESM1NV_ERROR_MODEL, "another model");
+    CHECK(esm1nv_connect_complete(session) == ESM1NV_ERROR_MODEL, "the session stays failed");
+    esm1nv_close(session);
+    peer_close(&peer);
+
+    session = begin(path, listener, NULL, &peer);
+    peer_close(&peer);
+    CHECK(esm1nv_connect_complete(session) == ESM1NV_ERROR_LOST, "%s", esm1nv_error_text(session));
+    esm1nv_close(session);
+    close(listener);
+    unlink(path);
+    struct esm1nv_options options = ESM1NV_OPTIONS_INIT;
+    options.socket = path;
+    CHECK(esm1nv_connect_begin(&session, &options) == ESM1NV_ERROR_CONNECT, "nobody listens");
+    CHECK(esm1nv_connect_complete(session) == ESM1NV_ERROR_CONNECT, "the session stays failed");
+    esm1nv_close(session);
+}
+
 struct seen {
     char names[1024];
     uint64_t pid, pinned;
@@ -299,6 +351,7 @@ int main(void) {
     test_nobody();
     test_system();
     test_hasty();
+    test_two_steps();
     test_status();
     test_stop();
     remove_directories();

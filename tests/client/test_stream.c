@@ -126,7 +126,7 @@ static void test_switch(void) {
 
 static void test_held_one_shot(void) {
     struct peer peer;
-    struct esm1nv_result held;
+    struct esm1nv_result held, none;
 
     test_case("a held one-shot result stays while others come and go");
     esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MAX, ESM1NV_F32);
@@ -137,9 +137,28 @@ static void test_held_one_shot(void) {
     expect_result(session, 1, 1, ROW_BYTES, &held);
     CHECK(submit(session, 2, 9), "submit");
     CHECK(peer_receive(&peer) == WIRE_SUBMIT && peer_receive(&peer) == WIRE_RING, "ring");
+    peer_send(&peer, &(uint8_t){WIRE_BELL}, 1);
+    CHECK(esm1nv_next(session, &none, 0) == ESM1NV_AGAIN, "a bell for nothing");
     CHECK(peer_complete(&peer, 2, RECORD_OK, 1, ROW_BYTES), "room");
     expect_and_release(session, 2, 1, ROW_BYTES);
     CHECK(peer_pattern_holds(&held, ROW_BYTES), "the view still holds");
+    esm1nv_close(session);
+    peer_close(&peer);
+}
+
+static void test_refused_one_shot(void) {
+    struct peer peer;
+    struct esm1nv_result none;
+    char text[1001] = "";
+
+    test_case("the longest refusal is heard where a short row was awaited");
+    esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F16);
+    if (!session)
+        return;
+    memset(text, 'x', sizeof text - 1);
+    CHECK(submit(session, 1, 9), "submit");
+    peer_send_refused(&peer, WIRE_REFUSED_DRAINING, text, true);
+    CHECK(esm1nv_next(session, &none, -1) == ESM1NV_ERROR_BUSY, "%s", esm1nv_error_text(session));
     esm1nv_close(session);
     peer_close(&peer);
 }
@@ -393,6 +412,7 @@ int main(void) {
     test_one_shot();
     test_switch();
     test_held_one_shot();
+    test_refused_one_shot();
     test_ring_sizes();
     test_wrap();
     test_held_views();

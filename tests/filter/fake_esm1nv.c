@@ -81,13 +81,18 @@ static int fail(esm1nv_session *session, int code, const char *text) {
     return code;
 }
 
-int esm1nv_connect(esm1nv_session **result, const struct esm1nv_options *options) {
+int esm1nv_connect_begin(esm1nv_session **result, const struct esm1nv_options *options) {
     esm1nv_session *session = calloc(1, sizeof *session);
     *result = session;
     if (!session)
         return ESM1NV_ERROR_MEMORY;
     session->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
     session->options = *options;
+    return 0;
+}
+
+int esm1nv_connect_complete(esm1nv_session *session) {
+    const struct esm1nv_options *options = &session->options;
     int code = (int)setting(struck ? "FAKE_REBORN" : "FAKE_CONNECT", 0);
     if (code < 0)
         return fail(session, code, "the fake refuses");
@@ -106,6 +111,11 @@ int esm1nv_connect(esm1nv_session **result, const struct esm1nv_options *options
     for (const char *letter = "LAGVSERTIDPKQNFYMHWCXBUZO"; *letter; letter++)
         session->info.alphabet[*letter / 8] |= (uint8_t)(1u << (*letter % 8));
     return 0;
+}
+
+int esm1nv_connect(esm1nv_session **session, const struct esm1nv_options *options) {
+    int code = esm1nv_connect_begin(session, options);
+    return code < 0 ? code : esm1nv_connect_complete(*session);
 }
 
 const struct esm1nv_info *esm1nv_info(const esm1nv_session *session) {

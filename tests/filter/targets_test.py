@@ -164,6 +164,11 @@ result = subprocess.run([PROGRAM, "--index", path("mistaken")], input=b"MKT\nJ\n
                         stdout=subprocess.DEVNULL, preexec_fn=lambda: os.close(2))
 equal((result.returncode, read("mistaken").count(b"\n")), (65, 3))
 
+case("stdout and stderr closed: no file is mistaken for them")
+result = subprocess.run([PROGRAM, "-o", path("mistaken")], input=b"MKT\nJ\n", timeout=LIMIT,
+                        preexec_fn=lambda: os.closerange(1, 3))
+equal((result.returncode, read("mistaken").count(b"\n")), (65, 1))
+
 case("a closed pipe ends it by SIGPIPE, quietly, temporary files gone")
 process = start("-p", "none", "--index", path("piped"))
 process.stdout.close()
@@ -176,6 +181,14 @@ equal((process.wait(LIMIT), process.stderr.read()), (-signal.SIGPIPE, b""))
 process.stderr.close()
 check(not os.path.exists(path("piped")), "index appeared")
 equal(leftovers(), [])
+
+case("SIGPIPE ends it though it came ignored")
+reader, writer = os.pipe()
+os.close(reader)
+result = subprocess.run([PROGRAM, write("input", GOOD)], stdout=writer, stderr=subprocess.PIPE,
+                        timeout=LIMIT, restore_signals=False)
+os.close(writer)
+equal((result.returncode, result.stderr), (-signal.SIGPIPE, b""))
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the filter leaves it ignored, as under nohup
 for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
