@@ -46,16 +46,14 @@ void record_rules_set(struct record_rules *rules, const uint8_t alphabet[32], ui
 }
 
 void record_begin(struct record *record, uint64_t ordinal, const char *file, uint64_t line) {
-    struct record fresh = {.ordinal = ordinal,
-                           .file = file,
-                           .line = line,
-                           .id = record->id,
-                           .id_capacity = record->id_capacity,
-                           .residues = record->residues,
-                           .residue_capacity = record->residue_capacity,
-                           .unknown = record->unknown,
-                           .unknown_capacity = record->unknown_capacity};
-    *record = fresh;
+    record->ordinal = ordinal;
+    record->file = file;
+    record->line = line;
+    record->header_size = 0;
+    record->id_repaired = record->truncated = false;
+    record->failure[0] = 0;
+    record_drop_id(record);
+    record_drop_sequence(record);
 }
 
 static void append_id(struct record *record, const char *bytes, size_t size) {
