@@ -76,14 +76,13 @@ static int flush(struct stream *stream) {
     return code;
 }
 
-/* Gives a result back, and all of its session before it, as soon as its rows are written. */
+/* Gives a result back, and all of its session before it: now, or when its rows are written. */
 static void give_back(struct stream *stream, esm1nv_session *session,
-                      const struct esm1nv_result *result) {
-    bool hold = output_refers(&stream->output);
-    if (!hold)
+                      const struct esm1nv_result *result, bool now) {
+    if (now)
         esm1nv_release(session, result);
     stream->held = *result;
-    stream->holder = hold ? session : NULL;
+    stream->holder = now ? NULL : session;
 }
 
 /* A session failed. Returns 1 when there are new ones, which know nothing of the queue. */
@@ -116,13 +115,13 @@ static int take_window(struct stream *stream, const struct windows *windows,
                        const struct esm1nv_result *result) {
     if (windows->count == 1)
         return write_head(stream, result);
-    int code = stream->holder ? flush(stream) : 0; /* it may hold another session's */
+    /* What the output refers to would be given back with this one, or overwritten by it. */
+    int code = stream->holder || output_refers(&stream->output) ? flush(stream) : 0;
     stitch_add(&stream->stitch, windows, result);
     if (code < 0 || stream->stitch.taken < windows->count)
         return code;
     struct esm1nv_result whole = stitch_end(&stream->stitch, windows);
-    code = write_head(stream, &whole);
-    return code == 0 && output_refers(&stream->output) ? flush(stream) : code;
+    return write_head(stream, &whole);
 }
 
 /* Takes what is there for the record at the head. Returns 1 when there was something. */
@@ -143,7 +142,8 @@ static int take_head(struct stream *stream) {
     if (next != 0 || result.tag != record->ordinal)
         return -daemon_error(ESM1NV_ERROR_PROTOCOL, "a result came out of order");
     int code = take_window(stream, &windows, &result);
-    give_back(stream, session, &result);
+    /* The rows of a window were copied. */
+    give_back(stream, session, &result, windows.count > 1 || !output_refers(&stream->output));
     return code < 0 ? code : 1;
 }
 
