@@ -58,6 +58,8 @@ equal(run("-f", "raw", stdin=few, FAKE_ROOM=1, FAKE_DELAY=1).out,
 case("order: every record in its place, failed ones too")
 names = [line.split(b'"')[3] for line in PLAIN["many"].out.split(b"\n")[:-1]]
 equal(names, [b"r%d" % i for i in range(1500)])
+failed = [b'"error"' in line for line in PLAIN["many"].out.split(b"\n")[:-1]]
+equal(failed, [i % 7 == 3 for i in range(1500)])
 
 case("the same output when the input comes byte by byte")
 for text in (EDGE[:6000], EDGE[-3500:], read(data("edge_bom_crlf.fasta")),
