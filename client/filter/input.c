@@ -187,7 +187,7 @@ static bool begins_with(const struct input *input, const char *magic, size_t siz
 static int judge_foreign(const struct input *input) {
     static const struct {
         const char *magic, *name, *tool;
-        size_t size;
+        size_t size; /* of the magic; xz's ends with a zero */
     } forms[] = {{"\xFD\x37\x7A\x58\x5A", "xz", "xzcat", 6},
                  {"\x28\xB5\x2F\xFD", "zstd", "zstdcat", 4}};
     const struct input_file *file = input_file(input);

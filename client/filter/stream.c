@@ -44,8 +44,7 @@ struct stream {
     uint32_t sent;        /* windows of the record at submitted that went */
     struct stitch stitch; /* of the record at head */
 
-    /* The last result that was taken, if the output still refers to rows of this or earlier ones.
-     */
+    /* The last result that was taken, while the output refers to rows up to it. */
     struct esm1nv_result held;
     esm1nv_session *holder; /* the session it is of; NULL: none is held */
 
