@@ -8,25 +8,28 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Tokens that a sequence gets beside those of its residues: <s> and </s>. */
+#define SPECIALS_MAX 2
+
 int record_create(struct record **result, const struct model *model, uint64_t tag,
                   const uint8_t *residues, size_t length) {
     uint8_t copy[WIRE_POSITIONS_MAX];
-    uint16_t ids[WIRE_POSITIONS_MAX];
-    struct token_span span;
     struct record *record;
 
     *result = NULL;
     if (length == 0 || length > model->config.positions)
         return -EPROTO;
     memcpy(copy, residues, length);
-    if (model_tokenize(model, copy, length, ids, &span) < 0)
-        return -EPROTO;
-    record = malloc(sizeof *record + span.tokens * sizeof *ids);
+    record = malloc(sizeof *record + (length + SPECIALS_MAX) * sizeof *record->ids);
     if (!record)
         return -ENOMEM;
-    *record = (struct record){
-        .sched = {.tokens = span.tokens, .residues = span.residues}, .tag = tag, .span = span};
-    memcpy(record->ids, ids, span.tokens * sizeof *ids);
+    *record = (struct record){.tag = tag};
+    if (model_tokenize(model, copy, length, record->ids, &record->span) < 0) {
+        free(record);
+        return -EPROTO;
+    }
+    record->sched.tokens = record->span.tokens;
+    record->sched.residues = record->span.residues;
     *result = record;
     return 0;
 }

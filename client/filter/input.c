@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Files and stdin as one row of byte streams. Each is judged by its first bytes, as soon as they
- * cannot be anything else: gzip by its magic, a UTF-8 byte order mark after that. Plain bytes are
- * handed out from where they were read to; gzip members are inflated one after the other, and a
- * file that ends inside one is an error.
+ * cannot be anything else: gzip by its magic (xz and zstd, to be refused, by theirs), a UTF-8 byte
+ * order mark after that. Plain bytes are handed out from where they were read to; gzip members are
+ * inflated one after the other, and a file that ends inside one is an error.
  */
 #include "client/filter/input.h"
 
@@ -188,13 +188,35 @@ static bool begins_with(const struct input *input, const char *magic, size_t siz
     return input->size >= size && memcmp(input->data, magic, size) == 0;
 }
 
+/* What other tools compress is no text: said here, it is not taken for bad sequences. */
+static int judge_foreign(const struct input *input) {
+    static const struct {
+        const char *magic, *name, *tool;
+        size_t size; /* of the magic; xz's ends with a zero */
+    } forms[] = {{"\xFD\x37\x7A\x58\x5A", "xz", "xzcat", 6},
+                 {"\x28\xB5\x2F\xFD", "zstd", "zstdcat", 4}};
+    const struct input_file *file = input_file(input);
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        if (undecided(input, forms[i].magic, forms[i].size, input->end))
+            return INPUT_WAIT;
+        if (!begins_with(input, forms[i].magic, forms[i].size))
+            continue;
+        report("%s: %s-compressed; decompress it first, e.g. %s %s | esm1nv", file->name,
+               forms[i].name, forms[i].tool, file->path ? file->path : "FILE");
+        return -EX_NOINPUT;
+    }
+    return 0;
+}
+
 static int judge_form(struct input *input) {
     if (undecided(input, "\x1F\x8B", 2, input->end))
         return INPUT_WAIT;
     if (begins_with(input, "\x1F\x8B", 2))
         return begin_inflate(input);
-    input->form = INPUT_PLAIN;
-    return 0;
+    int result = judge_foreign(input);
+    if (result == 0)
+        input->form = INPUT_PLAIN;
+    return result;
 }
 
 static int more_of_form(struct input *input) {

@@ -85,10 +85,8 @@ int output_write(struct output *output, const struct record *record,
 }
 
 int output_flush(struct output *output) {
-    int result = output->target.size ? target_flush(&output->target) : 0;
-    if (result == 0 && output->index.size)
-        result = target_flush(&output->index);
-    return result;
+    int result = target_flush(&output->target);
+    return result < 0 ? result : target_flush(&output->index);
 }
 
 int output_commit(struct output *output) {

@@ -56,6 +56,10 @@ int output_begin(struct output *output, uint32_t hidden);
 /* One record; result is not used when the record failed. */
 int output_write(struct output *output, const struct record *record,
                  const struct esm1nv_result *result);
+/* Whether rows of results that were written must still stay where they are. */
+static inline bool output_refers(const struct output *output) {
+    return output->target.referred > 0;
+}
 int output_flush(struct output *output);
 /* Completes the files and gives them their names. */
 int output_commit(struct output *output);

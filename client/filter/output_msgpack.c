@@ -41,7 +41,7 @@ static void pack_id(msgpack_packer *packer, const struct record *record) {
     pack_text(packer, record->id, record->id_size);
 }
 
-static void pack_embedding(msgpack_packer *packer, const struct output *output,
+static void pack_embedding(msgpack_packer *packer, struct sink *sink, const struct output *output,
                            const struct esm1nv_result *result) {
     bool list = output->pooling == ESM1NV_POOL_NONE;
     pack_key(packer, "dtype");
@@ -53,7 +53,8 @@ static void pack_embedding(msgpack_packer *packer, const struct output *output,
     msgpack_pack_uint32(packer, output->hidden);
     pack_key(packer, "embedding");
     msgpack_pack_bin(packer, result->bytes);
-    msgpack_pack_bin_body(packer, result->rows, result->bytes);
+    if (sink->status == 0)
+        sink->status = target_refer(sink->target, result->rows, result->bytes);
 }
 
 static int msgpack_rows(struct output *output, const struct record *record,
@@ -65,7 +66,7 @@ static int msgpack_rows(struct output *output, const struct record *record,
     pack_id(&packer, record);
     pack_count(&packer, "length", record->length);
     pack_count(&packer, "rows", result->row_count);
-    pack_embedding(&packer, output, result);
+    pack_embedding(&packer, &sink, output, result);
     if (record->truncated) {
         pack_key(&packer, "truncated");
         msgpack_pack_true(&packer);

@@ -15,7 +15,7 @@
 static int raw_rows(struct output *output, const struct record *record,
                     const struct esm1nv_result *result) {
     (void)record;
-    return target_write(&output->target, result->rows, result->bytes);
+    return target_refer(&output->target, result->rows, result->bytes);
 }
 
 static int npy_begin(struct output *output) {

@@ -9,6 +9,7 @@
 #include "client/filter/report.h"
 
 #include <inttypes.h>
+#include <string.h>
 #include <sysexits.h>
 
 static void begin_file(struct reader *reader) {
@@ -28,11 +29,18 @@ void reader_begin(struct reader *reader, struct record *record, uint64_t line) {
     record_begin(record, ++reader->ordinal, input_file(reader->input)->name, line);
 }
 
+/* Two searches of the C library's, which are much faster than one by byte; in blocks, so that
+ * neither runs far past the other's find where all lines end alike. */
 static size_t find_line_end(const char *data, size_t size) {
-    size_t i = 0;
-    while (i < size && data[i] != '\n' && data[i] != '\r')
-        i++;
-    return i;
+    enum { BLOCK = 256 };
+    for (size_t at = 0; at < size; at += BLOCK) {
+        size_t length = size - at < BLOCK ? size - at : BLOCK;
+        const char *feed = memchr(data + at, '\n', length);
+        const char *end = memchr(data + at, '\r', feed ? (size_t)(feed - data) - at : length);
+        if (end || feed)
+            return (size_t)((end ? end : feed) - data);
+    }
+    return size;
 }
 
 struct span reader_span(struct reader *reader) {

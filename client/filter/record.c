@@ -46,16 +46,14 @@ void record_rules_set(struct record_rules *rules, const uint8_t alphabet[32], ui
 }
 
 void record_begin(struct record *record, uint64_t ordinal, const char *file, uint64_t line) {
-    struct record fresh = {.ordinal = ordinal,
-                           .file = file,
-                           .line = line,
-                           .id = record->id,
-                           .id_capacity = record->id_capacity,
-                           .residues = record->residues,
-                           .residue_capacity = record->residue_capacity,
-                           .unknown = record->unknown,
-                           .unknown_capacity = record->unknown_capacity};
-    *record = fresh;
+    record->ordinal = ordinal;
+    record->file = file;
+    record->line = line;
+    record->header_size = 0;
+    record->id_repaired = record->truncated = false;
+    record->failure[0] = 0;
+    record_drop_id(record);
+    record_drop_sequence(record);
 }
 
 static void append_id(struct record *record, const char *bytes, size_t size) {
@@ -95,21 +93,26 @@ static void keep_unknown(struct record *record, uint32_t letter) {
     record->unknown[record->unknown_count++] = letter & RECORD_BAD_BYTE ? UTF8_REPLACEMENT : letter;
 }
 
-static void grow_residues(struct record *record, const struct record_rules *rules) {
-    uint32_t capacity = record->residue_capacity * 2 + 64;
-    record->residue_capacity = capacity < rules->residues_max ? capacity : rules->residues_max;
-    record->residues = allocate(record->residues, record->residue_capacity);
+/* Room for so many more, or for the rest of those that are kept. Returns for how many. */
+static size_t reserve_residues(struct record *record, const struct record_rules *rules,
+                               size_t more) {
+    size_t left = rules->residues_max - record->residue_count;
+    if (more > left)
+        more = left;
+    if (record->residue_count + more > record->residue_capacity) {
+        size_t capacity = (record->residue_count + more) * 2;
+        record->residue_capacity =
+            capacity < rules->residues_max ? (uint32_t)capacity : rules->residues_max;
+        record->residues = allocate(record->residues, record->residue_capacity);
+    }
+    return more;
 }
 
 /* One residue: a letter of the alphabet, or 0. Counts all, keeps the first ones. */
-static inline void add_residue(struct record *record, const struct record_rules *rules,
-                               uint8_t residue) {
+static void add_residue(struct record *record, const struct record_rules *rules, uint8_t residue) {
     record->length++;
-    if (record->residue_count >= rules->residues_max)
-        return;
-    if (record->residue_count == record->residue_capacity)
-        grow_residues(record, rules);
-    record->residues[record->residue_count++] = residue;
+    if (reserve_residues(record, rules, 1))
+        record->residues[record->residue_count++] = residue;
 }
 
 /* A letter that is not in the alphabet: a code point, or RECORD_BAD_BYTE + byte. */
@@ -172,20 +175,33 @@ static void add_special(struct record *record, const struct record_rules *rules,
     }
 }
 
+/* The letters of the alphabet that come first, which is nearly always all there is. Returns how
+ * many they are; the first byte is one. */
+static size_t add_letters(struct record *record, const struct record_rules *rules,
+                          const char *bytes, size_t size) {
+    if (record->reading.partial_size)
+        settle_partial(record, rules, true);
+    if (record->reading.star)
+        settle_star(record, rules);
+    size_t room = reserve_residues(record, rules, size), count = 0;
+    uint8_t *residues = record->residues + record->residue_count, letter;
+    while (count < room && (letter = rules->letter[(uint8_t)bytes[count]]) >= BYTE_CLASSES)
+        residues[count++] = letter;
+    record->residue_count += (uint32_t)count;
+    if (count == room) /* those that are only counted */
+        while (count < size && rules->letter[(uint8_t)bytes[count]] >= BYTE_CLASSES)
+            count++;
+    record->length += count;
+    return count;
+}
+
 void record_add_sequence(struct record *record, const struct record_rules *rules, const char *bytes,
                          size_t size) {
-    for (size_t i = 0; i < size; i++) {
-        uint8_t byte = (uint8_t)bytes[i];
-        uint8_t letter = rules->letter[byte];
-        if (letter < BYTE_CLASSES) {
-            add_special(record, rules, byte);
-            continue;
-        }
-        if (record->reading.partial_size)
-            settle_partial(record, rules, true);
-        if (record->reading.star)
-            settle_star(record, rules);
-        add_residue(record, rules, letter);
+    for (size_t i = 0; i < size;) {
+        if (rules->letter[(uint8_t)bytes[i]] < BYTE_CLASSES)
+            add_special(record, rules, (uint8_t)bytes[i++]);
+        else
+            i += add_letters(record, rules, bytes + i, size - i);
     }
 }
 

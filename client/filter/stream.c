@@ -51,6 +51,10 @@ struct stream {
     uint32_t sent;        /* windows of the record at submitted that went */
     struct stitch stitch; /* of the record at head */
 
+    /* The last result that was taken, while the output refers to rows up to it. */
+    struct esm1nv_result held;
+    esm1nv_session *holder; /* the session it is of; NULL: none is held */
+
     bool input_waits; /* the reader needs input_read() */
     bool input_ended;
     int input_error; /* negative exit status: told when all before it is written */
@@ -83,9 +87,27 @@ static esm1nv_session *session_of(const struct stream *stream, const struct reco
                                                            : stream->connection.session;
 }
 
+/* Writes out what waits, and gives back the results that are held for it. */
+static int flush(struct stream *stream) {
+    int code = output_flush(&stream->output);
+    if (stream->holder)
+        esm1nv_release(stream->holder, &stream->held);
+    stream->holder = NULL;
+    return code;
+}
+
+/* Gives a result back, and all of its session before it: now, or when its rows are written. */
+static void give_back(struct stream *stream, esm1nv_session *session,
+                      const struct esm1nv_result *result, bool now) {
+    if (now)
+        esm1nv_release(session, result);
+    stream->held = *result;
+    stream->holder = now ? NULL : session;
+}
+
 /* A session failed. Returns 1 when there are new ones, which know nothing of the queue. */
 static int restore(struct stream *stream, const esm1nv_session *failed, int code) {
-    int result = output_flush(&stream->output); /* it may take a while */
+    int result = flush(stream); /* it may take a while */
     if (result == 0)
         result = connection_restore(&stream->connection, failed, code, stream->warnings.records);
     stream->submitted = stream->head;
@@ -107,7 +129,6 @@ static int write_head(struct stream *stream, const struct esm1nv_result *result)
         stream->residues += record->residue_count;
     warnings_add(&stream->warnings, record);
     stream->queued -= record_size(record);
-    stream->output.target.last = finished(stream);
     int code = output_write(&stream->output, record, result);
     record_trim(record);
     return code;
@@ -118,9 +139,11 @@ static int take_window(struct stream *stream, const struct windows *windows,
                        const struct esm1nv_result *result) {
     if (windows->count == 1)
         return write_head(stream, result);
+    /* What the output refers to would be given back with this one, or overwritten by it. */
+    int code = stream->holder || output_refers(&stream->output) ? flush(stream) : 0;
     stitch_add(&stream->stitch, windows, result);
-    if (stream->stitch.taken < windows->count)
-        return 0;
+    if (code < 0 || stream->stitch.taken < windows->count)
+        return code;
     struct esm1nv_result whole = stitch_end(&stream->stitch, windows);
     return write_head(stream, &whole);
 }
@@ -143,7 +166,8 @@ static int take_head(struct stream *stream) {
     if (next != 0 || result.tag != record->ordinal)
         return -daemon_error(ESM1NV_ERROR_PROTOCOL, "a result came out of order");
     int code = take_window(stream, &windows, &result);
-    esm1nv_release(session, &result);
+    /* The rows of a window were copied. */
+    give_back(stream, session, &result, windows.count > 1 || !output_refers(&stream->output));
     return code < 0 ? code : 1;
 }
 
@@ -249,7 +273,7 @@ static int wait_for_more(struct stream *stream) {
         polls[1].fd = esm1nv_fd(session_of(stream, slot(stream, stream->head)));
     int ready = poll(polls, 2, 0);
     if (ready == 0) {
-        int result = output_flush(&stream->output);
+        int result = flush(stream);
         if (result < 0)
             return result;
         ready = poll(polls, 2, progress_timeout(&stream->progress));

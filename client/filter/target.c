@@ -16,13 +16,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #define PIPE_SIZE (1 << 20)
-#define DIRECT_SIZE 32768u     /* from here on a write bypasses the buffer */
-#define DIRECT_SIZE_LAST 1024u /* when nothing follows: a small call has one row, and no buffer */
+#define DIRECT_SIZE 32768u   /* from here on a write bypasses the buffer */
+#define REFERRED_MAX 262144u /* bytes elsewhere that wait to be written together */
+#define PARTS_MAX 256
 #define TEMPORARIES_MAX 4
 #define LINKS_MAX 40
 
@@ -202,6 +202,7 @@ static int open_path(struct target *target, const char *path) {
 int target_open(struct target *target, const char *path) {
     *target = TARGET_NULL;
     target->name = path ? path : "stdout";
+    target->parts = allocate(NULL, PARTS_MAX * sizeof *target->parts);
     if (path) {
         int result = open_path(target, path);
         if (result < 0)
@@ -221,40 +222,59 @@ static int wait_writable(const struct target *target) {
     return poll(&ready, 1, -1) < 0 && errno != EINTR ? cannot_write(target) : 0;
 }
 
-/* Writes both parts whole. */
-static int write_all(const struct target *target, struct iovec part[2]) {
-    while (part[0].iov_len + part[1].iov_len) {
-        ssize_t size = writev(target->fd, part, 2);
-        if (size < 0 && errno == EAGAIN) {
+/* Writes all parts whole. */
+static int write_all(const struct target *target, struct iovec *part, int count) {
+    while (count > 0) {
+        ssize_t written = writev(target->fd, part, count);
+        if (written < 0 && errno == EAGAIN) {
             if (wait_writable(target) < 0)
                 return -EX_IOERR;
             continue;
         }
-        if (size < 0 && errno == EINTR)
+        if (written < 0 && errno == EINTR)
             continue;
-        if (size < 0)
+        if (written < 0)
             return cannot_write(target);
-        for (int i = 0; i < 2; i++) {
-            size_t done = (size_t)size < part[i].iov_len ? (size_t)size : part[i].iov_len;
-            part[i].iov_base = (char *)part[i].iov_base + done;
-            part[i].iov_len -= done;
-            size -= (ssize_t)done;
+        size_t size = (size_t)written;
+        for (; count > 0 && size >= part->iov_len; part++, count--)
+            size -= part->iov_len;
+        if (count > 0) {
+            part->iov_base = (char *)part->iov_base + size;
+            part->iov_len -= size;
         }
     }
     return 0;
 }
 
+/* What was put into the buffer since the last part becomes one. */
+static void part_buffer(struct target *target) {
+    if (target->size > target->parted)
+        target->parts[target->part_count++] =
+            (struct iovec){target->buffer + target->parted, target->size - target->parted};
+    target->parted = target->size;
+}
+
 int target_flush(struct target *target) {
-    struct iovec part[2] = {{target->buffer, target->size}, {target->buffer, 0}};
-    target->size = 0;
-    return write_all(target, part);
+    part_buffer(target);
+    int count = target->part_count;
+    target->part_count = 0;
+    target->size = target->parted = target->referred = 0;
+    return write_all(target, target->parts, count);
+}
+
+int target_refer(struct target *target, const void *bytes, size_t size) {
+    part_buffer(target);
+    target->parts[target->part_count++] = (struct iovec){(void *)bytes, size};
+    target->referred += size;
+    /* The next one may add two parts, and a flush one more. */
+    bool full = target->referred >= REFERRED_MAX || target->part_count + 3 > PARTS_MAX;
+    return full ? target_flush(target) : 0;
 }
 
 int target_write(struct target *target, const void *bytes, size_t size) {
-    if (size >= (target->last ? DIRECT_SIZE_LAST : DIRECT_SIZE)) {
-        struct iovec part[2] = {{target->buffer, target->size}, {(void *)bytes, size}};
-        target->size = 0;
-        return write_all(target, part);
+    if (size >= DIRECT_SIZE) {
+        int result = target_refer(target, bytes, size);
+        return result < 0 ? result : target_flush(target);
     }
     char *room;
     int result = target_room(target, size, &room);
@@ -308,5 +328,6 @@ void target_finish(struct target *target) {
     free(target->temporary);
     free(target->path);
     free(target->buffer);
+    free(target->parts);
     *target = TARGET_NULL;
 }

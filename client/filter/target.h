@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #define TARGET_BUFFER 262144u
 
@@ -19,8 +20,13 @@ struct target {
     char *path;      /* the final name, links resolved; NULL: written in place */
     char *temporary; /* the name for now */
     char *buffer;    /* NULL until something is put there */
-    size_t size;     /* waiting in it */
-    bool last;       /* nothing follows that writing could wait for */
+    size_t size;     /* waiting in the buffer */
+
+    /* What waits, in order: pieces of the buffer, and bytes that stand elsewhere. */
+    struct iovec *parts;
+    int part_count;
+    size_t parted;   /* bytes of the buffer that are in parts */
+    size_t referred; /* bytes that stand elsewhere */
 };
 #define TARGET_NULL ((struct target){.fd = -1})
 
@@ -28,6 +34,8 @@ struct target {
 int target_open(struct target *target, const char *path);
 /* Bytes into the buffer, or, when many, straight to the file. */
 int target_write(struct target *target, const void *bytes, size_t size);
+/* The same without a copy: the bytes stay as they are while target->referred is not 0. */
+int target_refer(struct target *target, const void *bytes, size_t size);
 /* Room for size bytes (at most TARGET_BUFFER) at *room; target_used() tells how many were put. */
 int target_room(struct target *target, size_t size, char **room);
 static inline void target_used(struct target *target, size_t size) {

@@ -102,6 +102,13 @@ static int send_hello(esm1nv_session *session, const struct esm1nv_options *opti
     return ESM1NV_OK;
 }
 
+static void learn_alphabet(esm1nv_session *session, const uint8_t alphabet[WIRE_ALPHABET_BYTES]) {
+    memcpy(session->info.alphabet, alphabet, WIRE_ALPHABET_BYTES);
+    for (unsigned byte = 0; byte < 256; byte++)
+        session->unknown[byte] = !(alphabet[byte / 8] >> byte % 8 & 1);
+    session->unknown[WIRE_RESIDUE_UNKNOWN] = false;
+}
+
 /* message_decode() has checked types, sizes and ranges; this checks what they mean together. */
 static int read_welcome(esm1nv_session *session, const struct message *welcome) {
     struct esm1nv_info *info = &session->info;
@@ -113,7 +120,7 @@ static int read_welcome(esm1nv_session *session, const struct message *welcome) 
     info->synthetic = (int)welcome->value[WIRE_SYNTHETIC].number;
     info->hidden = (uint32_t)welcome->value[WIRE_HIDDEN].number;
     info->positions = (uint32_t)welcome->value[WIRE_POSITIONS].number;
-    memcpy(info->alphabet, welcome->value[WIRE_ALPHABET].bytes, sizeof info->alphabet);
+    learn_alphabet(session, (const uint8_t *)welcome->value[WIRE_ALPHABET].bytes);
     session->ring_max = welcome->value[WIRE_RING_MAX].number;
     session->one_shot_max = (uint32_t)welcome->value[WIRE_ONE_SHOT_LIMIT].number;
     session->row_bytes = info->hidden * (uint32_t)dtype_size((enum dtype)session->dtype);

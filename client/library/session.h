@@ -56,6 +56,7 @@ struct esm1nv_session {
     enum esm1nv_pooling pooling;
     enum esm1nv_dtype dtype;
     struct esm1nv_info info;
+    bool unknown[256]; /* bytes that may not be submitted */
     char socket[SOCKET_PATH_MAX];
     char digest[WIRE_DIGEST_CHARS + 1];
     char model[128];

@@ -173,8 +173,17 @@ static int session_lost(esm1nv_session *session) {
 
 /* --- Submitting ------------------------------------------------------------------------------- */
 
-static bool letter_known(const struct esm1nv_info *info, uint8_t byte) {
-    return byte == WIRE_RESIDUE_UNKNOWN || (info->alphabet[byte / 8] >> byte % 8 & 1);
+/* Where the first byte stands that the model does not know; length when there is none. */
+static size_t find_unknown(const esm1nv_session *session, const uint8_t *sequence, size_t length) {
+    unsigned any = 0;
+    for (size_t i = 0; i < length; i++)
+        any |= session->unknown[sequence[i]];
+    if (!any)
+        return length;
+    size_t at = 0;
+    while (!session->unknown[sequence[at]])
+        at++;
+    return at;
 }
 
 /* These leave the session usable. */
@@ -185,11 +194,11 @@ static int check_sequence(esm1nv_session *session, const uint8_t *sequence, size
         return failure_set(&session->error, ESM1NV_ERROR_LENGTH,
                            "a sequence of %zu residues; the model takes 1 to %u", length,
                            info->positions);
-    for (size_t i = 0; i < length; i++)
-        if (!letter_known(info, sequence[i]))
-            return failure_set(&session->error, ESM1NV_ERROR_LETTER,
-                               "residue %zu, byte 0x%02x, is not a letter of the model", i + 1,
-                               sequence[i]);
+    size_t unknown = find_unknown(session, sequence, length);
+    if (unknown < length)
+        return failure_set(&session->error, ESM1NV_ERROR_LETTER,
+                           "residue %zu, byte 0x%02x, is not a letter of the model", unknown + 1,
+                           sequence[unknown]);
     return ESM1NV_OK;
 }
 

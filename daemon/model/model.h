@@ -57,6 +57,7 @@ struct layer_weights {
 struct tokenizer {
     int32_t id[256];                       /* token of a one-byte piece, -1 where there is none */
     uint8_t alphabet[WIRE_ALPHABET_BYTES]; /* the residue letters among them */
+    int32_t residue[256];                  /* token of a submitted byte, -1: not to be submitted */
     uint16_t unknown, bos, eos, pad, mask;
     uint32_t pieces;
 };

@@ -31,8 +31,10 @@ static int add_letter(struct tokenizer *tokenizer, const struct piece *piece, ui
         return error_set(error, EX_CONFIG, "pieces %d and %u are both \"%c\"", tokenizer->id[byte],
                          id, byte);
     tokenizer->id[byte] = (int32_t)id;
-    if (may_be_residue(byte))
+    if (may_be_residue(byte)) {
         tokenizer->alphabet[byte / 8] |= (uint8_t)(1u << byte % 8);
+        tokenizer->residue[byte] = (int32_t)id;
+    }
     return 0;
 }
 
@@ -77,8 +79,10 @@ static int find_specials(struct tokenizer *tokenizer, const struct pieces *piece
 int tokenizer_init(struct tokenizer *tokenizer, const struct pieces *pieces, struct error *error) {
     *tokenizer = (struct tokenizer){.pieces = pieces->count};
     memset(tokenizer->id, -1, sizeof tokenizer->id);
+    memset(tokenizer->residue, -1, sizeof tokenizer->residue);
     if (find_specials(tokenizer, pieces, error) < 0)
         return -1;
+    tokenizer->residue[WIRE_RESIDUE_UNKNOWN] = tokenizer->unknown;
     for (uint32_t id = 0; id < pieces->count; id++)
         if (pieces->list[id].type == PIECE_NORMAL &&
             add_letter(tokenizer, &pieces->list[id], id, error) < 0)
@@ -89,29 +93,24 @@ int tokenizer_init(struct tokenizer *tokenizer, const struct pieces *pieces, str
     return error_set(error, EX_CONFIG, "has no piece for any residue");
 }
 
-static int residue_token(const struct tokenizer *tokenizer, uint8_t residue) {
-    if (residue == WIRE_RESIDUE_UNKNOWN)
-        return tokenizer->unknown;
-    return tokenizer->alphabet[residue / 8] >> residue % 8 & 1 ? tokenizer->id[residue] : -1;
-}
-
 int model_tokenize(const struct model *model, const uint8_t *residues, size_t length, uint16_t *ids,
                    struct token_span *span) {
     const struct tokenizer *tokenizer = &model->tokenizer;
     const uint32_t positions = model->config.positions;
     uint32_t count = length < positions ? (uint32_t)length : positions, tokens = 0;
+    int32_t all = 0; /* negative when one of them is */
     *span = (struct token_span){.first_residue = count < positions, .residues = count};
     if (count < positions)
         ids[tokens++] = tokenizer->bos;
     for (uint32_t i = 0; i < count; i++) {
-        int token = residue_token(tokenizer, residues[i]);
-        if (token < 0)
-            return -1;
+        int32_t token = tokenizer->residue[residues[i]];
+        all |= token;
         ids[tokens++] = (uint16_t)token;
     }
     for (size_t i = count; i < length; i++)
-        if (residue_token(tokenizer, residues[i]) < 0)
-            return -1;
+        all |= tokenizer->residue[residues[i]];
+    if (all < 0)
+        return -1;
     if (tokens < positions)
         ids[tokens++] = tokenizer->eos;
     span->tokens = tokens;

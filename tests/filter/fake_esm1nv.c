@@ -22,12 +22,15 @@
 #include <unistd.h>
 
 #define ROOM_MAX 64
+#define SLOTS 512 /* and as many as a filter may hold before it releases them */
 
 struct pending {
     uint64_t tag;
     uint8_t *sequence;
     size_t length;
     int64_t due; /* milliseconds */
+    void *rows;  /* of its result, until that is released */
+    size_t rows_size;
 };
 
 /* Where FAKE_FLAKY struck last. */
@@ -36,11 +39,10 @@ static uint64_t struck;
 struct esm1nv_session {
     struct esm1nv_options options;
     struct esm1nv_info info;
-    struct pending pending[ROOM_MAX];
-    uint64_t head, tail;
+    struct pending pending[SLOTS];
+    uint64_t released, head, tail; /* rows live until they are released */
     unsigned calls;
     int timer;
-    void *rows;
     char text[128];
 };
 
@@ -129,7 +131,8 @@ static int again(esm1nv_session *session) {
 
 int esm1nv_submit(esm1nv_session *session, uint64_t tag, const void *sequence, size_t length) {
     long room = setting("FAKE_ROOM", ROOM_MAX);
-    if (session->tail - session->head >= (uint64_t)room)
+    if (session->tail - session->head >= (uint64_t)room ||
+        session->tail - session->released == SLOTS)
         return ESM1NV_AGAIN;
     if (setting("FAKE_AGAIN", 0) && session->calls++ % 2 == 0)
         return again(session);
@@ -139,8 +142,8 @@ int esm1nv_submit(esm1nv_session *session, uint64_t tag, const void *sequence, s
     if (!copy)
         return ESM1NV_ERROR_MEMORY;
     memcpy(copy, sequence, length);
-    session->pending[session->tail++ % ROOM_MAX] =
-        (struct pending){tag, copy, length, now() + setting("FAKE_DELAY", 0)};
+    session->pending[session->tail++ % SLOTS] = (struct pending){
+        .tag = tag, .sequence = copy, .length = length, .due = now() + setting("FAKE_DELAY", 0)};
     return 0;
 }
 
@@ -182,17 +185,18 @@ static float row_value(const esm1nv_session *session, const struct pending *reco
     return (float)(each ? value_of(record, row, column) : pooled(session, record, column)) / 64.0f;
 }
 
-static void fill_rows(esm1nv_session *session, const struct pending *record, uint32_t rows) {
+static void fill_rows(const esm1nv_session *session, struct pending *record, uint32_t rows) {
     uint32_t hidden = session->info.hidden;
-    session->rows = realloc(session->rows, (size_t)rows * hidden * 4 + 4);
+    record->rows_size = (size_t)rows * hidden * 4 + 4;
+    record->rows = malloc(record->rows_size);
     for (uint32_t row = 0; row < rows; row++)
         for (uint32_t column = 0; column < hidden; column++) {
             float value = row_value(session, record, row, column);
             size_t place = (size_t)row * hidden + column;
             if (session->options.dtype == ESM1NV_F16)
-                ((uint16_t *)session->rows)[place] = to_half(value);
+                ((uint16_t *)record->rows)[place] = to_half(value);
             else
-                ((float *)session->rows)[place] = value;
+                ((float *)record->rows)[place] = value;
         }
 }
 
@@ -208,7 +212,7 @@ int esm1nv_next(esm1nv_session *session, struct esm1nv_result *result, int timeo
     (void)timeout; /* the filter only looks */
     if (session->head == session->tail)
         return ESM1NV_END;
-    struct pending *record = &session->pending[session->head % ROOM_MAX];
+    struct pending *record = &session->pending[session->head % SLOTS];
     if (record->due > now()) {
         wake_in(session, record->due - now());
         return ESM1NV_AGAIN;
@@ -230,15 +234,20 @@ int esm1nv_next(esm1nv_session *session, struct esm1nv_result *result, int timeo
     *result = (struct esm1nv_result){.tag = record->tag,
                                      .status = status,
                                      .row_count = rows,
-                                     .rows = session->rows,
-                                     .bytes = rows * session->info.hidden * value};
+                                     .rows = record->rows,
+                                     .bytes = rows * session->info.hidden * value,
+                                     .internal = ++session->head};
     free(record->sequence);
-    session->head++;
     return 0;
 }
 
+/* Whoever still reads rows that were given back sees what they never were. */
 void esm1nv_release(esm1nv_session *session, const struct esm1nv_result *result) {
-    (void)session, (void)result;
+    for (; session->released < result->internal; session->released++) {
+        struct pending *record = &session->pending[session->released % SLOTS];
+        memset(record->rows, 0xEE, record->rows_size);
+        free(record->rows);
+    }
 }
 
 int esm1nv_fd(const esm1nv_session *session) {
@@ -248,10 +257,10 @@ int esm1nv_fd(const esm1nv_session *session) {
 void esm1nv_close(esm1nv_session *session) {
     if (!session)
         return;
+    esm1nv_release(session, &(struct esm1nv_result){.internal = session->head});
     for (; session->head < session->tail; session->head++)
-        free(session->pending[session->head % ROOM_MAX].sequence);
+        free(session->pending[session->head % SLOTS].sequence);
     close(session->timer);
-    free(session->rows);
     free(session);
 }
 

@@ -10,7 +10,7 @@ import re
 from harness import ALPHABET, case, check, done, start, wait_until_taken
 
 PIECES = [b">", b"\n", b"\n", b"\r", b"\r\n", b"\t", b" ", b"*", b"A", b"MK", b"j", b"7", b"\0",
-          b"x y", b"\xc3\xa4", b"\xe9", b"\xe2\x82", b"\xef\xbb\xbf", b"\n>", b"\n>id q\n", b"A\n"]
+          b"MKA" * 85, b"L" * 300, b"x y", b"\xc3\xa4", b"\xe9", b"\xe2\x82", b"\xef\xbb\xbf", b"\n>", b"\n>id q\n", b"A\n"]
 NOT_BLANK = re.compile(rb"[^ \t\v\f\r\n]")
 
 

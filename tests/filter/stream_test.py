@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # The pump: order, line in and line out, difficult libraries, input in any pieces, FIFOs, gzip,
-# what is output before an error, memory, progress.
+# xz, what is output before an error, memory, progress.
 import gzip
 import io
+import lzma
 import os
 import pty
 import resource
@@ -49,9 +50,16 @@ for what, settings in (("answers come late", {"FAKE_DELAY": 3}),
         check(result.out == wanted.out, name, "output differs")
         equal((result.status, result.err), (65, wanted.err))
 
+case("rows that wait to be written are given back before the filter sleeps")
+few = b"".join(b">r\nMK\n" for _ in range(600))  # more than the fake library has room for
+equal(run("-f", "raw", stdin=few, FAKE_ROOM=1, FAKE_DELAY=1).out,
+      run("-f", "raw", stdin=few).out)
+
 case("order: every record in its place, failed ones too")
 names = [line.split(b'"')[3] for line in PLAIN["many"].out.split(b"\n")[:-1]]
 equal(names, [b"r%d" % i for i in range(1500)])
+failed = [b'"error"' in line for line in PLAIN["many"].out.split(b"\n")[:-1]]
+equal(failed, [i % 7 == 3 for i in range(1500)])
 
 case("the same output when the input comes byte by byte")
 for text in (EDGE[:6000], EDGE[-3500:], read(data("edge_bom_crlf.fasta")),
@@ -183,6 +191,24 @@ equal(result.status, 66)
 result = run(write("behind", packed + b"MKT\n"))
 equal((result.status, result.out == whole), (66, True))
 check("behind" in result.err and "gzip" in result.err, result.err)
+
+case("xz and zstd are named, with what to do: 66; nothing else is taken for them")
+packed = lzma.compress(EDGE)
+result = run(write("packed.xz", packed))
+equal((result.status, result.out), (66, b""))
+check("xz-compressed" in result.err and "xzcat" in result.err and "packed.xz |" in result.err,
+      result.err)
+result = run(stdin=b"\x28\xB5\x2F\xFD" + bytes(20))
+equal((result.status, result.out), (66, b""))
+check("stdin: zstd-compressed" in result.err and "zstdcat" in result.err, result.err)
+process = start()
+for byte in packed[:6]:
+    process.stdin.write(bytes([byte]))
+    process.stdin.flush()
+    wait_until_taken(process.stdin, process)
+equal(finish(process), (66, b""))
+for near in (packed[:5], b"\x28\xB5\x2F", b"(", b"\xFD7zXY\0"):
+    equal(run(stdin=near).status, 65, near)
 
 case("line in, line out through gzip that is flushed")
 process = start()

@@ -113,6 +113,15 @@ result, lines = index_of("--long", "window", "-p", "bos", stdin=b"\n".join(MIXED
 equal([line[4][:5] for line in lines], ["ok", "ok", "ok", "error", "error", "error"])
 equal(result.status, 65)
 
+case("short and long records in turn: raw is what JSON says")
+text = b"\n".join(sequence(3 + i) + b"\n" + sequence(513 + i) for i in range(40))
+for pooling in ("mean", "max", "none"):
+    answers = run("--long", "window", "-p", pooling, "-f", "jsonl", stdin=text).out.decode()
+    wanted = [np.array(json.loads(line)["embedding"], "<f4").tobytes()
+              for line in answers.split("\n")[:-1]]
+    got = run("--long", "window", "-p", pooling, "-f", "raw", stdin=text).out
+    check(got == b"".join(wanted), "rows differ with --pool", pooling)
+
 case("a failed window fails its record, and only that")
 text = sequence(30) + b"\n" + sequence(2000) + b"\n" + sequence(700)
 for pooling in ("mean", "none"):
