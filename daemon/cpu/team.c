@@ -25,9 +25,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define SPINS 1000     /* some tens of microseconds, then the core is yielded once */
-#define JOB_YIELDS 100 /* within a job: some milliseconds */
-#define IDLE_YIELDS 1  /* between jobs */
+#define SPINS 1000    /* some tens of microseconds, then the core is yielded once */
+#define JOB_YIELDS 20 /* within a job: some tenths of a millisecond */
+#define IDLE_YIELDS 1 /* between jobs */
 
 struct member {
     struct team *team;
