@@ -146,7 +146,7 @@ static void plan(struct encoder *e) {
         e->chunks = divide_up(tokens, e->chunk_rows);
     } else {
         uint32_t tiles = divide_up(divide_up(tokens, TILE_ROWS), e->threads) * e->threads;
-        e->tile_rows = divide_up(divide_up(tokens, tiles), 6) * 6;
+        e->tile_rows = divide_up(tokens, tiles);
         e->tiles = divide_up(tokens, e->tile_rows);
     }
     items_order(e);

@@ -51,15 +51,17 @@ static void norm_range(const struct encoder *e, const struct norm *norm, struct 
     e->kernels->norm(norm, residual_at(e, rows.first), rows.count, out);
 }
 
+/* Below, `next` is the panel to fetch meanwhile. */
+
 /* Columns 64 column .. of q, k, v for rows whose normalised form is at `norm`. */
 static void qkv_panel(const struct encoder *e, uint32_t layer, uint32_t column, struct range rows,
-                      const void *norm, bool more) {
+                      const void *norm, const void *next) {
     const struct packed_model *m = &e->model;
     e->kernels->panel(
         &(struct panel){.a = norm,
                         .a_stride = m->row_dwords,
                         .b = panel_qkv(m, layer, column),
-                        .next = more ? panel_qkv(m, layer, column + 1) : NULL,
+                        .next = next,
                         .depth = m->row_dwords,
                         .bias = m->layers[layer].qkv_bias + (size_t)column * PANEL_COLUMNS,
                         .out = qkv_at(e, column, rows.first),
@@ -70,13 +72,13 @@ static void qkv_panel(const struct encoder *e, uint32_t layer, uint32_t column, 
 
 /* Adds columns 64 column .. of the attention's output projection to the residual. */
 static void dense_panel(const struct encoder *e, uint32_t layer, uint32_t column, struct range rows,
-                        bool more) {
+                        const void *next) {
     const struct packed_model *m = &e->model;
     e->kernels->panel(
         &(struct panel){.a = row_at(e, e->context, rows.first),
                         .a_stride = m->row_dwords,
                         .b = panel_dense(m, layer, column),
-                        .next = more ? panel_dense(m, layer, column + 1) : NULL,
+                        .next = next,
                         .depth = m->row_dwords,
                         .bias = m->layers[layer].dense_bias + (size_t)column * PANEL_COLUMNS,
                         .out = residual_at(e, rows.first) + (size_t)column * PANEL_COLUMNS,
@@ -87,14 +89,15 @@ static void dense_panel(const struct encoder *e, uint32_t layer, uint32_t column
 
 /* Hidden values 64 column .. of a block; out points at their first row, out_stride in elements. */
 static void fc1_panel(const struct encoder *e, uint32_t layer, uint32_t block, uint32_t column,
-                      uint32_t rows, const void *norm, void *out, size_t out_stride, bool more) {
+                      uint32_t rows, const void *norm, void *out, size_t out_stride,
+                      const void *next) {
     const struct packed_model *m = &e->model;
     size_t first = (size_t)column * PANEL_COLUMNS;
     e->kernels->panel(&(struct panel){
         .a = norm,
         .a_stride = m->row_dwords,
         .b = panel_fc1(m, layer, block, column),
-        .next = more ? panel_fc1(m, layer, block, column + 1) : NULL,
+        .next = next,
         .depth = m->row_dwords,
         .bias = m->layers[layer].fc1_bias + (size_t)block * m->config.hidden + first,
         .out = (unsigned char *)out + first * m->element_bytes,
@@ -105,13 +108,14 @@ static void fc1_panel(const struct encoder *e, uint32_t layer, uint32_t block, u
 
 /* Adds a block's share of columns 64 column .. to the residual; the first block brings the bias. */
 static void fc2_panel(const struct encoder *e, uint32_t layer, uint32_t block, uint32_t column,
-                      struct range rows, const void *hidden, size_t hidden_stride, bool more) {
+                      struct range rows, const void *hidden, size_t hidden_stride,
+                      const void *next) {
     const struct packed_model *m = &e->model;
     size_t first = (size_t)column * PANEL_COLUMNS;
     e->kernels->panel(&(struct panel){.a = hidden,
                                       .a_stride = hidden_stride,
                                       .b = panel_fc2(m, layer, block, column),
-                                      .next = more ? panel_fc2(m, layer, block, column + 1) : NULL,
+                                      .next = next,
                                       .depth = m->row_dwords,
                                       .bias = block == 0 ? m->layers[layer].fc2_bias + first : NULL,
                                       .out = residual_at(e, rows.first) + first,
@@ -150,7 +154,7 @@ static void tile_begin(const struct encoder *e, uint32_t layer, struct range row
     norm_range(e, &e->model.layers[layer].input_norm, rows, space->norm);
     phase_end(clock, PHASE_NORM);
     for (uint32_t p = 0; p < 3 * e->model.panels; p++)
-        qkv_panel(e, layer, p, rows, space->norm, true);
+        qkv_panel(e, layer, p, rows, space->norm, panel_qkv(&e->model, layer, p + 1));
     phase_end(clock, PHASE_QKV);
 }
 
@@ -159,19 +163,19 @@ static void tile_end(const struct encoder *e, uint32_t layer, struct range rows,
                      struct member_space *space, struct phase_clock *clock) {
     const struct packed_model *m = &e->model;
     for (uint32_t p = 0; p < m->panels; p++)
-        dense_panel(e, layer, p, rows, true);
+        dense_panel(e, layer, p, rows, panel_dense(m, layer, p + 1));
     phase_end(clock, PHASE_DENSE);
     norm_range(e, &m->layers[layer].post_norm, rows, space->norm);
     phase_end(clock, PHASE_NORM);
     for (uint32_t block = 0; block < m->blocks; block++) {
         for (uint32_t p = 0; p < m->panels; p++)
             fc1_panel(e, layer, block, p, rows.count, space->norm, space->hidden, m->config.hidden,
-                      true);
+                      panel_fc1(m, layer, block, p + 1));
         phase_end(clock, PHASE_FC1);
         bool last = layer + 1 == m->config.layers && block + 1 == m->blocks;
         for (uint32_t p = 0; p < m->panels; p++)
             fc2_panel(e, layer, block, p, rows, space->hidden, m->row_dwords,
-                      !last || p + 1 < m->panels);
+                      last && p + 1 == m->panels ? NULL : panel_fc2(m, layer, block, p + 1));
         phase_end(clock, PHASE_FC2);
     }
 }
@@ -228,48 +232,86 @@ static void columns_norm(const struct encoder *e, const struct norm *norm, unsig
     barrier(e, clock, PHASE_NORM);
 }
 
-/* Below, unit u is panel u / chunks for row chunk u % chunks; a panel is fetched ahead when it is
- * the same member's. */
-
-static void columns_qkv(const struct encoder *e, uint32_t layer, unsigned member) {
-    struct range units = share(e, 3 * e->model.panels * e->chunks, member);
-    for (uint32_t u = units.first; u < units.first + units.count; u++) {
-        struct range rows = chunk_range(e, u % e->chunks);
-        qkv_panel(e, layer, u / e->chunks, rows, row_at(e, e->norm, rows.first),
-                  u + 1 < units.first + units.count);
-    }
+static void qkv_unit(const struct encoder *e, uint32_t layer, uint32_t column, struct range rows,
+                     const void *next) {
+    qkv_panel(e, layer, column, rows, row_at(e, e->norm, rows.first), next);
 }
 
-static void columns_dense(const struct encoder *e, uint32_t layer, unsigned member) {
-    struct range units = share(e, e->model.panels * e->chunks, member);
-    for (uint32_t u = units.first; u < units.first + units.count; u++)
-        dense_panel(e, layer, u / e->chunks, chunk_range(e, u % e->chunks),
-                    u + 1 < units.first + units.count);
+/* Where the hidden values of a block begin. */
+static unsigned char *hidden_at(const struct encoder *e, uint32_t row, uint32_t block) {
+    size_t at = (size_t)row * e->model.config.ffn + (size_t)block * e->model.config.hidden;
+    return e->hidden + at * e->model.element_bytes;
 }
 
-static void columns_fc1(const struct encoder *e, uint32_t layer, unsigned member) {
+static void fc1_unit(const struct encoder *e, uint32_t layer, uint32_t column, struct range rows,
+                     const void *next) {
+    uint32_t block = column / e->model.panels;
+    fc1_panel(e, layer, block, column % e->model.panels, rows.count, row_at(e, e->norm, rows.first),
+              hidden_at(e, rows.first, block), e->model.config.ffn, next);
+}
+
+/* All blocks, for they are added to the residual in order. */
+static void fc2_unit(const struct encoder *e, uint32_t layer, uint32_t column, struct range rows,
+                     const void *next) {
     const struct packed_model *m = &e->model;
-    struct range units = share(e, m->blocks * m->panels * e->chunks, member);
-    for (uint32_t u = units.first; u < units.first + units.count; u++) {
-        uint32_t panel = u / e->chunks, block = panel / m->panels, column = panel % m->panels;
-        struct range rows = chunk_range(e, u % e->chunks);
-        size_t at = (size_t)rows.first * m->config.ffn + (size_t)block * m->config.hidden;
-        fc1_panel(e, layer, block, column, rows.count, row_at(e, e->norm, rows.first),
-                  e->hidden + at * m->element_bytes, m->config.ffn,
-                  u + 1 < units.first + units.count && column + 1 < m->panels);
-    }
-}
-
-static void columns_fc2(const struct encoder *e, uint32_t layer, unsigned member) {
-    const struct packed_model *m = &e->model;
-    struct range units = share(e, m->panels * e->chunks, member);
     for (uint32_t block = 0; block < m->blocks; block++)
-        for (uint32_t u = units.first; u < units.first + units.count; u++) {
-            struct range rows = chunk_range(e, u % e->chunks);
-            size_t at = (size_t)rows.first * m->config.ffn + (size_t)block * m->config.hidden;
-            fc2_panel(e, layer, block, u / e->chunks, rows, e->hidden + at * m->element_bytes,
-                      m->row_dwords * m->blocks, u + 1 < units.first + units.count);
-        }
+        fc2_panel(e, layer, block, column, rows, hidden_at(e, rows.first, block),
+                  m->row_dwords * m->blocks,
+                  block + 1 < m->blocks ? panel_fc2(m, layer, block + 1, column) : next);
+}
+
+static const void *fc1_first(const struct packed_model *m, uint32_t layer, uint32_t column) {
+    return panel_fc1(m, layer, column / m->panels, column % m->panels);
+}
+
+static const void *fc2_first(const struct packed_model *m, uint32_t layer, uint32_t column) {
+    return panel_fc2(m, layer, 0, column);
+}
+
+/* A product of every layer. Its unit u is column (of panels) u / chunks for row chunk u % chunks.
+ */
+struct product {
+    enum phase phase;
+    uint32_t columns; /* in times H / 64; 0: as there are blocks */
+    /* The panel that a column begins with. */
+    const void *(*panel)(const struct packed_model *m, uint32_t layer, uint32_t column);
+    void (*run)(const struct encoder *e, uint32_t layer, uint32_t column, struct range rows,
+                const void *next);
+};
+
+static const struct product products[] = {{PHASE_QKV, 3, panel_qkv, qkv_unit},
+                                          {PHASE_DENSE, 1, panel_dense, dense_panel},
+                                          {PHASE_FC1, 0, fc1_first, fc1_unit},
+                                          {PHASE_FC2, 1, fc2_first, fc2_unit}};
+enum { QKV, DENSE, FC1, FC2 };
+
+/* The panel that a unit begins with; NULL when there is no such unit. */
+static const void *unit_panel(const struct encoder *e, const struct product *product,
+                              uint32_t layer, uint32_t unit) {
+    uint32_t columns = (product->columns ? product->columns : e->model.blocks) * e->model.panels;
+    if (unit >= columns * e->chunks || layer == e->model.config.layers)
+        return NULL;
+    return product->panel(&e->model, layer, unit / e->chunks);
+}
+
+/* A member begins with the unit of its own number, so that its panel can be fetched before the
+ * barrier; the others go to whoever is free, and a slow core does fewer. Each is taken one unit
+ * early, for its panel to be fetched meanwhile. */
+static void columns_share(const struct encoder *e, const struct product *product, uint32_t layer,
+                          unsigned member, struct phase_clock *clock) {
+    const struct product *after = product == &products[FC2] ? &products[QKV] : product + 1;
+    uint32_t unit = member;
+    const void *panel = unit_panel(e, product, layer, unit);
+    while (panel) {
+        uint32_t then = e->threads + team_take(e->team);
+        const void *next = unit_panel(e, product, layer, then), *ahead = next;
+        if (!next)
+            ahead = unit_panel(e, after, layer + (after == &products[QKV]), member);
+        product->run(e, layer, unit / e->chunks, chunk_range(e, unit % e->chunks), ahead);
+        unit = then;
+        panel = next;
+    }
+    barrier(e, clock, product->phase);
 }
 
 void forward_columns(struct encoder *e, unsigned member, struct phase_clock *clock) {
@@ -278,15 +320,11 @@ void forward_columns(struct encoder *e, unsigned member, struct phase_clock *clo
     phase_end(clock, PHASE_EMBEDDING);
     for (uint32_t layer = 0; layer < m->config.layers; layer++) {
         columns_norm(e, &m->layers[layer].input_norm, member, clock);
-        columns_qkv(e, layer, member);
-        barrier(e, clock, PHASE_QKV);
+        columns_share(e, &products[QKV], layer, member, clock);
         attention_all(e, member, clock);
-        columns_dense(e, layer, member);
-        barrier(e, clock, PHASE_DENSE);
+        columns_share(e, &products[DENSE], layer, member, clock);
         columns_norm(e, &m->layers[layer].post_norm, member, clock);
-        columns_fc1(e, layer, member);
-        barrier(e, clock, PHASE_FC1);
-        columns_fc2(e, layer, member);
-        barrier(e, clock, PHASE_FC2);
+        columns_share(e, &products[FC1], layer, member, clock);
+        columns_share(e, &products[FC2], layer, member, clock);
     }
 }

@@ -77,15 +77,20 @@ INLINE void element_store(bool bf16, void *out, size_t index, v16 x) {
         v16_store((float *)out + index, x);
 }
 
-/* Memory to bring into L2, a few lines with every eight steps of a product. */
+/* Memory to bring into L2, evenly over a product's time: with every eight steps, `pace` lines in
+ * units of 1 / AHEAD_LINE are due. Faster, the lines on their way would keep others waiting. */
+#define AHEAD_LINE 1024
 struct ahead {
     const char *at, *end;
-    size_t lines;
+    size_t pace, due;
 };
 
 INLINE void ahead_fetch(struct ahead *ahead) {
-    for (size_t i = 0; i < ahead->lines && ahead->at < ahead->end; i++, ahead->at += 64)
+    ahead->due += ahead->pace;
+    for (; ahead->due >= AHEAD_LINE && ahead->at < ahead->end; ahead->due -= AHEAD_LINE) {
         _mm_prefetch(ahead->at, _MM_HINT_T1);
+        ahead->at += 64;
+    }
 }
 
 INLINE void step_f32(v16 sums[][BLOCK_VECTORS], const uint32_t *a, size_t a_stride,
@@ -271,10 +276,10 @@ INLINE uint32_t next_rows(uint32_t left, uint32_t blocks) {
 INLINE void panel(bool bf16, const struct panel *p) {
     uint32_t blocks = (p->rows + BLOCK_ROWS - 1) / BLOCK_ROWS;
     size_t bytes = p->depth * PANEL_COLUMNS * 4, steps = p->depth / 8 * blocks * BLOCKS_WIDE;
-    struct ahead ahead = {p->next, p->next, 0};
+    struct ahead ahead = {p->next, p->next, 0, 0};
     if (p->next && steps) {
         ahead.end = ahead.at + bytes;
-        ahead.lines = (bytes / 64 + steps - 1) / steps;
+        ahead.pace = (bytes / 64 * AHEAD_LINE + steps - 1) / steps;
     }
     for (uint32_t row = 0; row < p->rows; blocks--) {
         uint32_t rows = next_rows(p->rows - row, blocks);
@@ -309,7 +314,7 @@ INLINE void values_pair(const uint16_t *v, uint32_t tokens, uint32_t *pairs) {
 INLINE void score_block(bool bf16, const uint32_t *q, const uint32_t *keys, float *scores,
                         size_t stride, const int vectors, const int rows) {
     v16 sums[BLOCK_ROWS][BLOCK_VECTORS];
-    struct ahead nothing = {NULL, NULL, 0};
+    struct ahead nothing = {NULL, NULL, 0, 0};
     size_t depth = bf16 ? HEAD_SIZE / 2 : HEAD_SIZE;
     UNROLL(6)
     for (int r = 0; r < rows; r++) {
@@ -376,7 +381,7 @@ INLINE void value_block(bool bf16, const struct attention *t, size_t row, size_t
                         const float *weights, size_t stride, const uint32_t *values,
                         const float *inverse, const int rows) {
     v16 sums[BLOCK_ROWS][BLOCK_VECTORS];
-    struct ahead nothing = {NULL, NULL, 0};
+    struct ahead nothing = {NULL, NULL, 0, 0};
     size_t depth = bf16 ? (t->tokens + 1) / 2 : t->tokens;
     UNROLL(6)
     for (int r = 0; r < rows; r++) {

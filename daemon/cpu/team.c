@@ -4,7 +4,9 @@
  * end. The last to arrive resets the work counter and raises the generation (release); the others
  * spin on the generation for a bounded time, then sleep on it as a futex. A sleeper counts itself
  * before it looks again, and the last one looks at the count after raising the generation, both
- * sequentially consistent, so that no wake-up is lost.
+ * sequentially consistent, so that no wake-up is lost. Within a job they spin for longer than
+ * anyone should be late: to be woken costs a virtual machine more than a panel's product. Who spins
+ * yields the core now and then, for it may be the one that a late member waits for.
  */
 #include "daemon/cpu/team.h"
 
@@ -12,6 +14,7 @@
 #include <limits.h>
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -22,7 +25,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define SPINS 1000 /* some tens of microseconds */
+#define SPINS 1000    /* some tens of microseconds, then the core is yielded once */
+#define JOB_YIELDS 20 /* within a job: some tenths of a millisecond */
+#define IDLE_YIELDS 1 /* between jobs */
 
 struct member {
     struct team *team;
@@ -62,16 +67,21 @@ static bool barrier_arrive(struct team *team, unsigned generation, unsigned coun
     return true;
 }
 
-void team_barrier(struct team *team) {
+static void barrier_pass(struct team *team, int yields) {
     unsigned generation = atomic_load_explicit(&team->generation, memory_order_relaxed);
     if (barrier_arrive(team, generation, 1))
         return;
-    for (int i = 0; i < SPINS; i++) {
-        if (atomic_load_explicit(&team->generation, memory_order_acquire) != generation)
-            return;
-        _mm_pause();
-    }
+    for (; yields > 0; yields--, sched_yield())
+        for (int i = 0; i < SPINS; i++) {
+            if (atomic_load_explicit(&team->generation, memory_order_acquire) != generation)
+                return;
+            _mm_pause();
+        }
     generation_sleep(team, generation);
+}
+
+void team_barrier(struct team *team) {
+    barrier_pass(team, JOB_YIELDS);
 }
 
 uint32_t team_take(struct team *team) {
@@ -85,7 +95,7 @@ unsigned team_members(const struct team *team) {
 void team_run(struct team *team, team_job job, void *user) {
     team->job = job;
     team->user = user;
-    team_barrier(team);
+    barrier_pass(team, IDLE_YIELDS);
     job(user, 0);
     team_barrier(team);
 }
@@ -97,7 +107,7 @@ static void *member_main(void *argument) {
     snprintf(name, sizeof(name), "cpu-engine-%u", member->number % 1000);
     pthread_setname_np(pthread_self(), name);
     for (;;) {
-        team_barrier(team);
+        barrier_pass(team, IDLE_YIELDS);
         if (!team->job)
             return NULL;
         team->job(team->user, member->number);

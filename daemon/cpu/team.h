@@ -2,7 +2,8 @@
  *
  * A fixed team of threads that run one job together: the caller of team_run is member 0. Within a
  * job, members meet at barriers and share out work by an atomic counter that every barrier resets.
- * Waiting spins for some microseconds, then sleeps in the kernel: an idle team costs nothing.
+ * Waiting for a job spins for some microseconds, at a barrier within one for tenths of a
+ * millisecond, then sleeps in the kernel: an idle team costs nothing.
  */
 #ifndef ESM1NV_CPU_TEAM_H
 #define ESM1NV_CPU_TEAM_H

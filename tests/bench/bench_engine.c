@@ -5,31 +5,18 @@
  * and after every run. One thread is timed by its CPU time, several by the wall clock; a figure is
  * the median of the rounds.
  */
-#include "daemon/cpu/encoder.h"
 #include "tests/bench/bench.h"
-#include "tests/bench/peak.h"
+#include "tests/bench/work.h"
 
 #include <err.h>
 #include <getopt.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#define BATCH_TOKENS 2048
 #define ROUNDS_MAX 99
-#define THREADS_MAX 256
 #define RUN_SECONDS 0.25 /* at least, for one timing */
-#define BURST_SECONDS 0.02
-
-/* A workload: `sequences` of tokens, lengths spread evenly over shortest .. longest; and the part
- * of the peak that one thread and all together should reach, 0: no bar. */
-struct workload {
-    const char *name;
-    uint32_t sequences, shortest, longest;
-    double one, all;
-};
 
 static const struct workload workloads[] = {
     {"8192 tokens, 60 to 512", 29, 62, 514, 0.87, 0.83}, /* 60 to 512 residues; cut to 512 tokens */
@@ -42,7 +29,6 @@ static const struct workload workloads[] = {
 struct options {
     const char *set, *precision, *model;
     unsigned threads, rounds;
-    uint64_t flat; /* residues of the largest workload of that mode; 0: not that mode */
 };
 
 struct figure {
@@ -51,22 +37,6 @@ struct figure {
     double rate, fraction, low, high; /* residues/s; of peak: median, least, most */
     double phases[PHASES];            /* shares of the time */
 };
-
-/* Sequences cut into batches as the daemon's scheduler would. */
-struct work {
-    uint16_t ids[16384];
-    struct engine_item items[64];
-    struct engine_batch batches[64];
-    unsigned count;
-    uint32_t residues;
-    double operations;
-};
-
-static double seconds(clockid_t clock) {
-    struct timespec time;
-    clock_gettime(clock, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static int ascending(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -79,110 +49,17 @@ static double median(double *values, unsigned count) {
     return (values[count / 2] + values[(count - 1) / 2]) / 2;
 }
 
-static double sequence_operations(const struct model_config *c, double tokens) {
-    double hidden = c->hidden, ffn = c->ffn;
-    double products = 2 * (4 * hidden * hidden + 2 * hidden * ffn) + 4 * tokens * hidden;
-    return tokens * c->layers * products;
-}
-
-static void work_make(struct work *work, const struct workload *load,
-                      const struct model_config *config) {
-    uint32_t at = 0;
-    memset(work, 0, sizeof(*work));
-    for (uint32_t i = 0; i < load->sequences; i++) {
-        uint32_t spread = load->longest - load->shortest;
-        uint32_t steps = load->sequences > 1 ? load->sequences - 1 : 1;
-        uint32_t tokens = load->shortest + spread * ((i * 7) % load->sequences) / steps;
-        tokens = tokens > config->positions ? config->positions : tokens;
-        struct engine_batch *batch = &work->batches[work->count ? work->count - 1 : 0];
-        if (work->count == 0 || batch->tokens + tokens > BATCH_TOKENS) {
-            batch = &work->batches[work->count++];
-            batch->ids = work->ids + at;
-            batch->items = work->items + i;
-        }
-        struct engine_item *item = &batch->items[batch->count++];
-        *item = (struct engine_item){.first_token = batch->tokens,
-                                     .tokens = tokens,
-                                     .first_residue = 1,
-                                     .residues = tokens - 2,
-                                     .pooling = POOLING_NONE};
-        item->rows = aligned_alloc(64, (size_t)tokens * config->hidden * sizeof(float));
-        if (!item->rows)
-            err(1, "rows");
-        for (uint32_t t = 0; t < tokens; t++)
-            work->ids[at + t] = (uint16_t)(5 + (at + t) * 7 % 20);
-        at += tokens;
-        batch->tokens += tokens;
-        work->residues += item->residues;
-        work->operations += sequence_operations(config, tokens);
-    }
-}
-
-static void work_free(struct work *work) {
-    for (unsigned b = 0; b < work->count; b++)
-        for (uint32_t i = 0; i < work->batches[b].count; i++)
-            free(work->batches[b].items[i].rows);
-}
-
-static void work_run(struct encoder *encoder, struct work *work) {
-    for (unsigned b = 0; b < work->count; b++) {
-        encoder_run(encoder, &work->batches[b]);
-        if (work->batches[b].items[0].status != RECORD_OK)
-            errx(1, "a batch failed: %s", work->batches[b].failure);
-    }
-}
-
 /* Seconds for one pass over the work. */
 static double work_time(struct encoder *encoder, struct work *work, unsigned threads) {
     clockid_t clock = threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
-    double start = seconds(clock), took;
+    double start = work_clock(clock), took;
     unsigned runs = 0;
     do {
         work_run(encoder, work);
         runs++;
-        took = seconds(clock) - start;
+        took = work_clock(clock) - start;
     } while (took < RUN_SECONDS);
     return took / runs;
-}
-
-struct burst {
-    peak_burst run;
-    pthread_t thread;
-    double rate;
-    bool alone;
-};
-
-static void *burst_main(void *argument) {
-    struct burst *burst = argument;
-    clockid_t clock = burst->alone ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
-    double start = seconds(clock), operations = 0, took;
-    do {
-        double begin = seconds(clock);
-        operations = burst->run(200000);
-        double rate = operations / (seconds(clock) - begin);
-        burst->rate = rate > burst->rate ? rate : burst->rate;
-        took = seconds(clock) - start;
-    } while (took < BURST_SECONDS);
-    return NULL;
-}
-
-/* The fastest burst of each core, all cores at once, added up. */
-static double peak_rate(peak_burst run, unsigned threads) {
-    static struct burst bursts[THREADS_MAX];
-    double rate = 0;
-    for (unsigned i = 0; i < threads; i++) {
-        bursts[i] = (struct burst){.run = run, .alone = threads == 1};
-        if (threads > 1 && pthread_create(&bursts[i].thread, NULL, burst_main, &bursts[i]))
-            errx(1, "cannot start a thread");
-    }
-    if (threads == 1)
-        burst_main(&bursts[0]);
-    for (unsigned i = 0; i < threads; i++) {
-        if (threads > 1)
-            pthread_join(bursts[i].thread, NULL);
-        rate += bursts[i].rate;
-    }
-    return rate;
 }
 
 static void phases_add(struct encoder *encoder, double *before, double *sum) {
@@ -200,7 +77,7 @@ static void figure_report(const struct figure *f, const struct workload *load,
     char name[128];
     double bar = f->threads == 1 ? load->one : load->all;
     if (set == SET_AVX2)
-        bar = f->threads == 1 && strcmp(f->precision, "f32") == 0 ? 0.85 : 0;
+        bar = strcmp(f->precision, "f32") != 0 ? 0 : f->threads == 1 ? 0.85 : load->all;
     snprintf(name, sizeof(name), "%s %s, %u thread%s, %s", instruction_set_name(set), f->precision,
              f->threads, f->threads == 1 ? "" : "s", load->name);
     struct bench_figure figure = {name, "residues/s", "multiply-add peak",
@@ -218,9 +95,9 @@ static void figure_make(struct figure *figure, struct encoder *encoder, struct w
     phases_add(encoder, before, figure->phases);
     memset(figure->phases, 0, sizeof(figure->phases));
     for (unsigned r = 0; r < rounds; r++) {
-        double first = burst ? peak_rate(burst, figure->threads) : 0;
+        double first = burst ? work_peak(burst, figure->threads) : 0;
         double took = work_time(encoder, work, figure->threads);
-        double last = burst ? peak_rate(burst, figure->threads) : 0;
+        double last = burst ? work_peak(burst, figure->threads) : 0;
         double peak = first > last ? first : last;
         rates[r] = work->residues / took;
         fractions[r] = peak > 0 ? work->operations / took / peak : 0;
@@ -257,38 +134,6 @@ static void figure_print(const struct figure *f) {
     fprintf(stderr, "\n");
 }
 
-/* What a residue costs, in processor time of all threads, with more and more of them. */
-static void flat_bench(const struct model *model, enum instruction_set set, unsigned threads,
-                       uint64_t most) {
-    static const struct workload mixed = {"mixed", 29, 62, 514, 0, 0},
-                                 few = {"few", 4, 232, 272, 0, 0};
-    static struct work work;
-    struct encoder *encoder;
-    struct error error;
-    double first = 0;
-    if (encoder_create(&encoder, model, features_kernels(set, PRECISION_BF16), threads,
-                       BATCH_TOKENS, &error) < 0)
-        errx(1, "%s", error.text);
-    for (uint64_t residues = 1000; residues <= most; residues *= 10) {
-        char name[64];
-        struct bench_figure figure = {name, "us", "1000", BENCH_STATED, 0};
-        work_make(&work, residues == 1000 ? &few : &mixed, &model->config);
-        work_run(encoder, &work); /* warm */
-        uint64_t passes = (residues + work.residues / 2) / work.residues;
-        double start = seconds(CLOCK_PROCESS_CPUTIME_ID);
-        for (uint64_t i = 0; i < passes; i++)
-            work_run(encoder, &work);
-        double cost = (seconds(CLOCK_PROCESS_CPUTIME_ID) - start) * 1e6;
-        cost /= (double)(passes * work.residues);
-        first = first > 0 ? first : cost;
-        snprintf(name, sizeof(name), "bf16, %u threads, each of %llu residues", threads,
-                 (unsigned long long)residues);
-        bench_figure_print(&figure, &cost, &first, 1);
-        work_free(&work);
-    }
-    encoder_destroy(encoder);
-}
-
 /* All workloads of one precision and number of threads. */
 static unsigned precision_bench(struct figure *figures, const struct model *model,
                                 enum instruction_set set, enum precision precision,
@@ -313,16 +158,13 @@ static unsigned precision_bench(struct figure *figures, const struct model *mode
 }
 
 static struct options options_read(int argc, char **argv) {
-    static const struct option names[] = {{"precision", required_argument, NULL, 'p'},
-                                          {"threads", required_argument, NULL, 't'},
-                                          {"rounds", required_argument, NULL, 'r'},
-                                          {"set", required_argument, NULL, 's'},
-                                          {"model", required_argument, NULL, 'm'},
-                                          {"flat", required_argument, NULL, 'f'},
-                                          {NULL, 0, NULL, 0}};
+    static const struct option names[] = {
+        {"precision", required_argument, NULL, 'p'}, {"threads", required_argument, NULL, 't'},
+        {"rounds", required_argument, NULL, 'r'},    {"set", required_argument, NULL, 's'},
+        {"model", required_argument, NULL, 'm'},     {NULL, 0, NULL, 0}};
     struct options o = {.model = "synthetic:1", .rounds = 5};
     int option;
-    while ((option = getopt_long(argc, argv, "p:t:r:s:m:f:", names, NULL)) >= 0) {
+    while ((option = getopt_long(argc, argv, "p:t:r:s:m:", names, NULL)) >= 0) {
         switch (option) {
         case 'p':
             o.precision = optarg;
@@ -339,12 +181,9 @@ static struct options options_read(int argc, char **argv) {
         case 'm':
             o.model = optarg;
             break;
-        case 'f':
-            o.flat = strtoull(optarg, NULL, 10);
-            break;
         default:
             errx(64, "usage: bench_engine [--precision f32|bf16] [--threads N] [--rounds N] "
-                     "[--set avx512bf16|avx512|avx2|generic] [--model MODEL] [--flat RESIDUES]");
+                     "[--set avx512bf16|avx512|avx2|generic] [--model MODEL]");
         }
     }
     if (o.rounds < 1 || o.rounds > ROUNDS_MAX || o.threads > THREADS_MAX)
@@ -363,11 +202,6 @@ int main(int argc, char **argv) {
         setenv("ESM1NV_CPU", o.set, 1);
     if (features_choose(&set, &error) < 0 || model_open(&model, o.model, &error) < 0)
         errx(78, "%s", error.text);
-    if (o.flat) {
-        flat_bench(model, set, cores, o.flat);
-        model_destroy(model);
-        return 0;
-    }
     header_print(instruction_set_name(set));
     for (enum precision p = PRECISION_F32; p <= PRECISION_BF16; p++)
         for (unsigned all = 0; all < (cores > 1 ? 2 : 1); all++) {
