@@ -263,25 +263,44 @@ def no_spinning():
             assert usage.ru_utime + usage.ru_stime < 0.3, usage
 
 
-@tap.case("a daemon that takes connections and dies of them: 75, after a few attempts")
-def dying():
+def attempts_at(serve):
+    """How often a filter with one record comes to a socket where serve() has each connection, till
+    it leaves with 75."""
     path, count = programs.in_work("dying"), 0
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)
         listener.listen(8)
         listener.settimeout(0.1)
         process = start_filter(path, "-i", "lines", "--wait", "2")
+        process.stdin.write(b"MKT\n")
         process.stdin.close()
-        while process.poll() is None:
-            try:
-                listener.accept()[0].close()
+        while process.poll() is None and count < 50:
+            with contextlib.suppress(socket.timeout), listener.accept()[0] as connection:
                 count += 1
-            except socket.timeout:
-                pass
+                serve(connection)
+    os.unlink(path)
     process.stdin = None
-    _, err = process.communicate()
+    _, err = process.communicate(timeout=programs.PATIENCE)
     assert process.returncode == 75 and b"0 records are done" in err, (process.returncode, err)
-    assert 3 <= count <= 20, count
+    return count
+
+
+@tap.case("a daemon that takes connections and dies of them: 75, after a few attempts")
+def dying():
+    assert 3 <= attempts_at(lambda connection: None) <= 20
+
+
+@tap.case("a daemon that welcomes and dies of the record: 75, after a few attempts")
+def dying_of_a_record():
+    def welcome(connection):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as behind:
+            behind.connect(daemon.socket)
+            behind.send(connection.recv(1 << 16))
+            connection.send(behind.recv(1 << 16))
+            connection.recv(1 << 16)
+
+    with Daemon() as daemon:
+        assert 3 <= attempts_at(welcome) <= 20
 
 
 @tap.case("a busy daemon is waited for; 75 after --wait")
