@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -169,6 +170,35 @@ def windows(pool):
         wanted = embed(daemon.path, arguments, lines)
         got = embed(daemon.path, arguments, lines, disturb=daemon.again)
         assert got == wanted, got[:2]
+
+
+@tap.cases("killed while many rows wait to be taken: %s", ["raw", "npy", "msgpack"])
+def killed_full(form):
+    """The filter stands still until the daemon has no more room for rows: it finds them, and that
+    no more come, at once."""
+    lines = [b"w%d\t%s\n" % (number, PROTEINS[number % 92][:100].encode())
+             for number in range(500)]
+    with Restarted("-b", "null") as daemon:
+        arguments = ("-f", form, "-p", "none")
+        wanted = embed(daemon.path, arguments, lines)
+        output = programs.in_work("output")
+        process = start_filter(daemon.path, "-i", "lines", "-o", output, *arguments, bufsize=0)
+        try:
+            process.stdin.write(b"".join(lines[:40]))
+            time.sleep(0.2)
+            daemon.daemon.process.send_signal(signal.SIGSTOP)
+            process.stdin.write(b"".join(lines[40:]))
+            time.sleep(0.2)  # it sends them
+            process.send_signal(signal.SIGSTOP)
+            daemon.daemon.process.send_signal(signal.SIGCONT)
+            time.sleep(0.2)
+            daemon.again()
+            process.send_signal(signal.SIGCONT)
+            process.communicate(timeout=programs.PATIENCE)
+        finally:
+            process.kill()
+        with open(output, "rb") as file:
+            assert (process.returncode, file.read()) == (wanted[0], wanted[2])
 
 
 def talk(path, disturb):
