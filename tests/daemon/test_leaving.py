@@ -41,6 +41,12 @@ def threads_memory(process):
     return 0
 
 
+def has_left(process):
+    """Its first thread has ended, whatever the others wait for."""
+    with open(f"/proc/{process.pid}/stat") as stat:
+        return stat.read().rsplit(")", 1)[1].split()[0] == "Z"
+
+
 def embeds(client):
     client.hello()
     client.submit(1, b"MKT")
@@ -77,6 +83,7 @@ def leave_blocked(daemon):
         equal(embeds(client), rows)
     wait_until(lambda: daemon.process.poll() is not None or not MEMORY_TELLS or
                threads_memory(daemon.process) < memory / 2, "the model stays in memory")
+    wait_until(lambda: has_left(daemon.process), "it waits for what blocks")
     check(daemon.process.poll() is None, "nothing blocked")
 
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 import threading
@@ -171,6 +172,35 @@ def windows(pool):
         assert got == wanted, got[:2]
 
 
+@tap.cases("killed while many rows wait to be taken: %s", ["raw", "npy", "msgpack"])
+def killed_full(form):
+    """The filter stands still until the daemon has no more room for rows: it finds them, and that
+    no more come, at once."""
+    lines = [b"w%d\t%s\n" % (number, PROTEINS[number % 92][:100].encode())
+             for number in range(500)]
+    with Restarted("-b", "null") as daemon:
+        arguments = ("-f", form, "-p", "none")
+        wanted = embed(daemon.path, arguments, lines)
+        output = programs.in_work("output")
+        process = start_filter(daemon.path, "-i", "lines", "-o", output, *arguments, bufsize=0)
+        try:
+            process.stdin.write(b"".join(lines[:40]))
+            time.sleep(0.2)
+            daemon.daemon.process.send_signal(signal.SIGSTOP)
+            process.stdin.write(b"".join(lines[40:]))
+            time.sleep(0.2)  # it sends them
+            process.send_signal(signal.SIGSTOP)
+            daemon.daemon.process.send_signal(signal.SIGCONT)
+            time.sleep(0.2)
+            daemon.again()
+            process.send_signal(signal.SIGCONT)
+            process.communicate(timeout=programs.PATIENCE)
+        finally:
+            process.kill()
+        with open(output, "rb") as file:
+            assert (process.returncode, file.read()) == (wanted[0], wanted[2])
+
+
 def talk(path, disturb):
     """A conversation; disturb(number) is called between a line and its answer."""
     with Conversation(path, "-i", "lines") as conversation:
@@ -263,25 +293,44 @@ def no_spinning():
             assert usage.ru_utime + usage.ru_stime < 0.3, usage
 
 
-@tap.case("a daemon that takes connections and dies of them: 75, after a few attempts")
-def dying():
+def attempts_at(serve):
+    """How often a filter with one record comes to a socket where serve() has each connection, till
+    it leaves with 75."""
     path, count = programs.in_work("dying"), 0
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as listener:
         listener.bind(path)
         listener.listen(8)
         listener.settimeout(0.1)
         process = start_filter(path, "-i", "lines", "--wait", "2")
+        process.stdin.write(b"MKT\n")
         process.stdin.close()
-        while process.poll() is None:
-            try:
-                listener.accept()[0].close()
+        while process.poll() is None and count < 50:
+            with contextlib.suppress(socket.timeout), listener.accept()[0] as connection:
                 count += 1
-            except socket.timeout:
-                pass
+                serve(connection)
+    os.unlink(path)
     process.stdin = None
-    _, err = process.communicate()
+    _, err = process.communicate(timeout=programs.PATIENCE)
     assert process.returncode == 75 and b"0 records are done" in err, (process.returncode, err)
-    assert 3 <= count <= 20, count
+    return count
+
+
+@tap.case("a daemon that takes connections and dies of them: 75, after a few attempts")
+def dying():
+    assert 3 <= attempts_at(lambda connection: None) <= 20
+
+
+@tap.case("a daemon that welcomes and dies of the record: 75, after a few attempts")
+def dying_of_a_record():
+    def welcome(connection):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as behind:
+            behind.connect(daemon.socket)
+            behind.send(connection.recv(1 << 16))
+            connection.send(behind.recv(1 << 16))
+            connection.recv(1 << 16)
+
+    with Daemon() as daemon:
+        assert 3 <= attempts_at(welcome) <= 20
 
 
 @tap.case("a busy daemon is waited for; 75 after --wait")

@@ -15,6 +15,7 @@ from hostile import *
 LINGERING, NESTED = 200, 40
 CLOSING_AT_ONCE = 16  # the threads that the daemon has for it
 OTHER_UID = 61009
+BACKENDS = {}, {"ESM1NV_LOOP": "epoll"}  # the usual one, and the other
 SO_PASSRIGHTS = 83  # from Linux 6.16 on
 
 
@@ -151,23 +152,25 @@ def what_blocks_inside_a_queue_holds_up_nobody():
 
 @case
 def unread_messages_with_descriptors_hold_up_nobody():
-    """What lies in the socket of a client that was dropped."""
-    with start() as daemon:
-        before, unread = daemon.descriptors(), Unread()
-        clients = [daemon.client() for _ in range(20)]
-        inside = [unread.lingering(600) for _ in clients]
-        for client in clients:
-            client.hello()
-        with standing_still(daemon):
-            for client, one in zip(clients, inside):
-                client.send_raw(b"garbage")
-                client.send_raw(b"", [one.fileno()])
-                client.send_raw(b"more", [one.fileno()])
-                one.close()
-        for client in clients:
-            client.close()
-        serves_at_once(daemon)
-        wait_clean(daemon, before)
+    """What lies in the socket of a client that was dropped: epoll leaves it to the closer."""
+    for backend in BACKENDS:
+        with start(environment=backend) as daemon:
+            before, unread = daemon.descriptors(), Unread()
+            clients = [daemon.client() for _ in range(CLOSING_AT_ONCE + 4)]
+            inside = [unread.lingering(600) for _ in clients]
+            for client in clients:
+                client.hello()
+            with standing_still(daemon):
+                for client, one in zip(clients, inside):
+                    client.send_raw(b"garbage")
+                    client.send_raw(b"")
+                    client.send_raw(b"", [one.fileno()])
+                    client.send_raw(b"more", [one.fileno()])
+                    one.close()
+            for client in clients:
+                client.close()
+            serves_at_once(daemon)
+            wait_clean(daemon, before)
 
 
 @contextlib.contextmanager
@@ -231,6 +234,42 @@ def a_user_that_makes_closing_block_is_turned_away_alone():
             check(daemon.descriptors() < before + 1500, daemon.descriptors())
         os.waitpid(child, 0)
         wait_clean(daemon, before)
+
+
+def connect_as_other(daemon):
+    os.seteuid(OTHER_UID)
+    try:
+        return daemon.client()
+    finally:
+        os.seteuid(0)
+
+
+def turned_away(daemon):
+    with connect_as_other(daemon) as client:
+        return "too many" in client.hello().get("text", "")
+
+
+@case
+def what_a_user_leaves_unread_counts_too():
+    if os.geteuid() != 0:
+        raise Skip("needs another user, and so root")
+    for backend in BACKENDS:
+        with start(environment=backend) as daemon:
+            before = daemon.descriptors()
+            clients = [connect_as_other(daemon) for _ in range(8)]
+            for client in clients:
+                client.hello()
+            with fuse() as path:
+                keep = os.open(path, os.O_RDWR)
+                with standing_still(daemon):
+                    for client in clients:
+                        client.send_raw(b"garbage")
+                        client.send_raw(b"more", [keep] * 200)
+                wait_until(lambda: turned_away(daemon), "never turned away")
+                serves_at_once(daemon)
+            for client in clients:
+                client.close()
+            wait_clean(daemon, before)
 
 
 run_cases()
