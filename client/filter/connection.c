@@ -131,7 +131,7 @@ static bool sleep_before_retry(struct connection *connection) {
     connection->waited += pause;
     if (connection->pause < PAUSE_MOST && (connection->pause *= 2) >= PAUSE_MOST) {
         connection->pause = PAUSE_MOST;
-        report("%s; waiting up to %u seconds", connection->error, wait);
+        report("%s; waiting up to %u second%s", connection->error, wait, wait == 1 ? "" : "s");
     }
     return true;
 }
