@@ -232,14 +232,18 @@ def one_engine_computes_at_a_time():
         check(took >= 0.6, f"both batches took {took} s, of 0.3 s each")
 
 
+def break_while_loading(daemon, client):
+    client.hello()
+    daemon.process.send_signal(signal.SIGHUP)
+    daemon.wait_told("RELOADING=1")
+    client.submit(1, BREAK)
+    check(client.ended())
+
+
 @case
 def what_is_being_loaded_takes_over_from_an_engine_that_breaks():
     with start(model="synthetic:1") as daemon, daemon.client() as client:
-        client.hello()
-        daemon.process.send_signal(signal.SIGHUP)
-        daemon.wait_told("RELOADING=1")
-        client.submit(1, BREAK)
-        check(client.ended())
+        break_while_loading(daemon, client)
         equal(welcomed_again(daemon)["backend"], "faulty")
         status = daemon.status()
         equal((status["backend"], status["generation"], status["note"]), ("faulty", 2, ""))
@@ -248,11 +252,7 @@ def what_is_being_loaded_takes_over_from_an_engine_that_breaks():
 @case
 def a_load_that_fails_leaves_an_engine_that_broke_to_the_cpu():
     with start(ESM1NV_SECOND_OPEN="1") as daemon, daemon.client() as client:
-        client.hello()
-        daemon.process.send_signal(signal.SIGHUP)
-        daemon.wait_told("RELOADING=1")
-        client.submit(1, BREAK)
-        check(client.ended())
+        break_while_loading(daemon, client)
         equal(welcomed_again(daemon)["backend"], "cpu")
         check("there is no second one" in daemon.text(), daemon.text())
         status = daemon.status()
