@@ -8,7 +8,7 @@
 #ifndef ESM1NV_CUDA_CALL_H
 #define ESM1NV_CUDA_CALL_H
 
-#include "daemon/error.h"
+#include "daemon/base/error.h"
 
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>

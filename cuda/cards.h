@@ -5,7 +5,7 @@
 #ifndef ESM1NV_CUDA_CARDS_H
 #define ESM1NV_CUDA_CARDS_H
 
-#include "daemon/error.h"
+#include "daemon/base/error.h"
 
 #include <stddef.h>
 #include <stdint.h>

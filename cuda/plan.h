@@ -7,7 +7,7 @@
 #define ESM1NV_CUDA_PLAN_H
 
 #include "cuda/sizes.h"
-#include "daemon/engine.h"
+#include "daemon/engine/engine.h"
 
 struct part {
     struct engine_batch *batch;

@@ -3,13 +3,13 @@
  * esm1nvd: options, listen, load, engine, READY, serve. It listens before it loads, so that clients
  * queue in the kernel meanwhile and are answered in any case.
  */
-#include "daemon/generation.h"
-#include "daemon/listener.h"
-#include "daemon/log.h"
-#include "daemon/notify.h"
+#include "daemon/serve/generation.h"
+#include "daemon/serve/listener.h"
+#include "daemon/base/log.h"
+#include "daemon/base/notify.h"
 #include "daemon/options.h"
 #include "daemon/server.h"
-#include "daemon/status.h"
+#include "daemon/serve/status.h"
 
 #include <signal.h>
 #include <stdio.h>

@@ -5,10 +5,10 @@
 #ifndef ESM1NV_OPTIONS_H
 #define ESM1NV_OPTIONS_H
 
-#include "daemon/engine.h"
-#include "daemon/error.h"
-#include "daemon/log.h"
-#include "daemon/service.h"
+#include "daemon/engine/engine.h"
+#include "daemon/base/error.h"
+#include "daemon/base/log.h"
+#include "daemon/serve/service.h"
 
 struct options {
     enum { OPTIONS_RUN, OPTIONS_CHECK, OPTIONS_HELP, OPTIONS_VERSION } action;

@@ -6,12 +6,12 @@
  * timers exist only for the watchdog, idle exit, and pauses.
  */
 #include "daemon/server.h"
-#include "daemon/batch.h"
-#include "daemon/log.h"
-#include "daemon/notify.h"
-#include "daemon/reload.h"
-#include "daemon/reply.h"
-#include "daemon/session.h"
+#include "daemon/serve/batch.h"
+#include "daemon/base/log.h"
+#include "daemon/base/notify.h"
+#include "daemon/serve/reload.h"
+#include "daemon/serve/reply.h"
+#include "daemon/serve/session.h"
 
 #include <errno.h>
 #include <fcntl.h>

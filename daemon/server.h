@@ -6,9 +6,9 @@
 #ifndef ESM1NV_SERVER_H
 #define ESM1NV_SERVER_H
 
-#include "daemon/error.h"
-#include "daemon/generation.h"
-#include "daemon/listener.h"
+#include "daemon/base/error.h"
+#include "daemon/serve/generation.h"
+#include "daemon/serve/listener.h"
 #include "daemon/options.h"
 
 struct server;

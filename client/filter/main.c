@@ -3,7 +3,7 @@
  * esm1nv, the filter: protein sequences in, embeddings out. Chooses what to do and sees to it that
  * what was printed on stdout really went there.
  */
-#include "client/filter/target.h"
+#include "client/filter/output/target.h"
 #include "client/filter/verbs.h"
 
 #include <errno.h>

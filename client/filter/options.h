@@ -6,8 +6,8 @@
 #define ESM1NV_FILTER_OPTIONS_H
 
 #include "client/esm1nv.h"
-#include "client/filter/output.h"
-#include "client/filter/reader.h"
+#include "client/filter/output/output.h"
+#include "client/filter/input/reader.h"
 #include "client/filter/report.h"
 
 enum verb {

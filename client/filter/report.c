@@ -5,7 +5,7 @@
  */
 #include "client/filter/report.h"
 
-#include "client/filter/record.h"
+#include "client/filter/input/record.h"
 
 #include <inttypes.h>
 #include <stdarg.h>

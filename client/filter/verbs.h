@@ -7,7 +7,7 @@
 
 #include "client/filter/options.h"
 
-/* stream.c: embed the input. */
+/* embed.c: embed the input. */
 int stream_run(const struct options *options);
 /* dry_run.c: count only. */
 int dry_run(const struct options *options);

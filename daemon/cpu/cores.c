@@ -3,7 +3,7 @@
  * How many cores this process may use: those of its affinity mask, but no more than the CPU quota
  * of its cgroup, or of any above it, pays for. Knows cgroup v2 (cpu.max) and v1 (cpu.cfs_*).
  */
-#include "daemon/engine.h"
+#include "daemon/engine/engine.h"
 
 #include <sched.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  * of the encoder's team, and an eventfd that says when one is done. The lock guards the queue only;
  * nobody computes with it held.
  */
-#include "daemon/engine.h"
+#include "daemon/engine/engine.h"
 #include "daemon/cpu/encoder.h"
 #include "daemon/cpu/cpu_features.h"
 

@@ -7,7 +7,7 @@
 #ifndef ESM1NV_CPU_KERNELS_H
 #define ESM1NV_CPU_KERNELS_H
 
-#include "daemon/engine.h"
+#include "daemon/engine/engine.h"
 
 #include <stdbool.h>
 #include <stddef.h>

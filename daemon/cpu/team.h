@@ -8,7 +8,7 @@
 #ifndef ESM1NV_CPU_TEAM_H
 #define ESM1NV_CPU_TEAM_H
 
-#include "daemon/error.h"
+#include "daemon/base/error.h"
 
 #include <stdint.h>
 

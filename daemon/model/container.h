@@ -7,7 +7,7 @@
 #ifndef ESM1NV_MODEL_CONTAINER_H
 #define ESM1NV_MODEL_CONTAINER_H
 
-#include "daemon/error.h"
+#include "daemon/base/error.h"
 #include "daemon/model/model.h"
 
 #include <stddef.h>

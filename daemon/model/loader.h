@@ -6,7 +6,7 @@
 #ifndef ESM1NV_MODEL_LOADER_H
 #define ESM1NV_MODEL_LOADER_H
 
-#include "daemon/error.h"
+#include "daemon/base/error.h"
 #include "daemon/model/container.h"
 #include "daemon/model/model.h"
 

@@ -7,7 +7,7 @@
 #ifndef ESM1NV_MODEL_H
 #define ESM1NV_MODEL_H
 
-#include "daemon/error.h"
+#include "daemon/base/error.h"
 #include "ipc/wire.h"
 
 #include <stdbool.h>

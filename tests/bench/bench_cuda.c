@@ -5,7 +5,7 @@
  * the host link that results take. Peak and link are measured directly before and after each run.
  * A line of JSON per figure; exit 77 where there is no device.
  */
-#include "daemon/engine.h"
+#include "daemon/engine/engine.h"
 
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>

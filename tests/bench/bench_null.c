@@ -4,7 +4,7 @@
  * can carry, against what this machine can copy and what a pipe can; and what a number costs as
  * text.
  */
-#include "client/filter/number.h"
+#include "client/filter/output/number.h"
 #include "tests/bench/bench.h"
 
 #include <err.h>

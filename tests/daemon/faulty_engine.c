@@ -8,7 +8,7 @@
  * CPU backend cannot be opened. With $ESM1NV_SECOND_OPEN set, only the first engine can: others
  * fail after so many seconds.
  */
-#include "daemon/engine.h"
+#include "daemon/engine/engine.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
  * such a load may have been a reload, beside a model that is served.
  * Usage: test_load_failures MODEL.nemo
  */
-#include "daemon/generation.h"
+#include "daemon/serve/generation.h"
 #include "tests/check.h"
 
 #include <dirent.h>

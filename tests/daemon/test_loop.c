@@ -3,8 +3,8 @@
  * The loop and the closer, the same cases over io_uring and over epoll: connections, messages whole
  * and truncated, descriptors that come with them, pauses, floods, removal from within callbacks.
  */
-#include "daemon/closer.h"
-#include "daemon/loop.h"
+#include "daemon/loop/closer.h"
+#include "daemon/loop/loop.h"
 #include "ipc/wire.h"
 #include "tests/check.h"
 

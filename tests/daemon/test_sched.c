@@ -4,7 +4,7 @@
  * under random use. What is fair is computed here from the definition, equal parts of all residues
  * served while everybody had work waiting.
  */
-#include "daemon/sched.h"
+#include "daemon/serve/sched.h"
 #include "tests/check.h"
 
 #include <stdlib.h>

@@ -32,7 +32,7 @@ def sequence(length, salt=0):
 
 
 def check_result(client, result, tag, residues, rows=1):
-    """The rows are as null_engine.c documents."""
+    """The rows are as daemon/engine/null.c documents."""
     number, status, count, data = result
     equal((number, status, count), (tag, 0, rows))
     values = numpy.frombuffer(data, "<f2" if client.dtype == F16 else "<f4")

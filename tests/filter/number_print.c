@@ -3,7 +3,7 @@
  * Prints the float32 values on stdin (their four bytes each), one a line, for number_test.py. Each
  * must be read back by the C library as the same bits, or the program fails.
  */
-#include "client/filter/number.h"
+#include "client/filter/output/number.h"
 
 #include <stdint.h>
 #include <stdio.h>

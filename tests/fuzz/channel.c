@@ -10,7 +10,7 @@
  *            bit 3: it is a doorbell, without length and bytes; bit 4: the next one comes first;
  *            bit 5, of the first message: the daemon receives, which never has too little room
  */
-#include "daemon/loop.h"
+#include "daemon/loop/loop.h"
 #include "ipc/channel.h"
 #include "ipc/message.h"
 #include "tests/fuzz/fuzz.h"

@@ -11,7 +11,7 @@
  *
  * report() and allocate() stand here in place of the filter's: messages are compared too.
  */
-#include "client/filter/reader.h"
+#include "client/filter/input/reader.h"
 #include "client/filter/report.h"
 #include "tests/fuzz/fuzz.h"
 

@@ -5,7 +5,7 @@
 #ifndef ESM1NV_FUZZ_REFUSAL_H
 #define ESM1NV_FUZZ_REFUSAL_H
 
-#include "daemon/error.h"
+#include "daemon/base/error.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>

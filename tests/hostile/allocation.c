@@ -9,8 +9,8 @@
  *     allocation MODEL.nemo           prints TAP
  */
 #include "client/esm1nv.h"
-#include "daemon/engine.h"
-#include "daemon/log.h"
+#include "daemon/engine/engine.h"
+#include "daemon/base/log.h"
 #include "daemon/model/model.h"
 #include "daemon/server.h"
 #include "tests/check.h"

@@ -8,7 +8,7 @@
  * packed in batches of up to TOKENS (4096). Any failure ends it with a message and status 1. The
  * engine is the CPU's, unless ENGINE_TABLE names another's table.
  */
-#include "daemon/engine.h"
+#include "daemon/engine/engine.h"
 
 #include <err.h>
 #include <poll.h>

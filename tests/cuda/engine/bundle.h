@@ -6,7 +6,7 @@
 #ifndef ESM1NV_TESTS_CUDA_BUNDLE_H
 #define ESM1NV_TESTS_CUDA_BUNDLE_H
 
-#include "daemon/engine.h"
+#include "daemon/engine/engine.h"
 
 #define MODEL_POSITIONS 512u
 #define MODEL_VOCABULARY 32u

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The log. A line is put together first and written at once, so that lines never mix; to a terminal
+ * or file it begins with the program's name, to journald with the priority only.
+ */
+#include "daemon/base/log.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const struct {
+    const char *name;
+    const char *label;
+    int priority; /* syslog's */
+} levels[] = {
+    [LOG_LEVEL_ERROR] = {"error", "", 3},
+    [LOG_LEVEL_WARNING] = {"warning", "warning: ", 4},
+    [LOG_LEVEL_INFO] = {"info", "", 6},
+    [LOG_LEVEL_DEBUG] = {"debug", "debug: ", 7},
+};
+
+static enum log_level shown = LOG_LEVEL_INFO;
+static bool to_journal;
+
+/* $JOURNAL_STREAM holds device and inode of the journal's socket; a redirected stderr differs. */
+static bool stderr_is_journal(void) {
+    const char *stream = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat status;
+
+    return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
+           fstat(STDERR_FILENO, &status) == 0 && status.st_dev == device && status.st_ino == inode;
+}
+
+void log_init(enum log_level level) {
+    shown = level;
+    to_journal = stderr_is_journal();
+}
+
+bool log_level_parse(const char *text, enum log_level *level) {
+    for (unsigned i = 0; i < sizeof levels / sizeof *levels; i++) {
+        if (!strcmp(text, levels[i].name)) {
+            *level = (enum log_level)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+void log_line(enum log_level level, const char *format, ...) {
+    char line[1400];
+    size_t used;
+    va_list arguments;
+
+    if (level > shown)
+        return;
+    if (to_journal)
+        used = (size_t)snprintf(line, sizeof line, "<%d>", levels[level].priority);
+    else
+        used = (size_t)snprintf(line, sizeof line, "esm1nvd: %s", levels[level].label);
+    va_start(arguments, format);
+    vsnprintf(line + used, sizeof line - used - 1, format, arguments);
+    va_end(arguments);
+    strcat(line, "\n");
+    if (write(STDERR_FILENO, line, strlen(line)) < 0)
+        return; /* nowhere to say it */
+}

@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The door between the daemon and whatever computes: cpu, cuda, null. An engine takes packed
+ * batches (no padding), runs them on threads of its own, and says through a descriptor when one is
+ * done. Calls come from one thread. What an engine computes for a sequence depends on nothing else
+ * in the batch.
+ */
+#ifndef ESM1NV_ENGINE_H
+#define ESM1NV_ENGINE_H
+
+#include "daemon/base/error.h"
+#include "daemon/model/model.h"
+#include "ipc/wire.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define ENGINE_ABI 2
+
+/* The one symbol of an engine that is a plugin, a const struct engine_table. */
+#define ENGINE_PLUGIN_SYMBOL "esm1nv_engine"
+
+enum precision { PRECISION_AUTO, PRECISION_F32, PRECISION_BF16, PRECISION_F16 };
+
+struct engine_options {
+    enum precision precision;
+    unsigned threads;          /* 0: usable cores, cgroup quota counted */
+    const char *devices;       /* cuda only: "all" or "0,1"; NULL: the first */
+    uint32_t max_batch_tokens; /* the largest batch that will be submitted, >= P; for
+                                  engine_open() 0: what suits the backend */
+};
+
+/* One sequence of a batch. */
+struct engine_item {
+    uint32_t first_token; /* index of its first token in engine_batch.ids */
+    uint32_t tokens;
+    uint32_t first_residue; /* relative to first_token */
+    uint32_t residues;
+    enum pooling pooling;
+    enum dtype dtype;
+    /* Where rows go: residues x H values for POOLING_NONE, else 1 x H, aligned to 64 bytes. Never
+     * read by the engine: a client may share and scribble on this memory. Undefined unless status
+     * becomes RECORD_OK. Little endian. */
+    void *rows;
+    enum record_status status; /* written by the engine */
+};
+
+struct engine_batch {
+    const uint16_t *ids; /* of all sequences, end to end */
+    struct engine_item *items;
+    uint32_t tokens;
+    uint32_t count;
+    void *user;        /* the submitter's, untouched */
+    double seconds;    /* written by the engine: how long the batch ran */
+    char failure[128]; /* written by the engine: why items are RECORD_ENGINE, else empty */
+};
+
+/* What an open engine tells about itself. */
+struct engine_info {
+    const char *backend;      /* "cpu", "cuda", "null" */
+    const char *precision;    /* "f32", "bf16", "f16" */
+    const char *instructions; /* "avx512bf16", "sm_90", ... */
+    unsigned threads;
+    unsigned depth;        /* batches that may be in flight */
+    uint32_t batch_tokens; /* where throughput is flat: a good largest batch */
+    uint64_t weight_bytes; /* memory held for the model */
+    const char *device;    /* the GPU's name, or of several "2 x NAME"; empty on the CPU */
+    uint64_t device_bytes; /* the most GPU memory it takes on each; 0 on the CPU */
+};
+
+struct engine; /* the implementation's own */
+
+struct engine_table {
+    uint32_t abi; /* ENGINE_ABI */
+    const char *name;
+    /* Whether this machine can run it. Returns 0, or -1 with the reason. */
+    int (*probe)(struct error *error);
+    /* Packs the model's weights and starts the threads. The model's tensors may be dropped after;
+     * config and tokenizer must outlive the engine. Returns 0, or -1 with *engine NULL. */
+    int (*open)(struct engine **engine, const struct model *model,
+                const struct engine_options *options, struct error *error);
+    const struct engine_info *(*info)(const struct engine *engine);
+    /* Queues a batch, owned by the engine until reaped. At most info->depth unreaped ones.
+     * Never fails: a failure to run it comes back in its items' status. The caller reaps right
+     * after, for an engine may run a batch at once. */
+    void (*submit)(struct engine *engine, struct engine_batch *batch);
+    /* Readable (an eventfd) when a batch is done that was not when submit() returned. */
+    int (*completion_fd)(const struct engine *engine);
+    /* The next finished batch in order of submission, or NULL; clears the descriptor. */
+    struct engine_batch *(*reap)(struct engine *engine);
+    /* NULL, or why it can run nothing any more: what is submitted then fails, and another engine
+     * is to be opened. May change after any reap. The text lives as long as the engine. */
+    const char *(*broken)(const struct engine *engine);
+    /* Finishes what is queued, ends the threads. Safe on NULL. */
+    void (*close)(struct engine *engine);
+};
+
+extern const struct engine_table cpu_engine_table;  /* daemon/cpu */
+extern const struct engine_table null_engine_table; /* daemon/engine/null.c */
+
+/* Why a batch cannot be run, or NULL. Such a batch is a programming error of the submitter. */
+const char *engine_batch_fault(const struct engine_batch *batch, const struct model_config *config,
+                               uint32_t max_tokens);
+
+/* Fails a whole batch. */
+void engine_batch_fail(struct engine_batch *batch, const char *why);
+
+/* Usable cores: the affinity mask, cut by the cgroup's CPU quota (rounded up), at least 1. */
+unsigned engine_usable_cores(void);
+
+#define ENGINE_NOTE_MAX 1100 /* holds any error's text and more */
+
+/* Opens what `backend` ("auto", "cpu", "cuda", "null") asks for. With auto, says in note (empty
+ * when there is nothing to say) why a better one was not taken. */
+int engine_open(const struct engine_table **table, struct engine **engine, const char *backend,
+                const struct model *model, const struct engine_options *options,
+                char note[ENGINE_NOTE_MAX], struct error *error);
+
+#endif

@@ -1,0 +1,167 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The engine that does no arithmetic of the model, for measuring and testing everything around it.
+ * It fills rows with a known pattern of small whole numbers. With n residues whose tokens add up
+ * to s, in row r (from 0): column 0 holds s mod 2048, column 1 holds r mod 2048, all others hold
+ * n mod 2048; exact in float32 and float16. Batches are done within submit(), in the caller's
+ * thread, so that its descriptor never has anything to tell.
+ */
+#include "daemon/engine/engine.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sysexits.h>
+#include <time.h>
+#include <unistd.h>
+#include <wchar.h>
+
+#define DEPTH 2
+#define MODULUS 2048
+
+struct engine {
+    uint32_t hidden;
+    int event;
+    struct engine_batch *done[DEPTH];
+    unsigned count;
+    struct engine_info info;
+};
+
+static int null_probe(struct error *error) {
+    (void)error;
+    return 0;
+}
+
+static const char *precision_name(enum precision precision) {
+    static const char *const names[] = {"f32", "f32", "bf16", "f16"};
+
+    return names[precision];
+}
+
+static int null_open(struct engine **result, const struct model *model,
+                     const struct engine_options *options, struct error *error) {
+    struct engine *engine = calloc(1, sizeof *engine);
+
+    *result = NULL;
+    if (!engine)
+        return error_set(error, EX_SOFTWARE, "the null backend: out of memory");
+    engine->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (engine->event < 0) {
+        free(engine);
+        return error_set(error, EX_SOFTWARE, "the null backend: eventfd: %s", strerror(errno));
+    }
+    engine->hidden = model->config.hidden;
+    engine->info = (struct engine_info){
+        .backend = "null",
+        .precision = precision_name(options->precision),
+        .instructions = "none",
+        .threads = 1,
+        .depth = DEPTH,
+        .batch_tokens = options->max_batch_tokens,
+    };
+    *result = engine;
+    return 0;
+}
+
+static const struct engine_info *null_info(const struct engine *engine) {
+    return &engine->info;
+}
+
+/* The bits of a whole number from 0 to 2048 as float16. */
+static uint16_t half_bits(uint32_t number) {
+    unsigned exponent = 0;
+
+    if (number == 0)
+        return 0;
+    while (number >> (exponent + 1))
+        exponent++;
+    return (uint16_t)((exponent + 15) << 10 | ((number << (10 - exponent)) & 0x3ff));
+}
+
+/* The bits of a whole number as a value of a row; float16 twice, to fill a word. */
+static uint32_t value_bits(enum dtype dtype, uint32_t number) {
+    float value = (float)number;
+    uint32_t bits;
+
+    if (dtype == DTYPE_F16)
+        return half_bits(number) * UINT32_C(0x10001);
+    memcpy(&bits, &value, sizeof bits);
+    return bits;
+}
+
+static void run_item(const struct engine *engine, const uint16_t *ids, struct engine_item *item) {
+    const uint16_t *residues = ids + item->first_token + item->first_residue;
+    uint32_t rows = item->pooling == POOLING_NONE ? item->residues : 1;
+    size_t size = dtype_size(item->dtype), row_bytes = engine->hidden * size;
+    uint32_t sum = 0, count = value_bits(item->dtype, item->residues % MODULUS);
+
+    if (item->pooling == POOLING_BOS && item->first_residue == 0) {
+        item->status = RECORD_NO_BOS;
+        return;
+    }
+    for (uint32_t i = 0; i < item->residues; i++)
+        sum += residues[i];
+    sum = value_bits(item->dtype, sum % MODULUS);
+    for (uint32_t row = 0; row < rows; row++) {
+        char *at = (char *)item->rows + row * row_bytes;
+        uint32_t number = value_bits(item->dtype, row % MODULUS);
+
+        wmemset((wchar_t *)(void *)at, (wchar_t)count, row_bytes / sizeof(wchar_t));
+        memcpy(at, &sum, size);
+        memcpy(at + size, &number, size);
+    }
+    item->status = RECORD_OK;
+}
+
+static void null_submit(struct engine *engine, struct engine_batch *batch) {
+    struct timespec start, end;
+
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    for (uint32_t i = 0; i < batch->count; i++)
+        run_item(engine, batch->ids, &batch->items[i]);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    batch->failure[0] = '\0';
+    batch->seconds =
+        (double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec);
+    engine->done[engine->count++] = batch;
+}
+
+static int null_completion_fd(const struct engine *engine) {
+    return engine->event;
+}
+
+static struct engine_batch *null_reap(struct engine *engine) {
+    struct engine_batch *batch = engine->done[0];
+
+    if (engine->count == 0)
+        return NULL;
+    engine->count--;
+    memmove(engine->done, engine->done + 1, engine->count * sizeof *engine->done);
+    return batch;
+}
+
+static void null_close(struct engine *engine) {
+    if (!engine)
+        return;
+    close(engine->event);
+    free(engine);
+}
+
+static const char *null_broken(const struct engine *engine) {
+    (void)engine;
+    return NULL;
+}
+
+const struct engine_table null_engine_table = {
+    .abi = ENGINE_ABI,
+    .name = "null",
+    .probe = null_probe,
+    .open = null_open,
+    .info = null_info,
+    .submit = null_submit,
+    .completion_fd = null_completion_fd,
+    .reap = null_reap,
+    .broken = null_broken,
+    .close = null_close,
+};

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The part of the loop that is the same for both backends: which one runs, the life of watches,
+ * and unpacking of received descriptors. A removed watch is freed after the turn in which the
+ * kernel gave up its last reference, and only then is its socket closed.
+ */
+#include "daemon/loop/backend.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+TAILQ_HEAD(watch_list, loop_watch);
+
+struct loop {
+    const struct loop_backend *backend;
+    void *state;
+    struct closer *closer;
+    struct watch_list watches, removed;
+    char name[96];
+};
+
+static int choose(struct loop *loop, const char *force) {
+    int error = 0;
+
+    if (!force || !strcmp(force, "io_uring")) {
+        error = loop_uring.create(&loop->state);
+        if (error == 0) {
+            loop->backend = &loop_uring;
+            snprintf(loop->name, sizeof loop->name, "io_uring");
+            return 0;
+        }
+        if (force)
+            return error;
+    } else if (strcmp(force, "epoll") != 0) {
+        return -EINVAL;
+    }
+    loop->backend = &loop_epoll;
+    if (force)
+        snprintf(loop->name, sizeof loop->name, "epoll (asked for)");
+    else
+        snprintf(loop->name, sizeof loop->name, "epoll (io_uring: %s)", strerror(-error));
+    return loop_epoll.create(&loop->state);
+}
+
+int loop_create(struct loop **result, const char *force, struct closer *closer) {
+    struct loop *loop = calloc(1, sizeof *loop);
+    int error = loop ? choose(loop, force) : -ENOMEM;
+
+    *result = NULL;
+    if (error < 0) {
+        free(loop);
+        return error;
+    }
+    loop->closer = closer;
+    TAILQ_INIT(&loop->watches);
+    TAILQ_INIT(&loop->removed);
+    *result = loop;
+    return 0;
+}
+
+const char *loop_name(const struct loop *loop) {
+    return loop->name;
+}
+
+struct loop_watch *loop_add(struct loop *loop, int fd, const struct loop_callbacks *callbacks,
+                            void *context) {
+    struct loop_watch *watch = calloc(1, sizeof *watch);
+
+    if (!watch)
+        return NULL;
+    *watch =
+        (struct loop_watch){.loop = loop, .callbacks = *callbacks, .context = context, .fd = fd};
+    if (loop->backend->add(loop->state, watch) < 0) {
+        free(watch);
+        return NULL;
+    }
+    TAILQ_INSERT_TAIL(&loop->watches, watch, link);
+    return watch;
+}
+
+static void charge(_Atomic unsigned *account) {
+    if (account)
+        ++*account;
+}
+
+void loop_charge(struct loop_watch *watch, _Atomic unsigned *account) {
+    watch->account = account;
+    charge(account);
+}
+
+void loop_want_writable(struct loop_watch *watch) {
+    if (watch->wants_writable)
+        return;
+    watch->wants_writable = true;
+    watch->loop->backend->want_writable(watch->loop->state, watch);
+}
+
+void loop_pause(struct loop_watch *watch) {
+    if (watch->paused)
+        return;
+    watch->paused = true;
+    watch->loop->backend->pause(watch->loop->state, watch);
+}
+
+void loop_resume(struct loop_watch *watch) {
+    if (!watch->paused)
+        return;
+    watch->paused = false;
+    watch->loop->backend->pause(watch->loop->state, watch);
+}
+
+void loop_remove(struct loop_watch *watch, bool close_socket) {
+    if (!watch)
+        return;
+    watch->removed = true;
+    watch->close_socket = close_socket;
+    if (close_socket)
+        shutdown(watch->fd, SHUT_RDWR);
+    watch->loop->backend->remove(watch->loop->state, watch);
+    TAILQ_REMOVE(&watch->loop->watches, watch, link);
+    TAILQ_INSERT_TAIL(&watch->loop->removed, watch, link);
+}
+
+static void free_removed(struct loop *loop) {
+    struct loop_watch *watch, *next;
+
+    for (watch = TAILQ_FIRST(&loop->removed); watch; watch = next) {
+        next = TAILQ_NEXT(watch, link);
+        if (watch->operations)
+            continue;
+        TAILQ_REMOVE(&loop->removed, watch, link);
+        if (watch->close_socket)
+            closer_add_socket(loop->closer, watch->fd, watch->account);
+        free(watch);
+    }
+}
+
+int loop_turn(struct loop *loop, bool wait) {
+    int error = loop->backend->turn(loop->state, wait);
+
+    free_removed(loop);
+    return error;
+}
+
+static void free_all(struct watch_list *list) {
+    struct loop_watch *watch;
+
+    while ((watch = TAILQ_FIRST(list))) {
+        TAILQ_REMOVE(list, watch, link);
+        free(watch);
+    }
+}
+
+void loop_destroy(struct loop *loop) {
+    if (!loop)
+        return;
+    loop->backend->destroy(loop->state);
+    free_all(&loop->watches);
+    free_all(&loop->removed);
+    free(loop);
+}
+
+void loop_accepted(struct loop_watch *watch, int fd) {
+    if (!watch->removed)
+        watch->callbacks.accepted(watch->context, fd);
+    else if (fd >= 0)
+        closer_add_socket(watch->loop->closer, fd, NULL);
+}
+
+/* Copies the descriptors of all SCM_RIGHTS parts to fds; returns how many. */
+static unsigned unpack(void *control, size_t control_size, int fds[CHANNEL_FDS_MAX]) {
+    struct msghdr header = {.msg_control = control, .msg_controllen = control_size};
+    unsigned count = 0;
+
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(&header); part; part = CMSG_NXTHDR(&header, part)) {
+        size_t bytes = part->cmsg_len - CMSG_LEN(0);
+
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+            continue;
+        if (bytes / sizeof(int) > CHANNEL_FDS_MAX - count)
+            break; /* the kernel never does this */
+        memcpy(fds + count, CMSG_DATA(part), bytes);
+        count += (unsigned)(bytes / sizeof(int));
+    }
+    return count;
+}
+
+void loop_received(struct loop_watch *watch, const uint8_t *data, size_t size, int flags,
+                   void *control, size_t control_size) {
+    int fds[CHANNEL_FDS_MAX];
+    struct loop *loop = watch->loop;
+    _Atomic unsigned *account = watch->account;
+    struct loop_message message = {
+        .data = data,
+        .size = size,
+        .fds = fds,
+        .fd_count = unpack(control, control_size, fds),
+        .truncated = (flags & (MSG_TRUNC | MSG_CTRUNC)) != 0,
+    };
+
+    if (!watch->removed)
+        watch->callbacks.message(watch->context, &message);
+    for (unsigned i = 0; i < message.fd_count; i++) {
+        if (fds[i] < 0)
+            continue;
+        charge(account);
+        closer_add(loop->closer, fds[i], account);
+    }
+}
+
+void loop_gone(struct loop_watch *watch) {
+    if (!watch->removed)
+        watch->callbacks.message(watch->context, NULL);
+}
+
+void loop_readable(struct loop_watch *watch) {
+    if (!watch->removed)
+        watch->callbacks.readable(watch->context);
+}
+
+void loop_writable(struct loop_watch *watch) {
+    if (watch->removed)
+        return;
+    watch->wants_writable = false;
+    watch->callbacks.writable(watch->context);
+}
