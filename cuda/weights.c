@@ -4,7 +4,7 @@
  * meet it; a finite one that the type cannot hold would spoil all of them, and refuses the model.
  */
 #include "cuda/weights.h"
-#include "daemon/cpu/arithmetic.h"
+#include "ipc/base/half.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -7,6 +7,7 @@
  * thread, so that its descriptor never has anything to tell.
  */
 #include "daemon/engine/engine.h"
+#include "ipc/base/half.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -68,26 +69,11 @@ static const struct engine_info *null_info(const struct engine *engine) {
     return &engine->info;
 }
 
-/* The bits of a whole number from 0 to 2048 as float16. */
-static uint16_t half_bits(uint32_t number) {
-    unsigned exponent = 0;
-
-    if (number == 0)
-        return 0;
-    while (number >> (exponent + 1))
-        exponent++;
-    return (uint16_t)((exponent + 15) << 10 | ((number << (10 - exponent)) & 0x3ff));
-}
-
 /* The bits of a whole number as a value of a row; float16 twice, to fill a word. */
 static uint32_t value_bits(enum dtype dtype, uint32_t number) {
-    float value = (float)number;
-    uint32_t bits;
-
     if (dtype == DTYPE_F16)
-        return half_bits(number) * UINT32_C(0x10001);
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
+        return f16_from_float((float)number) * UINT32_C(0x10001);
+    return float_bits((float)number);
 }
 
 static void run_item(const struct engine *engine, const uint16_t *ids, struct engine_item *item) {
