@@ -228,7 +228,8 @@ static int pass_queue(struct device *d, struct buffer_set *set, size_t output_by
     return 0;
 }
 
-int device_submit(struct device *d, unsigned number, const struct part *part, struct error *error) {
+int device_submit(struct device *d, unsigned number, const struct engine_part *part,
+                  struct error *error) {
     struct buffer_set *set = &d->sets[number];
     set->bucket = sizes_bucket(d->sizes, part->tokens);
     size_t bytes = plan_pack(&d->planner, d->sizes, &d->sizes->plans[set->bucket], part, set->plan);
@@ -239,7 +240,7 @@ int device_wait(const struct device *d, unsigned set, struct error *error) {
     return CUDA(cudaEventSynchronize, d->sets[set].downloaded);
 }
 
-void device_deliver(const struct device *d, unsigned number, const struct part *part) {
+void device_deliver(const struct device *d, unsigned number, const struct engine_part *part) {
     const struct buffer_set *set = &d->sets[number];
     plan_deliver(d->sizes, &d->sizes->plans[set->bucket], part, set->plan, set->output);
 }

@@ -3,7 +3,7 @@
  * How many cores this process may use: those of its affinity mask, but no more than the CPU quota
  * of its cgroup, or of any above it, pays for. Knows cgroup v2 (cpu.max) and v1 (cpu.cfs_*).
  */
-#include "daemon/engine/engine.h"
+#include "daemon/cpu/cpu_features.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -87,7 +87,7 @@ static unsigned line_quota(char *line) {
     return 0;
 }
 
-unsigned engine_usable_cores(void) {
+unsigned usable_cores(void) {
     unsigned cores = affinity_cores();
     FILE *file = fopen("/proc/self/cgroup", "re");
     char line[4096];
