@@ -164,7 +164,7 @@ static void set_destroy(struct buffer_set *set) {
         if (set->graphs[bucket])
             cudaGraphExecDestroy(set->graphs[bucket]);
     cudaEvent_t events[] = {set->uploaded, set->computed, set->downloaded};
-    for (unsigned i = 0; i < sizeof(events) / sizeof(*events); i++)
+    for (unsigned i = 0; i < sizeof events / sizeof *events; i++)
         if (events[i])
             cudaEventDestroy(events[i]);
     cudaFree(set->device_plan);
@@ -176,7 +176,7 @@ static void set_destroy(struct buffer_set *set) {
 /* Nothing may be freed that something still uses; a card that failed unnoticed shows here. */
 static void streams_finish(struct device *d) {
     cudaStream_t streams[] = {d->upload, d->compute, d->download};
-    for (unsigned i = 0; i < sizeof(streams) / sizeof(*streams); i++) {
+    for (unsigned i = 0; i < sizeof streams / sizeof *streams; i++) {
         d->failed |= streams[i] && cudaStreamSynchronize(streams[i]) != cudaSuccess;
         d->failed |= streams[i] && cudaStreamDestroy(streams[i]) != cudaSuccess;
     }

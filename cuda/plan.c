@@ -11,8 +11,8 @@
 #include <sysexits.h>
 
 int planner_init(struct planner *planner, const struct sizes *sizes, struct error *error) {
-    planner->order = malloc(sizes->largest * sizeof(*planner->order));
-    planner->starts = malloc((sizes->model.positions + (size_t)1) * sizeof(*planner->starts));
+    planner->order = malloc(sizes->largest * sizeof *planner->order);
+    planner->starts = malloc((sizes->model.positions + (size_t)1) * sizeof *planner->starts);
     if (!planner->order || !planner->starts)
         return error_set(error, EX_SOFTWARE, "out of memory");
     return 0;

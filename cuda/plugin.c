@@ -43,11 +43,11 @@ static int type_choose(const struct engine_options *options, const struct card *
 
 static void info_write(struct engine *engine, const struct card *card) {
     uint32_t flat = engine->sizes.largest, most = engine->queue.max_tokens;
-    snprintf(engine->instructions, sizeof(engine->instructions), "sm_%u", card->sm);
+    snprintf(engine->instructions, sizeof engine->instructions, "sm_%u", card->sm);
     if (engine->count > 1)
-        snprintf(engine->device, sizeof(engine->device), "%u x %s", engine->count, card->name);
+        snprintf(engine->device, sizeof engine->device, "%u x %s", engine->count, card->name);
     else
-        snprintf(engine->device, sizeof(engine->device), "%s", card->name);
+        snprintf(engine->device, sizeof engine->device, "%s", card->name);
     engine->info =
         (struct engine_info){.backend = "cuda",
                              .precision = engine->sizes.type == GPU_BF16 ? "bf16" : "f16",
@@ -60,7 +60,7 @@ static void info_write(struct engine *engine, const struct card *card) {
                              .device_bytes = engine->sizes.device_bytes};
 }
 
-static int engine_start(struct engine *engine, const struct card *cards, struct error *error) {
+static int workers_start(struct engine *engine, const struct card *cards, struct error *error) {
     for (unsigned i = 0; i < engine->count; i++) {
         struct worker *worker = &engine->workers[i];
         *worker = (struct worker){
@@ -94,7 +94,7 @@ static int engine_make(struct engine **out, const struct model *model,
     int type = type_choose(options, cards, error);
     if (type < 0)
         return -1;
-    struct engine *engine = calloc(1, sizeof(*engine) + (size_t)count * sizeof(*engine->workers));
+    struct engine *engine = calloc(1, sizeof *engine + (size_t)count * sizeof *engine->workers);
     if (!engine)
         return error_set(error, EX_SOFTWARE, "out of memory");
     *out = engine;
@@ -110,7 +110,7 @@ static int engine_make(struct engine **out, const struct model *model,
     sizes_init(&engine->sizes, &model->config, (enum gpu_type)type, engine->weights.places.bytes,
                &least, options->max_batch_tokens);
     info_write(engine, &cards[0]);
-    return engine_start(engine, cards, error);
+    return workers_start(engine, cards, error);
 }
 
 static int cuda_open(struct engine **out, const struct model *model,

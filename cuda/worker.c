@@ -58,7 +58,7 @@ static void part_send(struct worker *w) {
 static void worker_give_up(struct worker *w, const char *why) {
     bool last = true;
     w->state = WORKER_GONE;
-    snprintf(w->fate, sizeof(w->fate), "%s", why);
+    snprintf(w->fate, sizeof w->fate, "%s", why);
     for (unsigned i = 0; i < w->count; i++)
         last &= w->all[i].state == WORKER_GONE;
     if (last)
@@ -152,14 +152,14 @@ static void *completer_main(void *argument) {
 }
 
 int worker_start(struct worker *w, struct error *error) {
-    int failure = pthread_create(&w->submitter, NULL, submitter_main, w);
-    if (!failure) {
+    int result = pthread_create(&w->submitter, NULL, submitter_main, w);
+    if (result == 0) {
         w->threads++;
-        failure = pthread_create(&w->completer, NULL, completer_main, w);
+        result = pthread_create(&w->completer, NULL, completer_main, w);
     }
-    if (failure)
+    if (result)
         return error_set(error, EX_SOFTWARE, "cannot start a thread for a GPU: %s",
-                         strerror(failure));
+                         strerror(result));
     w->threads++;
     return 0;
 }

@@ -29,10 +29,10 @@ static void workspace_carve(struct encoder *e, struct carver *c) {
     e->context = carve(c, e->max_tokens * row);
     e->norm = carve(c, e->column_tokens * row);
     e->hidden = carve(c, e->column_tokens * row * e->model.blocks);
-    e->order = carve(c, e->max_tokens * sizeof(*e->order));
-    e->starts = carve(c, ((size_t)positions + 1) * sizeof(*e->starts));
-    e->units = carve(c, e->max_tokens * sizeof(*e->units));
-    e->failures = carve(c, e->max_tokens * sizeof(*e->failures));
+    e->order = carve(c, e->max_tokens * sizeof *e->order);
+    e->starts = carve(c, ((size_t)positions + 1) * sizeof *e->starts);
+    e->units = carve(c, e->max_tokens * sizeof *e->units);
+    e->failures = carve(c, e->max_tokens * sizeof *e->failures);
     for (unsigned i = 0; i < e->threads; i++) {
         e->members[i].norm = carve(c, TILE_ROWS * row);
         e->members[i].hidden = carve(c, TILE_ROWS * row);
@@ -47,7 +47,7 @@ static int workspace_create(struct encoder *e, struct error *error) {
     uint64_t few = (uint64_t)FEW_ROWS * e->threads;
     if (e->threads > 1)
         e->column_tokens = few < e->max_tokens ? (uint32_t)few : e->max_tokens;
-    e->members = calloc(e->threads, sizeof(*e->members));
+    e->members = calloc(e->threads, sizeof *e->members);
     if (e->members) {
         workspace_carve(e, &carver);
         e->memory = big_alloc(carver.used);
@@ -63,7 +63,7 @@ static int workspace_create(struct encoder *e, struct error *error) {
 int encoder_create(struct encoder **encoder, const struct model *model,
                    const struct kernels *kernels, unsigned threads, uint32_t max_batch_tokens,
                    struct error *error) {
-    struct encoder *e = calloc(1, sizeof(*e));
+    struct encoder *e = calloc(1, sizeof *e);
     *encoder = NULL;
     if (!e)
         return error_set(error, EX_SOFTWARE, "out of memory");

@@ -75,10 +75,10 @@ static int engine_start(struct engine *engine, const struct model *model,
         encoder_create(&engine->encoder, model, kernels, engine->info.threads,
                        options->max_batch_tokens, error) < 0)
         return -1;
-    int failure = pthread_create(&engine->thread, NULL, engine_main, engine);
-    if (failure)
+    int result = pthread_create(&engine->thread, NULL, engine_main, engine);
+    if (result)
         return error_set(error, EX_SOFTWARE, "cannot start the engine's thread: %s",
-                         strerror(failure));
+                         strerror(result));
     engine->started = true;
     engine->info.weight_bytes = encoder_weight_bytes(engine->encoder);
     return 0;

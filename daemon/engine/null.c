@@ -72,22 +72,21 @@ static uint32_t value_bits(enum dtype dtype, uint32_t number) {
 }
 
 static void item_run(const struct engine *engine, const uint16_t *ids, struct engine_item *item) {
-    const uint16_t *residues = ids + item->first_token + item->first_residue;
-    uint32_t rows = item->pooling == POOLING_NONE ? item->residues : 1;
-    size_t size = dtype_size(item->dtype), row_bytes = engine->hidden * size;
-    uint32_t sum = 0, count = value_bits(item->dtype, item->residues % MODULUS);
-
     if (item->pooling == POOLING_BOS && item->first_residue == 0) {
         item->status = RECORD_NO_BOS;
         return;
     }
+    const uint16_t *residues = ids + item->first_token + item->first_residue;
+    uint32_t sum = 0;
     for (uint32_t i = 0; i < item->residues; i++)
         sum += residues[i];
     sum = value_bits(item->dtype, sum % MODULUS);
+    uint32_t count = value_bits(item->dtype, item->residues % MODULUS);
+    uint32_t rows = item->pooling == POOLING_NONE ? item->residues : 1;
+    size_t size = dtype_size(item->dtype), row_bytes = engine->hidden * size;
     for (uint32_t row = 0; row < rows; row++) {
         char *at = (char *)item->rows + row * row_bytes;
         uint32_t number = value_bits(item->dtype, row % MODULUS);
-
         wmemset((wchar_t *)(void *)at, (wchar_t)count, row_bytes / sizeof(wchar_t));
         memcpy(at, &sum, size);
         memcpy(at + size, &number, size);

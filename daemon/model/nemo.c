@@ -109,7 +109,7 @@ static bool is_gzip(const struct nemo *nemo) {
 }
 
 /* Puts what the gzip file unpacks to in the mapping's place. */
-static int unpack(struct nemo *nemo, struct error *error) {
+static int unpack_gzip(struct nemo *nemo, struct error *error) {
     z_stream stream = {0};
     if (inflateInit2(&stream, 15 + 16) != Z_OK)
         return error_set(error, EX_SOFTWARE, "no memory to unpack it");
@@ -181,8 +181,8 @@ static int entry_content(struct bytes *content, const struct nemo *nemo, struct 
 }
 
 /* Folders and links are passed over; a link to a member that is needed will be missing. */
-static int read_entry(struct nemo *nemo, struct archive *archive, struct archive_entry *entry,
-                      struct error *error) {
+static int read_tar_entry(struct nemo *nemo, struct archive *archive, struct archive_entry *entry,
+                          struct error *error) {
     const char *name = archive_entry_pathname(entry);
     if (!name || archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry))
         return 0;
@@ -212,7 +212,7 @@ static int read_entries(struct nemo *nemo, struct archive *archive, struct error
             return error_set(error, EX_CONFIG, "not a sound tar archive behind %s: %s",
                              nemo->count ? nemo->members[nemo->count - 1].name : "its beginning",
                              reason(archive));
-        if (read_entry(nemo, archive, entry, error) < 0)
+        if (read_tar_entry(nemo, archive, entry, error) < 0)
             return -1;
     }
 }
@@ -240,7 +240,7 @@ int nemo_open(struct nemo *nemo, const char *path, struct error *error) {
     int result = map_file(nemo, fd, error);
     close(fd);
     if (result == 0 && is_gzip(nemo))
-        result = unpack(nemo, error);
+        result = unpack_gzip(nemo, error);
     if (result == 0)
         result = read_tar(nemo, error);
     if (result < 0)

@@ -159,7 +159,7 @@ static int bind_all(struct binder *binder) {
     return bind(binder, &model->final_norm_bias, 0, hidden, ENCODER "final_layernorm.bias");
 }
 
-static bool begins_with(struct bytes name, const char *prefix, const char *part) {
+static bool name_begins_with(struct bytes name, const char *prefix, const char *part) {
     size_t length = strlen(prefix);
     return name.size >= length + strlen(part) && memcmp(name.data, prefix, length) == 0 &&
            memcmp(name.data + length, part, strlen(part)) == 0;
@@ -172,8 +172,8 @@ static int check_rest(const struct binder *binder) {
         struct bytes name = tensor->description.name;
         if (!tensor->description.storage->floating)
             continue;
-        if (!binder->used[i] && (begins_with(name, binder->prefix, EMBEDDING) ||
-                                 begins_with(name, binder->prefix, ENCODER)))
+        if (!binder->used[i] && (name_begins_with(name, binder->prefix, EMBEDDING) ||
+                                 name_begins_with(name, binder->prefix, ENCODER)))
             return error_set(binder->error, EX_CONFIG,
                              "%.*s: a tensor that the configured "
                              "architecture does not have",
