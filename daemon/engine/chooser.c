@@ -32,18 +32,6 @@ struct row {
 static const struct row rows[] = {ENGINE_ROWS(ROW_BUILT_IN, ROW_PLUGIN)};
 #define ROWS (sizeof rows / sizeof *rows)
 
-static int table_find(const struct engine_table **table, const char *backend, struct error *error) {
-    size_t i = 0;
-    while (i < ROWS && strcmp(rows[i].name, backend) != 0)
-        i++;
-    assert(i < ROWS);
-    *table = rows[i].table;
-    int result = *table ? 0 : rows[i].load(table, error);
-    if (result > 0)
-        return error_set(error, EX_CONFIG, "backend %s: %s", backend, rows[i].absent);
-    return result;
-}
-
 static int table_open(const struct engine_table *table, struct engine **engine,
                       const struct model *model, const struct engine_options *options,
                       struct error *error) {
@@ -62,41 +50,30 @@ static int table_open(const struct engine_table *table, struct engine **engine,
     return result < 0 ? error_prefix(error, "backend %s", table->name) : 0;
 }
 
-/* A plugin where one can be had. Returns 0, 1 when none was built, or -1 with the reason why it
- * does not work. */
-static int plugin_open(const struct engine_table **table, struct engine **engine,
-                       const struct model *model, const struct engine_options *options,
-                       struct error *reason) {
-    int result = 1;
-    for (size_t i = 0; i < ROWS && result != 0; i++) {
-        if (!rows[i].load)
-            continue;
-        int loaded = rows[i].load(table, reason);
-        if (loaded <= 0)
-            result = loaded < 0 ? -1 : table_open(*table, engine, model, options, reason);
-    }
-    return result;
-}
-
-static const struct engine_table *last_resort(void) {
-    size_t i = 0;
-    while (!rows[i].table || !rows[i].table->last_resort)
-        i++;
-    return rows[i].table;
+/* Returns 0, -1, or 1 for a plugin that was not built. */
+static int row_open(const struct row *row, const struct engine_table **table,
+                    struct engine **engine, const struct model *model,
+                    const struct engine_options *options, struct error *error) {
+    *table = row->table;
+    int result = row->load ? row->load(table, error) : 0;
+    return result == 0 ? table_open(*table, engine, model, options, error) : result;
 }
 
 /* That a plugin was not built is nothing to tell; that it does not work is. */
-static int open_best(const struct engine_table **table, struct engine **engine,
+static int best_open(const struct engine_table **table, struct engine **engine,
                      const struct model *model, const struct engine_options *options,
                      char note[ENGINE_NOTE_MAX], struct error *error) {
-    struct error reason;
-    int result = plugin_open(table, engine, model, options, &reason);
-    if (result == 0)
-        return 0;
-    *table = last_resort();
-    if (table_open(*table, engine, model, options, error) < 0)
-        return result > 0 ? -1 : error_prefix(error, "%s", reason.text);
-    if (result < 0)
+    const struct row *last = NULL;
+    struct error reason = {0};
+    for (size_t i = 0; i < ROWS; i++) {
+        if (rows[i].load && row_open(&rows[i], table, engine, model, options, &reason) == 0)
+            return 0;
+        if (rows[i].table && rows[i].table->last_resort)
+            last = &rows[i];
+    }
+    if (row_open(last, table, engine, model, options, error) < 0)
+        return reason.text[0] ? error_prefix(error, "%s", reason.text) : -1;
+    if (reason.text[0])
         snprintf(note, ENGINE_NOTE_MAX, "%s; using the CPU", reason.text);
     return 0;
 }
@@ -106,9 +83,14 @@ int engine_open(const struct engine_table **table, struct engine **engine, const
                 char note[ENGINE_NOTE_MAX], struct error *error) {
     *engine = NULL;
     note[0] = '\0';
-    if (strcmp(backend, engine_backends[0]) == 0)
-        return open_best(table, engine, model, options, note, error);
-    if (table_find(table, backend, error) < 0)
-        return -1;
-    return table_open(*table, engine, model, options, error);
+    if (strcmp(backend, "auto") == 0)
+        return best_open(table, engine, model, options, note, error);
+    size_t i = 0;
+    while (i < ROWS && strcmp(rows[i].name, backend) != 0)
+        i++;
+    assert(i < ROWS);
+    int result = row_open(&rows[i], table, engine, model, options, error);
+    if (result > 0)
+        return error_set(error, EX_CONFIG, "backend %s: %s", backend, rows[i].absent);
+    return result;
 }

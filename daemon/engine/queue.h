@@ -2,21 +2,8 @@
  *
  * What an engine keeps its batches in. They come back in the order of submission, whichever thread
  * computed which part of them when. Threads of the engine take parts, compute them with the lock
- * released, and say that they are done; functions marked (locked) want queue->lock held:
- *
- *     pthread_mutex_lock(&queue->lock);
- *     while (!engine_queue_is_over(queue)) {
- *         if (!engine_queue_has_work(queue)) {
- *             pthread_cond_wait(&queue->changed, &queue->lock);
- *             continue;
- *         }
- *         engine_queue_take(queue, &part, most_tokens);
- *         pthread_mutex_unlock(&queue->lock);
- *         ...
- *         pthread_mutex_lock(&queue->lock);
- *         engine_queue_part_done(queue, &part, seconds, NULL);
- *     }
- *     pthread_mutex_unlock(&queue->lock);
+ * released, and say that they are done (daemon/cpu/engine.c is the plain case). Functions marked
+ * (locked) want queue->lock held.
  */
 #ifndef ESM1NV_ENGINE_QUEUE_H
 #define ESM1NV_ENGINE_QUEUE_H
