@@ -133,16 +133,16 @@ static int unpack_gzip(struct nemo *nemo, struct error *error) {
 
 /* --- its members --- */
 
-static bool has_member(const struct nemo *nemo, const char *name) {
+static const struct nemo_member *find_nemo_member(const struct nemo *nemo, const char *name) {
     for (size_t i = 0; i < nemo->count; i++)
         if (strcmp(nemo->members[i].name, name) == 0)
-            return true;
-    return false;
+            return &nemo->members[i];
+    return NULL;
 }
 
 static int add_member(struct nemo *nemo, const char *name, struct bytes content,
                       struct error *error) {
-    if (has_member(nemo, name))
+    if (find_nemo_member(nemo, name))
         return error_set(error, EX_CONFIG, "%s: the archive holds this member twice", name);
     if (nemo->count == MEMBERS_MAX)
         return error_set(error, EX_CONFIG, "holds more than %u members", MEMBERS_MAX);
@@ -250,13 +250,11 @@ int nemo_open(struct nemo *nemo, const char *path, struct error *error) {
 
 int nemo_find(const struct nemo *nemo, const char *name, struct bytes *content,
               struct error *error) {
-    for (size_t i = 0; i < nemo->count; i++) {
-        if (strcmp(nemo->members[i].name, name) == 0) {
-            *content = nemo->members[i].content;
-            return 0;
-        }
-    }
-    return error_set(error, EX_CONFIG, "%s: the archive has no such member", name);
+    const struct nemo_member *member = find_nemo_member(nemo, name);
+    if (!member)
+        return error_set(error, EX_CONFIG, "%s: the archive has no such member", name);
+    *content = member->content;
+    return 0;
 }
 
 /* Whether a member is the checkpoint of the only rank there is: 1, 0, or -1 for another rank's. */
