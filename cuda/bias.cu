@@ -14,17 +14,19 @@ enum activation { ACTIVATION_NONE, ACTIVATION_TANH, ACTIVATION_ERF };
 
 /* 0.5 x (1 + tanh(0.79788456 (x + 0.044715 x^3))), as x / (1 + 2^t) with
  * t = -2 log2(e) 0.79788456 (x + 0.044715 x^3). */
-static __device__ __forceinline__ float gelu_tanh(float x) {
+static __device__ __forceinline__ float activation_tanh(float x) {
     float t = x * fmaf(x * x, -0.10294324f, -2.30220818f);
     return x / (1.0f + gpu_exp2(t));
 }
 
-static __device__ __forceinline__ float gelu_erf(float x) {
+static __device__ __forceinline__ float activation_erf(float x) {
     return 0.5f * x * (1.0f + erff(x * 0.70710678f));
 }
 
 template <enum activation form> static __device__ __forceinline__ float activate(float x) {
-    return form == ACTIVATION_TANH ? gelu_tanh(x) : form == ACTIVATION_ERF ? gelu_erf(x) : x;
+    return form == ACTIVATION_TANH  ? activation_tanh(x)
+           : form == ACTIVATION_ERF ? activation_erf(x)
+                                    : x;
 }
 
 /* 16 bytes of values. */

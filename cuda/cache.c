@@ -57,7 +57,7 @@ static void folder_make(char folder[PATH_MAX]) {
 /* Makes the folder and the one above it, where they are missing and can be made. */
 static void folder_create(const char *folder) {
     char above[PATH_MAX];
-    snprintf(above, sizeof(above), "%s", folder);
+    snprintf(above, sizeof above, "%s", folder);
     char *slash = strrchr(above, '/');
     if (slash && slash != above) {
         *slash = '\0';
@@ -79,9 +79,9 @@ void choices_load(struct choices *choices, const struct gemm *gemm, const char *
     FILE *stream = path_make(path, folder, key) ? fopen(path, "re") : NULL;
     if (!stream)
         return;
-    bool whole = fread(&file, sizeof(file), 1, stream) == 1 && fgetc(stream) == EOF;
+    bool whole = fread(&file, sizeof file, 1, stream) == 1 && fgetc(stream) == EOF;
     fclose(stream);
-    if (!whole || memcmp(file.key, key, sizeof(key)) != 0 ||
+    if (!whole || memcmp(file.key, key, sizeof key) != 0 ||
         file.sum != fnv(&file, offsetof(struct cache_file, sum)))
         return;
     for (int i = 0; i < PRODUCTS; i++)
@@ -91,7 +91,7 @@ void choices_load(struct choices *choices, const struct gemm *gemm, const char *
 }
 
 static bool file_write(int fd, const struct cache_file *file) {
-    bool written = write(fd, file, sizeof(*file)) == (ssize_t)sizeof(*file);
+    bool written = write(fd, file, sizeof *file) == (ssize_t)sizeof *file;
     return close(fd) == 0 && written;
 }
 

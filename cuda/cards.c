@@ -60,7 +60,7 @@ static int card_read(struct card *card, int ordinal, struct error *error) {
         CUDA(cudaGetDeviceProperties, &properties, ordinal) < 0)
         return error_prefix(error, "GPU %d", ordinal);
     card->sm = 10 * major + minor;
-    snprintf(card->name, sizeof(card->name), "%.*s", (int)sizeof(card->name) - 1, properties.name);
+    snprintf(card->name, sizeof card->name, "%.*s", (int)sizeof card->name - 1, properties.name);
     if (card->sm < SM_LEAST)
         return error_set(error, EX_CONFIG,
                          "GPU %d (%s) has compute capability %u.%u; 7.0 or later is needed",

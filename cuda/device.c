@@ -164,7 +164,7 @@ static void set_destroy(struct buffer_set *set) {
         if (set->graphs[bucket])
             cudaGraphExecDestroy(set->graphs[bucket]);
     cudaEvent_t events[] = {set->uploaded, set->computed, set->downloaded};
-    for (unsigned i = 0; i < sizeof(events) / sizeof(*events); i++)
+    for (unsigned i = 0; i < sizeof events / sizeof *events; i++)
         if (events[i])
             cudaEventDestroy(events[i]);
     cudaFree(set->device_plan);
@@ -176,7 +176,7 @@ static void set_destroy(struct buffer_set *set) {
 /* Nothing may be freed that something still uses; a card that failed unnoticed shows here. */
 static void streams_finish(struct device *d) {
     cudaStream_t streams[] = {d->upload, d->compute, d->download};
-    for (unsigned i = 0; i < sizeof(streams) / sizeof(*streams); i++) {
+    for (unsigned i = 0; i < sizeof streams / sizeof *streams; i++) {
         d->failed |= streams[i] && cudaStreamSynchronize(streams[i]) != cudaSuccess;
         d->failed |= streams[i] && cudaStreamDestroy(streams[i]) != cudaSuccess;
     }
@@ -228,7 +228,8 @@ static int pass_queue(struct device *d, struct buffer_set *set, size_t output_by
     return 0;
 }
 
-int device_submit(struct device *d, unsigned number, const struct part *part, struct error *error) {
+int device_submit(struct device *d, unsigned number, const struct engine_part *part,
+                  struct error *error) {
     struct buffer_set *set = &d->sets[number];
     set->bucket = sizes_bucket(d->sizes, part->tokens);
     size_t bytes = plan_pack(&d->planner, d->sizes, &d->sizes->plans[set->bucket], part, set->plan);
@@ -239,7 +240,7 @@ int device_wait(const struct device *d, unsigned set, struct error *error) {
     return CUDA(cudaEventSynchronize, d->sets[set].downloaded);
 }
 
-void device_deliver(const struct device *d, unsigned number, const struct part *part) {
+void device_deliver(const struct device *d, unsigned number, const struct engine_part *part) {
     const struct buffer_set *set = &d->sets[number];
     plan_deliver(d->sizes, &d->sizes->plans[set->bucket], part, set->plan, set->output);
 }

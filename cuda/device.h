@@ -53,14 +53,14 @@ void device_close(struct device *device);
 int device_use(const struct device *device, struct error *error);
 
 /* Queues a part on a set that is free. */
-int device_submit(struct device *device, unsigned set, const struct part *part,
+int device_submit(struct device *device, unsigned set, const struct engine_part *part,
                   struct error *error);
 
 /* Sleeps until the set's pass is through. */
 int device_wait(const struct device *device, unsigned set, struct error *error);
 
 /* Hands the results of the set's pass to the part's items. */
-void device_deliver(const struct device *device, unsigned set, const struct part *part);
+void device_deliver(const struct device *device, unsigned set, const struct engine_part *part);
 
 /* The operands of a layer's products; see forward.c. */
 void forward_operands(const struct device *device, uint32_t layer,

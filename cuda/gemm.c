@@ -9,12 +9,12 @@
 
 #include <string.h>
 
-static cudaDataType_t half_type(const struct gemm *gemm) {
+static cudaDataType_t gemm_half_type(const struct gemm *gemm) {
     return gemm->sizes->type == GPU_BF16 ? CUDA_R_16BF : CUDA_R_16F;
 }
 
 static cudaDataType_t output_type(const struct gemm *gemm, const struct gemm_product *product) {
-    return product->residual ? CUDA_R_32F : half_type(gemm);
+    return product->residual ? CUDA_R_32F : gemm_half_type(gemm);
 }
 
 /* The library's GELU is the tanh form; the erf form is left to our kernel. */
@@ -29,17 +29,17 @@ static void products_describe(struct gemm *gemm) {
         [PRODUCT_DENSE] = {.rows = hidden, .depth = hidden, .residual = true, .fused = bias},
         [PRODUCT_FC1] = {.rows = ffn, .depth = hidden, .fused = gelu},
         [PRODUCT_FC2] = {.rows = hidden, .depth = ffn, .residual = true, .fused = bias}};
-    memcpy(gemm->products, products, sizeof(products));
+    memcpy(gemm->products, products, sizeof products);
 }
 
 static int product_init(struct gemm *gemm, struct gemm_product *product, struct error *error) {
     const cublasOperation_t transposed = CUBLAS_OP_T;
-    const cudaDataType_t half = half_type(gemm), output = output_type(gemm, product);
+    const cudaDataType_t half = gemm_half_type(gemm), output = output_type(gemm, product);
     if (LT(cublasLtMatmulDescCreate, &product->description, CUBLAS_COMPUTE_32F, CUDA_R_32F) < 0 ||
         LT(cublasLtMatmulDescSetAttribute, product->description, CUBLASLT_MATMUL_DESC_TRANSA,
-           &transposed, sizeof(transposed)) < 0 ||
+           &transposed, sizeof transposed) < 0 ||
         LT(cublasLtMatmulDescSetAttribute, product->description,
-           CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &output, sizeof(output)) < 0 ||
+           CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, &output, sizeof output) < 0 ||
         LT(cublasLtMatrixLayoutCreate, &product->weight, half, product->depth, product->rows,
            product->depth) < 0)
         return -1;
@@ -90,10 +90,10 @@ static cublasStatus_t epilogue_set(const struct gemm_product *product, bool fuse
                                    const void *bias) {
     cublasLtEpilogue_t epilogue = fused ? product->fused : CUBLASLT_EPILOGUE_DEFAULT;
     cublasStatus_t status = cublasLtMatmulDescSetAttribute(
-        product->description, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof(epilogue));
+        product->description, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue, sizeof epilogue);
     if (status == CUBLAS_STATUS_SUCCESS && fused)
         status = cublasLtMatmulDescSetAttribute(
-            product->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof(bias));
+            product->description, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias);
     return status;
 }
 
@@ -131,7 +131,7 @@ static bool is_split(const cublasLtMatmulAlgo_t *algorithm) {
     int32_t parts = 1;
     size_t written;
     cublasLtMatmulAlgoConfigGetAttribute(algorithm, CUBLASLT_ALGO_CONFIG_SPLITK_NUM, &parts,
-                                         sizeof(parts), &written);
+                                         sizeof parts, &written);
     return parts > 1;
 }
 
@@ -146,10 +146,10 @@ static int heuristic_ask(const struct gemm *gemm, const struct gemm_product *pro
         return 0;
     if (cublasLtMatmulPreferenceSetAttribute(
             preference, CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, &gemm->sizes->workspace,
-            sizeof(gemm->sizes->workspace)) != CUBLAS_STATUS_SUCCESS ||
+            sizeof gemm->sizes->workspace) != CUBLAS_STATUS_SUCCESS ||
         cublasLtMatmulPreferenceSetAttribute(preference, CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK,
                                              &reductions,
-                                             sizeof(reductions)) != CUBLAS_STATUS_SUCCESS ||
+                                             sizeof reductions) != CUBLAS_STATUS_SUCCESS ||
         cublasLtMatmulAlgoGetHeuristic(gemm->handle, product->description, product->weight,
                                        product->inputs[last], product->outputs[last],
                                        product->outputs[last], preference, most, results,

@@ -11,8 +11,8 @@
 #include <sysexits.h>
 
 int planner_init(struct planner *planner, const struct sizes *sizes, struct error *error) {
-    planner->order = malloc(sizes->largest * sizeof(*planner->order));
-    planner->starts = malloc((sizes->model.positions + (size_t)1) * sizeof(*planner->starts));
+    planner->order = malloc(sizes->largest * sizeof *planner->order);
+    planner->starts = malloc((sizes->model.positions + (size_t)1) * sizeof *planner->starts);
     if (!planner->order || !planner->starts)
         return error_set(error, EX_SOFTWARE, "out of memory");
     return 0;
@@ -24,23 +24,7 @@ void planner_finish(struct planner *planner) {
     *planner = (struct planner){0};
 }
 
-/* Longest sequences first, so that attention ends evenly; a counting sort by length. */
-static void items_order(struct planner *planner, uint32_t longest, const struct part *part) {
-    const struct engine_item *items = part->batch->items + part->first;
-    uint32_t at = 0;
-    memset(planner->starts, 0, (longest + (size_t)1) * sizeof(*planner->starts));
-    for (uint32_t i = 0; i < part->count; i++)
-        planner->starts[items[i].tokens]++;
-    for (uint32_t length = longest; length > 0; length--) {
-        uint32_t count = planner->starts[length];
-        planner->starts[length] = at;
-        at += count;
-    }
-    for (uint32_t i = 0; i < part->count; i++)
-        planner->order[planner->starts[items[i].tokens]++] = i;
-}
-
-static uint32_t tiles_write(const struct planner *planner, const struct part *part,
+static uint32_t tiles_write(const struct planner *planner, const struct engine_part *part,
                             struct plan_tile *tiles) {
     uint32_t count = 0;
     for (uint32_t i = 0; i < part->count; i++) {
@@ -72,7 +56,8 @@ static size_t item_bytes(const struct engine_item *item, uint32_t hidden) {
 }
 
 size_t plan_pack(struct planner *planner, const struct sizes *sizes,
-                 const struct plan_places *places, const struct part *part, unsigned char *memory) {
+                 const struct plan_places *places, const struct engine_part *part,
+                 unsigned char *memory) {
     struct plan_counts *counts = (void *)memory;
     uint16_t *positions = (void *)(memory + places->positions);
     uint32_t *owners = (void *)(memory + places->owners);
@@ -89,7 +74,8 @@ size_t plan_pack(struct planner *planner, const struct sizes *sizes,
     }
     memcpy(memory + places->ids, part->batch->ids + part->first_token,
            part->tokens * sizeof(uint16_t));
-    items_order(planner, sizes->model.positions, part);
+    engine_items_order(part->batch->items + part->first, part->count, sizes->model.positions,
+                       planner->starts, planner->order);
     *counts = (struct plan_counts){.tokens = part->tokens, .items = part->count};
     counts->tiles = tiles_write(planner, part, (void *)(memory + places->tiles));
     return output * 64;
@@ -113,7 +99,8 @@ static enum record_status item_status(const struct engine_item *item, uint32_t f
 }
 
 void plan_deliver(const struct sizes *sizes, const struct plan_places *places,
-                  const struct part *part, const unsigned char *plan, const unsigned char *output) {
+                  const struct engine_part *part, const unsigned char *plan,
+                  const unsigned char *output) {
     const struct plan_item *planned = (const void *)(plan + places->items);
     const uint32_t *flags = (const void *)output;
     for (uint32_t i = 0; i < part->count; i++) {

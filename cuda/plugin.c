@@ -5,7 +5,6 @@
  */
 #include "cuda/worker.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
@@ -13,13 +12,10 @@
 struct engine {
     struct engine_info info;
     char instructions[16], device[96];
-    struct model_config config;
-    uint32_t max_tokens; /* of a batch */
     struct sizes sizes;
     struct weights weights;
     struct choices choices;
-    struct queue queue;
-    bool queue_made;
+    struct engine_queue queue;
     unsigned count;
     struct worker workers[]; /* [count] */
 };
@@ -46,28 +42,25 @@ static int type_choose(const struct engine_options *options, const struct card *
 }
 
 static void info_write(struct engine *engine, const struct card *card) {
-    uint32_t good = engine->sizes.largest;
-    snprintf(engine->instructions, sizeof(engine->instructions), "sm_%u", card->sm);
+    uint32_t flat = engine->sizes.largest, most = engine->queue.max_tokens;
+    snprintf(engine->instructions, sizeof engine->instructions, "sm_%u", card->sm);
     if (engine->count > 1)
-        snprintf(engine->device, sizeof(engine->device), "%u x %s", engine->count, card->name);
+        snprintf(engine->device, sizeof engine->device, "%u x %s", engine->count, card->name);
     else
-        snprintf(engine->device, sizeof(engine->device), "%s", card->name);
+        snprintf(engine->device, sizeof engine->device, "%s", card->name);
     engine->info =
         (struct engine_info){.backend = "cuda",
                              .precision = engine->sizes.type == GPU_BF16 ? "bf16" : "f16",
                              .instructions = engine->instructions,
                              .threads = 2 * engine->count,
-                             .depth = SETS * engine->count,
-                             .batch_tokens = good < engine->max_tokens ? good : engine->max_tokens,
+                             .depth = engine->queue.depth,
+                             .batch_tokens = flat < most ? flat : most,
                              .weight_bytes = engine->sizes.weights,
                              .device = engine->device,
                              .device_bytes = engine->sizes.device_bytes};
 }
 
-static int engine_start(struct engine *engine, const struct card *cards, struct error *error) {
-    if (queue_init(&engine->queue, engine->info.depth, error) < 0)
-        return -1;
-    engine->queue_made = true;
+static int workers_start(struct engine *engine, const struct card *cards, struct error *error) {
     for (unsigned i = 0; i < engine->count; i++) {
         struct worker *worker = &engine->workers[i];
         *worker = (struct worker){
@@ -85,17 +78,12 @@ static int engine_start(struct engine *engine, const struct card *cards, struct 
 static void cuda_close(struct engine *engine) {
     if (!engine)
         return;
-    if (engine->queue_made) {
-        pthread_mutex_lock(&engine->queue.lock);
-        engine->queue.closing = true;
-        pthread_cond_broadcast(&engine->queue.changed);
-        pthread_mutex_unlock(&engine->queue.lock);
-        for (unsigned i = 0; i < engine->count; i++)
-            worker_stop(&engine->workers[i]);
-        for (unsigned i = 0; i < engine->count; i++)
-            device_close(&engine->workers[i].device);
-        queue_finish(&engine->queue);
-    }
+    engine_queue_close(&engine->queue);
+    for (unsigned i = 0; i < engine->count; i++)
+        worker_stop(&engine->workers[i]);
+    for (unsigned i = 0; i < engine->count; i++)
+        device_close(&engine->workers[i].device);
+    engine_queue_finish(&engine->queue);
     weights_finish(&engine->weights);
     free(engine);
 }
@@ -106,14 +94,14 @@ static int engine_make(struct engine **out, const struct model *model,
     int type = type_choose(options, cards, error);
     if (type < 0)
         return -1;
-    struct engine *engine = calloc(1, sizeof(*engine) + (size_t)count * sizeof(*engine->workers));
+    struct engine *engine = calloc(1, sizeof *engine + (size_t)count * sizeof *engine->workers);
     if (!engine)
         return error_set(error, EX_SOFTWARE, "out of memory");
-    engine->config = model->config;
-    engine->count = (unsigned)count;
-    engine->max_tokens = options->max_batch_tokens;
     *out = engine;
-    if (weights_init(&engine->weights, model, (enum gpu_type)type, error) < 0)
+    engine->count = (unsigned)count;
+    if (engine_queue_init(&engine->queue, SETS * engine->count, &model->config,
+                          options->max_batch_tokens, error) < 0 ||
+        weights_init(&engine->weights, model, (enum gpu_type)type, error) < 0)
         return -1;
     struct card least = cards[0];
     for (int i = 1; i < count; i++)
@@ -122,30 +110,21 @@ static int engine_make(struct engine **out, const struct model *model,
     sizes_init(&engine->sizes, &model->config, (enum gpu_type)type, engine->weights.places.bytes,
                &least, options->max_batch_tokens);
     info_write(engine, &cards[0]);
-    return engine_start(engine, cards, error);
+    return workers_start(engine, cards, error);
 }
 
-/* Signals belong to the daemon's loop: all threads, the runtime's own too, are born with them
- * blocked. */
 static int cuda_open(struct engine **out, const struct model *model,
                      const struct engine_options *options, struct error *error) {
     struct card cards[CARDS_MAX];
-    sigset_t all, before;
     *out = NULL;
-    if (options->max_batch_tokens < model->config.positions)
-        return error_set(error, EX_CONFIG,
-                         "batches of %u tokens cannot hold a sequence of %u; allow larger ones",
-                         options->max_batch_tokens, model->config.positions);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
     int count = cards_choose(cards, options->devices, error);
-    int result = count < 0 ? -1 : engine_make(out, model, options, cards, count, error);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (result < 0) {
-        cuda_close(*out);
-        *out = NULL;
-    }
-    return result;
+    if (count < 0)
+        return -1;
+    if (engine_make(out, model, options, cards, count, error) == 0)
+        return 0;
+    cuda_close(*out);
+    *out = NULL;
+    return -1;
 }
 
 static const struct engine_info *cuda_info(const struct engine *engine) {
@@ -153,8 +132,7 @@ static const struct engine_info *cuda_info(const struct engine *engine) {
 }
 
 static void cuda_submit(struct engine *engine, struct engine_batch *batch) {
-    queue_submit(&engine->queue, batch,
-                 engine_batch_fault(batch, &engine->config, engine->max_tokens));
+    engine_queue_submit(&engine->queue, batch);
 }
 
 static int cuda_completion_fd(const struct engine *engine) {
@@ -162,7 +140,7 @@ static int cuda_completion_fd(const struct engine *engine) {
 }
 
 static struct engine_batch *cuda_reap(struct engine *engine) {
-    return queue_reap(&engine->queue);
+    return engine_queue_reap(&engine->queue);
 }
 
 static const char *cuda_broken(const struct engine *engine) {
@@ -173,6 +151,7 @@ __attribute__((visibility("default"))) extern const struct engine_table esm1nv_e
 
 const struct engine_table esm1nv_engine = {.abi = ENGINE_ABI,
                                            .name = "cuda",
+                                           .default_batch_tokens = 8192,
                                            .probe = cuda_probe,
                                            .open = cuda_open,
                                            .info = cuda_info,

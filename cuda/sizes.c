@@ -12,7 +12,7 @@
 
 /* Tokens from which on throughput is flat: matrix products fill the card, and their activations
  * still lie in its cache. */
-static uint32_t good_tokens(uint32_t sm) {
+static uint32_t flat_tokens(uint32_t sm) {
     return sm >= 90 ? BUCKET_MOST : sm >= 80 ? 4096 : 2048;
 }
 
@@ -24,7 +24,7 @@ static unsigned buckets_for(uint32_t tokens) {
     return count;
 }
 
-static size_t section(size_t *end, size_t bytes) {
+static size_t plan_section(size_t *end, size_t bytes) {
     size_t start = *end;
     *end = (start + bytes + 63) / 64 * 64;
     return start;
@@ -34,12 +34,12 @@ static size_t section(size_t *end, size_t bytes) {
 static struct plan_places plan_places(uint32_t tokens) {
     struct plan_places places;
     size_t end = 0;
-    section(&end, sizeof(struct plan_counts));
-    places.ids = section(&end, tokens * sizeof(uint16_t));
-    places.positions = section(&end, tokens * sizeof(uint16_t));
-    places.owners = section(&end, tokens * sizeof(uint32_t));
-    places.tiles = section(&end, tokens * sizeof(struct plan_tile));
-    places.items = section(&end, tokens * sizeof(struct plan_item));
+    plan_section(&end, sizeof(struct plan_counts));
+    places.ids = plan_section(&end, tokens * sizeof(uint16_t));
+    places.positions = plan_section(&end, tokens * sizeof(uint16_t));
+    places.owners = plan_section(&end, tokens * sizeof(uint32_t));
+    places.tiles = plan_section(&end, tokens * sizeof(struct plan_tile));
+    places.items = plan_section(&end, tokens * sizeof(struct plan_item));
     places.bytes = end;
     return places;
 }
@@ -74,7 +74,7 @@ static void bytes_init(struct sizes *sizes) {
 
 void sizes_init(struct sizes *sizes, const struct model_config *model, enum gpu_type type,
                 size_t weight_bytes, const struct card *card, uint32_t max_tokens) {
-    const unsigned least = buckets_for(model->positions), good = buckets_for(good_tokens(card->sm));
+    const unsigned least = buckets_for(model->positions), good = buckets_for(flat_tokens(card->sm));
     *sizes = (struct sizes){.model = *model, .type = type, .weights = weight_bytes};
     sizes->sm = card->sm;
     sizes->multiprocessors = card->multiprocessors;

@@ -4,14 +4,14 @@
  * meet it; a finite one that the type cannot hold would spoil all of them, and refuses the model.
  */
 #include "cuda/weights.h"
-#include "daemon/cpu/arithmetic.h"
+#include "ipc/base/half.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
 
 /* Matrices begin where vector loads and tensor cores like it best. */
-static size_t section(size_t *end, size_t bytes) {
+static size_t weight_section(size_t *end, size_t bytes) {
     size_t start = *end;
     *end = (start + bytes + 255) / 256 * 256;
     return start;
@@ -19,18 +19,18 @@ static size_t section(size_t *end, size_t bytes) {
 
 static void layer_places(struct weight_places *p, size_t hidden, size_t ffn) {
     size_t end = 0, real = sizeof(float), half = 2;
-    p->input_gain = section(&end, hidden * real);
-    p->input_bias = section(&end, hidden * real);
-    p->qkv = section(&end, 3 * hidden * hidden * half);
-    p->qkv_bias = section(&end, 3 * hidden * half);
-    p->dense = section(&end, hidden * hidden * half);
-    p->dense_bias = section(&end, hidden * real);
-    p->post_gain = section(&end, hidden * real);
-    p->post_bias = section(&end, hidden * real);
-    p->fc1 = section(&end, ffn * hidden * half);
-    p->fc1_bias = section(&end, ffn * half);
-    p->fc2 = section(&end, hidden * ffn * half);
-    p->fc2_bias = section(&end, hidden * real);
+    p->input_gain = weight_section(&end, hidden * real);
+    p->input_bias = weight_section(&end, hidden * real);
+    p->qkv = weight_section(&end, 3 * hidden * hidden * half);
+    p->qkv_bias = weight_section(&end, 3 * hidden * half);
+    p->dense = weight_section(&end, hidden * hidden * half);
+    p->dense_bias = weight_section(&end, hidden * real);
+    p->post_gain = weight_section(&end, hidden * real);
+    p->post_bias = weight_section(&end, hidden * real);
+    p->fc1 = weight_section(&end, ffn * hidden * half);
+    p->fc1_bias = weight_section(&end, ffn * half);
+    p->fc2 = weight_section(&end, hidden * ffn * half);
+    p->fc2_bias = weight_section(&end, hidden * real);
     p->layer_bytes = end;
 }
 
@@ -38,11 +38,11 @@ static struct weight_places places_make(const struct model_config *config) {
     struct weight_places p;
     size_t end = 0, row = config->hidden * sizeof(float);
     layer_places(&p, config->hidden, config->ffn);
-    p.words = section(&end, config->vocabulary * row);
-    p.positions = section(&end, config->positions * row);
-    p.final_gain = section(&end, row);
-    p.final_bias = section(&end, row);
-    p.layers = section(&end, config->layers * p.layer_bytes);
+    p.words = weight_section(&end, config->vocabulary * row);
+    p.positions = weight_section(&end, config->positions * row);
+    p.final_gain = weight_section(&end, row);
+    p.final_bias = weight_section(&end, row);
+    p.layers = weight_section(&end, config->layers * p.layer_bytes);
     p.bytes = end;
     return p;
 }
@@ -76,8 +76,8 @@ static void halves_write(struct conversion *run, const struct tensor *tensor, co
         for (int64_t i = 0; i < tensor->columns; i++, at++) {
             *at = half_from_float(run->type, run->row[i]);
             if (!half_is_finite(run->type, *at) && float_is_finite(run->row[i]) && !run->fault[0])
-                snprintf(run->fault, sizeof(run->fault), "layer %u, %s: a weight of %g", layer,
-                         name, (double)run->row[i]);
+                snprintf(run->fault, sizeof run->fault, "layer %u, %s: a weight of %g", layer, name,
+                         (double)run->row[i]);
         }
     }
 }

@@ -4,20 +4,14 @@
  * while calling CUDA. Nobody spins: waiting is for a condition or for a blocking event.
  */
 #include "cuda/worker.h"
+#include "daemon/base/clock.h"
 
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
-#include <time.h>
 
 /* Reopened so often without a pass that went well, a device is given up. */
 #define REOPENED_MAX 3
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static unsigned in_flight(const struct worker *w) {
     return (unsigned)(w->sent - w->landed);
@@ -31,12 +25,8 @@ static bool is_idlest(const struct worker *w) {
     return true;
 }
 
-static bool is_over(const struct worker *w) {
-    return w->queue->closing && !queue_has_work(w->queue);
-}
-
 static bool can_send(const struct worker *w) {
-    return w->state == WORKER_RUNS && queue_has_work(w->queue) && in_flight(w) < SETS &&
+    return w->state == WORKER_RUNS && engine_queue_has_work(w->queue) && in_flight(w) < SETS &&
            is_idlest(w);
 }
 
@@ -53,8 +43,8 @@ static void worker_fail(struct worker *w) {
 /* Locked, but for the submission itself. */
 static void part_send(struct worker *w) {
     struct flight *flight = &w->flights[w->sent % SETS];
-    queue_take(w->queue, &flight->part, w->device.sizes->largest);
-    flight->start = now();
+    engine_queue_take(w->queue, &flight->part, w->device.sizes->largest);
+    flight->start = clock_seconds();
     pthread_mutex_unlock(&w->queue->lock);
     flight->failed = device_submit(&w->device, w->sent % SETS, &flight->part, &flight->error) < 0;
     pthread_mutex_lock(&w->queue->lock);
@@ -68,11 +58,11 @@ static void part_send(struct worker *w) {
 static void worker_give_up(struct worker *w, const char *why) {
     bool last = true;
     w->state = WORKER_GONE;
-    snprintf(w->fate, sizeof(w->fate), "%s", why);
+    snprintf(w->fate, sizeof w->fate, "%s", why);
     for (unsigned i = 0; i < w->count; i++)
         last &= w->all[i].state == WORKER_GONE;
     if (last)
-        queue_break(w->queue, w->fate);
+        engine_queue_break(w->queue, w->fate);
 }
 
 /* Locked, but for the reopening itself. */
@@ -101,7 +91,7 @@ static void *submitter_main(void *argument) {
     pthread_setname_np(pthread_self(), "cuda-submit");
     device_use(&w->device, &ignored); /* a failure comes again with the first part */
     pthread_mutex_lock(&w->queue->lock);
-    while (w->state != WORKER_GONE && !is_over(w)) {
+    while (w->state != WORKER_GONE && !engine_queue_is_over(w->queue)) {
         if (can_send(w))
             part_send(w);
         else if (can_mend(w))
@@ -127,7 +117,7 @@ static void flight_finish(struct worker *w, struct flight *flight, unsigned set)
 
 /* Locked. A pass's own time began when the one before it was done. */
 static void flight_land(struct worker *w, const struct flight *flight) {
-    double end = now(), start = flight->start;
+    double end = clock_seconds(), start = flight->start;
     if (start < w->last_landing)
         start = w->last_landing;
     w->last_landing = end;
@@ -136,8 +126,8 @@ static void flight_land(struct worker *w, const struct flight *flight) {
         worker_fail(w);
     else
         w->reopened = 0;
-    queue_part_done(w->queue, &flight->part, end - start,
-                    flight->failed ? flight->error.text : NULL);
+    engine_queue_part_done(w->queue, &flight->part, end - start,
+                           flight->failed ? flight->error.text : NULL);
 }
 
 static void *completer_main(void *argument) {
@@ -162,14 +152,14 @@ static void *completer_main(void *argument) {
 }
 
 int worker_start(struct worker *w, struct error *error) {
-    int failure = pthread_create(&w->submitter, NULL, submitter_main, w);
-    if (!failure) {
+    int result = pthread_create(&w->submitter, NULL, submitter_main, w);
+    if (result == 0) {
         w->threads++;
-        failure = pthread_create(&w->completer, NULL, completer_main, w);
+        result = pthread_create(&w->completer, NULL, completer_main, w);
     }
-    if (failure)
+    if (result)
         return error_set(error, EX_SOFTWARE, "cannot start a thread for a GPU: %s",
-                         strerror(failure));
+                         strerror(result));
     w->threads++;
     return 0;
 }

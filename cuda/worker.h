@@ -8,20 +8,19 @@
 #define ESM1NV_CUDA_WORKER_H
 
 #include "cuda/device.h"
-#include "cuda/queue.h"
 
 enum worker_state { WORKER_RUNS, WORKER_FAILED, WORKER_GONE };
 
 /* A pass on its way. */
 struct flight {
-    struct part part;
+    struct engine_part part;
     double start;
     bool failed; /* to be submitted; the error says why */
     struct error error;
 };
 
 struct worker {
-    struct queue *queue;
+    struct engine_queue *queue;
     struct worker *all; /* the engine's workers */
     unsigned count;
     struct device device;
@@ -40,7 +39,7 @@ struct worker {
 /* Starts the threads for a device that is open. On -1, worker_stop is still to be called. */
 int worker_start(struct worker *worker, struct error *error);
 
-/* Ends the threads, after queue->closing was set, or nothing was ever queued. The device stays. */
+/* Ends the threads, after engine_queue_close(), or nothing was ever queued. The device stays. */
 void worker_stop(struct worker *worker);
 
 #endif

@@ -7,6 +7,7 @@
 #include "client/filter/window.h"
 
 #include "client/filter/report.h"
+#include "ipc/base/half.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -95,35 +96,17 @@ void stitch_add(struct stitch *stitch, const struct windows *windows,
             pool(stitch, (const float *)rows + (size_t)(i - first) * stitch->hidden, i == 0);
 }
 
-static uint32_t bits_of(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
-}
-
-/* To nearest even; what is too large becomes infinite. */
-static uint16_t half_of(float value) {
-    uint32_t bits = bits_of(value), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7FFFFFFF;
-    if (magnitude >= 0x477FF000)
-        return (uint16_t)(sign | 0x7C00);
-    if (magnitude >= 0x38800000) /* 2^-14: here both have the same form */
-        return (uint16_t)(sign | (magnitude - 0x38000000 + 0xFFF + (magnitude >> 13 & 1)) >> 13);
-    /* Beside 0.5 a float has the last place of these, 2^-24. */
-    float rounded = 0.5f + (value < 0 ? -value : value);
-    return (uint16_t)(sign | (bits_of(rounded) - bits_of(0.5f)));
-}
-
 /* The pooled row in its final form, in place. */
 static void end_pooled(struct stitch *stitch, uint32_t length) {
     float *pooled = (float *)stitch->rows;
     for (uint32_t i = 0; i < stitch->hidden; i++) {
         if (stitch->pooling == ESM1NV_POOL_MEAN)
             pooled[i] /= (float)length;
-        if ((bits_of(pooled[i]) & 0x7F800000) == 0x7F800000)
+        if (!float_is_finite(pooled[i]))
             stitch->status = ESM1NV_RECORD_NONFINITE;
     }
     for (uint32_t i = 0; i < stitch->hidden && stitch->dtype == ESM1NV_F16; i++) {
-        uint16_t half = half_of(pooled[i]);
+        uint16_t half = f16_from_float(pooled[i]);
         if ((half & 0x7C00) == 0x7C00 && stitch->status == ESM1NV_RECORD_OK)
             stitch->status = ESM1NV_RECORD_OVERFLOW;
         memcpy(stitch->rows + i * sizeof half, &half, sizeof half);

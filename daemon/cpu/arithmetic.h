@@ -8,10 +8,9 @@
 #ifndef ESM1NV_CPU_ARITHMETIC_H
 #define ESM1NV_CPU_ARITHMETIC_H
 
+#include "ipc/base/half.h"
+
 #include <math.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <string.h>
 #include <xmmintrin.h>
 
 #define LANES 16 /* partial sums of every long sum, whatever a register holds */
@@ -52,22 +51,6 @@ static inline void arithmetic_flush_denormals(void) {
     _mm_setcsr(_mm_getcsr() | 0x8040);
 }
 
-static inline uint32_t float_bits(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof(bits));
-    return bits;
-}
-
-static inline float float_from_bits(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof(x));
-    return x;
-}
-
-static inline bool float_is_finite(float x) {
-    return (float_bits(x) & 0x7f800000u) != 0x7f800000u;
-}
-
 /* As maxps and minps: the second where either is NaN or both are zero. */
 static inline float float_max(float a, float b) {
     return a > b ? a : b;
@@ -85,16 +68,6 @@ static inline float lanes_sum(float lanes[LANES]) {
     return lanes[0];
 }
 
-/* To nearest even; denormals become zero, NaN stays NaN and becomes quiet. */
-static inline uint16_t bf16_from_float(float x) {
-    uint32_t bits = float_bits(x), magnitude = bits & 0x7fffffffu;
-    if (magnitude < 0x00800000u)
-        return (uint16_t)(bits >> 16 & 0x8000u);
-    if (magnitude > 0x7f800000u)
-        return (uint16_t)(bits >> 16 | 0x40u);
-    return (uint16_t)((bits + 0x7fffu + (bits >> 16 & 1)) >> 16);
-}
-
 /* The two bf16 of a dword, exactly. */
 static inline float pair_low(uint32_t pair) {
     return float_from_bits(pair << 16);
@@ -102,21 +75,6 @@ static inline float pair_low(uint32_t pair) {
 
 static inline float pair_high(uint32_t pair) {
     return float_from_bits(pair & 0xffff0000u);
-}
-
-/* To nearest even, subnormal results kept; from 65520 on infinite. x is not NaN. */
-static inline uint16_t f16_from_float(float x) {
-    uint32_t bits = float_bits(x), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
-    if (magnitude >= 0x477ff000u)
-        return (uint16_t)(sign | 0x7c00u);
-    if (magnitude >= 0x38800000u) /* 2^-14, the smallest normal */
-        return (uint16_t)(sign | (magnitude - 0x38000000u + 0xfffu + (magnitude >> 13 & 1)) >> 13);
-    uint32_t shift = 126 - (magnitude >> 23); /* to units of 2^-24 */
-    if (shift > 24)
-        return (uint16_t)sign;
-    uint32_t mantissa = (magnitude & 0x7fffffu) | 0x800000u;
-    uint32_t half = (UINT32_C(1) << (shift - 1)) - 1 + (mantissa >> shift & 1);
-    return (uint16_t)(sign | (mantissa + half) >> shift);
 }
 
 /* 2^x for x within EXP2_LOW .. EXP2_HIGH; NaN gives NaN. Adding 1.5 * 2^23 leaves rint(x) in the

@@ -3,7 +3,7 @@
  * How many cores this process may use: those of its affinity mask, but no more than the CPU quota
  * of its cgroup, or of any above it, pays for. Knows cgroup v2 (cpu.max) and v1 (cpu.cfs_*).
  */
-#include "daemon/engine/engine.h"
+#include "daemon/cpu/cpu_features.h"
 
 #include <sched.h>
 #include <stdio.h>
@@ -25,7 +25,7 @@ static unsigned affinity_cores(void) {
 /* The first line of directory/name; false when there is none. */
 static bool line_read(char *line, int size, const char *directory, const char *name) {
     char path[4200];
-    snprintf(path, sizeof(path), "%s/%s", directory, name);
+    snprintf(path, sizeof path, "%s/%s", directory, name);
     FILE *file = fopen(path, "re");
     bool read = file && fgets(line, size, file);
     if (file)
@@ -37,11 +37,11 @@ static bool line_read(char *line, int size, const char *directory, const char *n
 static unsigned directory_quota(const char *directory) {
     char line[128], period_line[128];
     long long quota, period;
-    if (line_read(line, sizeof(line), directory, "cpu.max")) {
+    if (line_read(line, sizeof line, directory, "cpu.max")) {
         if (sscanf(line, "%lld %lld", &quota, &period) != 2)
             return 0; /* "max" */
-    } else if (line_read(line, sizeof(line), directory, "cpu.cfs_quota_us") &&
-               line_read(period_line, sizeof(period_line), directory, "cpu.cfs_period_us")) {
+    } else if (line_read(line, sizeof line, directory, "cpu.cfs_quota_us") &&
+               line_read(period_line, sizeof period_line, directory, "cpu.cfs_period_us")) {
         quota = atoll(line);
         period = atoll(period_line);
     } else {
@@ -57,7 +57,7 @@ static unsigned path_quota(const char *root, const char *path) {
     char directory[4096];
     unsigned least = 0;
     size_t base = strlen(root);
-    snprintf(directory, sizeof(directory), "%s%s", root, path);
+    snprintf(directory, sizeof directory, "%s%s", root, path);
     for (;;) {
         unsigned quota = directory_quota(directory);
         if (quota && (!least || quota < least))
@@ -87,11 +87,11 @@ static unsigned line_quota(char *line) {
     return 0;
 }
 
-unsigned engine_usable_cores(void) {
+unsigned usable_cores(void) {
     unsigned cores = affinity_cores();
     FILE *file = fopen("/proc/self/cgroup", "re");
     char line[4096];
-    while (file && fgets(line, sizeof(line), file)) {
+    while (file && fgets(line, sizeof line, file)) {
         unsigned quota = line_quota(line);
         if (quota && quota < cores)
             cores = quota;

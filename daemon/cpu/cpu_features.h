@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Which instruction sets this machine (CPU and operating system) has, and which kernels to run.
+ * Which instruction sets this machine (CPU and operating system) has, which kernels to run, and on
+ * how many cores.
  */
 #ifndef ESM1NV_CPU_FEATURES_H
 #define ESM1NV_CPU_FEATURES_H
@@ -24,5 +25,8 @@ const struct kernels *features_kernels(enum instruction_set set, enum precision 
 /* The set to run: the best, masked downward by $ESM1NV_CPU. Returns 0, or -1 (EX_CONFIG) when the
  * variable names no set, or one that is not there. */
 int features_choose(enum instruction_set *set, struct error *error);
+
+/* Usable cores: the affinity mask, cut by the cgroup's CPU quota (rounded up), at least 1. */
+unsigned usable_cores(void);
 
 #endif

@@ -8,25 +8,6 @@
 
 #include <stdlib.h>
 #include <sysexits.h>
-#include <time.h>
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-struct phase_clock phase_clock_start(struct encoder *encoder, unsigned member) {
-    return (struct phase_clock){member == 0 ? encoder->phases : NULL, now()};
-}
-
-void phase_end(struct phase_clock *clock, enum phase phase) {
-    if (!clock->seconds)
-        return;
-    double time = now();
-    clock->seconds[phase] += time - clock->last;
-    clock->last = time;
-}
 
 /* Hands out pieces of one block of memory; with base NULL it only counts. */
 struct carver {
@@ -48,10 +29,10 @@ static void workspace_carve(struct encoder *e, struct carver *c) {
     e->context = carve(c, e->max_tokens * row);
     e->norm = carve(c, e->column_tokens * row);
     e->hidden = carve(c, e->column_tokens * row * e->model.blocks);
-    e->order = carve(c, e->max_tokens * sizeof(*e->order));
-    e->starts = carve(c, ((size_t)positions + 1) * sizeof(*e->starts));
-    e->units = carve(c, e->max_tokens * sizeof(*e->units));
-    e->failures = carve(c, e->max_tokens * sizeof(*e->failures));
+    e->order = carve(c, e->max_tokens * sizeof *e->order);
+    e->starts = carve(c, ((size_t)positions + 1) * sizeof *e->starts);
+    e->units = carve(c, e->max_tokens * sizeof *e->units);
+    e->failures = carve(c, e->max_tokens * sizeof *e->failures);
     for (unsigned i = 0; i < e->threads; i++) {
         e->members[i].norm = carve(c, TILE_ROWS * row);
         e->members[i].hidden = carve(c, TILE_ROWS * row);
@@ -66,7 +47,7 @@ static int workspace_create(struct encoder *e, struct error *error) {
     uint64_t few = (uint64_t)FEW_ROWS * e->threads;
     if (e->threads > 1)
         e->column_tokens = few < e->max_tokens ? (uint32_t)few : e->max_tokens;
-    e->members = calloc(e->threads, sizeof(*e->members));
+    e->members = calloc(e->threads, sizeof *e->members);
     if (e->members) {
         workspace_carve(e, &carver);
         e->memory = big_alloc(carver.used);
@@ -82,7 +63,7 @@ static int workspace_create(struct encoder *e, struct error *error) {
 int encoder_create(struct encoder **encoder, const struct model *model,
                    const struct kernels *kernels, unsigned threads, uint32_t max_batch_tokens,
                    struct error *error) {
-    struct encoder *e = calloc(1, sizeof(*e));
+    struct encoder *e = calloc(1, sizeof *e);
     *encoder = NULL;
     if (!e)
         return error_set(error, EX_SOFTWARE, "out of memory");
@@ -121,21 +102,6 @@ static uint32_t divide_up(uint32_t a, uint32_t b) {
     return (a + b - 1) / b;
 }
 
-/* Longest sequences first, so that attention ends evenly; a counting sort by length. */
-static void items_order(struct encoder *e) {
-    uint32_t longest = e->model.config.positions, at = 0;
-    memset(e->starts, 0, (longest + 1) * sizeof(*e->starts));
-    for (uint32_t i = 0; i < e->batch->count; i++)
-        e->starts[e->batch->items[i].tokens]++;
-    for (uint32_t length = longest; length > 0; length--) {
-        uint32_t count = e->starts[length];
-        e->starts[length] = at;
-        at += count;
-    }
-    for (uint32_t i = 0; i < e->batch->count; i++)
-        e->order[e->starts[e->batch->items[i].tokens]++] = i;
-}
-
 static void plan(struct encoder *e) {
     uint32_t tokens = e->batch->tokens;
     e->tiles = 0;
@@ -149,14 +115,15 @@ static void plan(struct encoder *e) {
         e->tile_rows = divide_up(tokens, tiles);
         e->tiles = divide_up(tokens, e->tile_rows);
     }
-    items_order(e);
+    engine_items_order(e->batch->items, e->batch->count, e->model.config.positions, e->starts,
+                       e->order);
     output_plan(e);
 }
 
 static void encode(void *user, unsigned member) {
     struct encoder *e = user;
     unsigned mode = _mm_getcsr();
-    struct phase_clock clock = phase_clock_start(e, member);
+    struct phase_clock clock = phase_clock_start(member == 0 ? e->phases : NULL);
     arithmetic_flush_denormals();
     if (e->tiles)
         forward_rows(e, member, &clock);
@@ -168,16 +135,8 @@ static void encode(void *user, unsigned member) {
 }
 
 void encoder_run(struct encoder *e, struct engine_batch *batch) {
-    double start = now();
-    const char *fault = engine_batch_fault(batch, &e->model.config, e->max_tokens);
-    batch->failure[0] = '\0';
-    if (fault) {
-        engine_batch_fail(batch, fault);
-    } else if (batch->tokens > 0) {
-        e->batch = batch;
-        plan(e);
-        team_run(e->team, encode, e);
-        output_statuses(e);
-    }
-    batch->seconds = now() - start;
+    e->batch = batch;
+    plan(e);
+    team_run(e->team, encode, e);
+    output_statuses(e);
 }

@@ -29,7 +29,8 @@ int encoder_create(struct encoder **encoder, const struct model *model,
                    const struct kernels *kernels, unsigned threads, uint32_t max_batch_tokens,
                    struct error *error);
 
-/* Runs a batch; the caller is one of the threads. Writes rows and statuses, or the failure. */
+/* Runs a batch that is not empty and has no fault (engine_batch_fault()); the caller is one of the
+ * threads. Writes rows and statuses. */
 void encoder_run(struct encoder *encoder, struct engine_batch *batch);
 
 /* Bytes of packed weights. */

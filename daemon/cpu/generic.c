@@ -136,7 +136,7 @@ static void attention_rows(bool bf16, const struct attention *t, uint32_t row, u
     for (uint32_t key = 0; key < t->tokens; key += COLUMNS) {
         product(bf16, sums, q, depth, rows, NULL, keys + key, stride, depth);
         for (uint32_t r = 0; r < rows; r++)
-            memcpy(scores + r * stride + key, sums[r], sizeof(sums[r]));
+            memcpy(scores + r * stride + key, sums[r], sizeof sums[r]);
     }
     for (uint32_t r = 0; r < rows; r++)
         inverse[r] = softmax(bf16, scores + r * stride, t->tokens);

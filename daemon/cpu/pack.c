@@ -162,7 +162,7 @@ int packed_model_init(struct packed_model *packed, const struct model *model,
     size_t float_bytes = (4 * floats + 63) / 64 * 64;
     packed->bytes = float_bytes + c->layers * layer_bytes;
     packed->memory = big_alloc(packed->bytes);
-    packed->layers = calloc(c->layers, sizeof(*packed->layers));
+    packed->layers = calloc(c->layers, sizeof *packed->layers);
     struct packing run = {.model = model, .packed = packed, .kernels = kernels, .team = team};
     if (packed->memory && packed->layers) {
         small_tensors_copy(packed, model, layer_bytes, float_bytes);

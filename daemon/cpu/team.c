@@ -104,7 +104,7 @@ static void *member_main(void *argument) {
     struct member *member = argument;
     struct team *team = member->team;
     char name[16];
-    snprintf(name, sizeof(name), "cpu-engine-%u", member->number % 1000);
+    snprintf(name, sizeof name, "cpu-engine-%u", member->number % 1000);
     pthread_setname_np(pthread_self(), name);
     for (;;) {
         barrier_pass(team, IDLE_YIELDS);
@@ -120,21 +120,21 @@ int team_create(struct team **out, unsigned members, struct error *error) {
     *out = NULL;
     if (!team)
         return error_set(error, EX_SOFTWARE, "out of memory for the engine's threads");
-    memset(team, 0, sizeof(*team));
+    memset(team, 0, sizeof *team);
     team->size = members;
-    team->members = calloc(members, sizeof(*team->members));
-    int failure = team->members ? 0 : -1;
-    for (unsigned i = 1; i < members && failure == 0; i++) {
+    team->members = calloc(members, sizeof *team->members);
+    int result = team->members ? 0 : -1;
+    for (unsigned i = 1; i < members && result == 0; i++) {
         team->members[i] = (struct member){.team = team, .number = i};
-        failure = pthread_create(&team->members[i].thread, NULL, member_main, &team->members[i]);
-        team->started += failure == 0;
+        result = pthread_create(&team->members[i].thread, NULL, member_main, &team->members[i]);
+        team->started += result == 0;
     }
-    if (failure == 0) {
+    if (result == 0) {
         *out = team;
         return 0;
     }
     error_set(error, EX_SOFTWARE, "cannot start thread %u of %u: %s; ask for fewer with --threads",
-              team->started + 1, members, failure > 0 ? strerror(failure) : "out of memory");
+              team->started + 1, members, result > 0 ? strerror(result) : "out of memory");
     team_destroy(team);
     return -1;
 }

@@ -1,67 +1,79 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The chooser among backends: finds the table that a name asks for, probes and opens it.
+ * The chooser among engines: finds the table that a name asks for, probes and opens it.
  */
-#include "daemon/engine/engine.h"
+#include "daemon/engine/chooser.h"
 #include "daemon/engine/plugin.h"
 
+#include <assert.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
 
-/* Rates are flat from about here on; more only makes others wait. */
-#define BATCH_TOKENS 2048u
-#define BATCH_TOKENS_CUDA 8192u
+#define ROW_NAME(name, ...) #name,
+const char *const engine_backends[] = {"auto", ENGINE_ROWS(ROW_NAME, ROW_NAME) NULL};
 
-static int find(const struct engine_table **table, const char *backend, struct error *error) {
-    static const struct engine_table *const tables[] = {&cpu_engine_table, &null_engine_table};
-    int result;
+const char *const engine_precisions[] = {[PRECISION_AUTO] = "auto",
+                                         [PRECISION_F32] = "f32",
+                                         [PRECISION_BF16] = "bf16",
+                                         [PRECISION_F16] = "f16",
+                                         [PRECISION_F16 + 1] = NULL};
 
-    for (unsigned i = 0; i < sizeof tables / sizeof *tables; i++) {
-        *table = tables[i];
-        if (!strcmp(backend, tables[i]->name))
-            return 0;
-    }
-    result = plugin_load(table, error);
-    if (result > 0)
-        return error_set(error, EX_CONFIG,
-                         "backend %s: this esm1nvd was built without CUDA support; use --backend "
-                         "cpu",
-                         backend);
-    return result;
-}
+struct row {
+    const char *name;
+    const struct engine_table *table; /* NULL: a plugin's */
+    int (*load)(const struct engine_table **table, struct error *error);
+    const char *absent;
+};
 
-static int open_table(const struct engine_table *table, struct engine **engine,
+#define ROW_BUILT_IN(name) {#name, &name##_engine_table, NULL, NULL},
+#define ROW_PLUGIN(name, load, absent) {#name, NULL, load, absent},
+static const struct row rows[] = {ENGINE_ROWS(ROW_BUILT_IN, ROW_PLUGIN)};
+#define ROWS (sizeof rows / sizeof *rows)
+
+static int table_open(const struct engine_table *table, struct engine **engine,
                       const struct model *model, const struct engine_options *options,
                       struct error *error) {
     struct engine_options own = *options;
-    uint32_t positions = model->config.positions;
-
-    if (own.max_batch_tokens == 0) {
-        own.max_batch_tokens = strcmp(table->name, "cuda") ? BATCH_TOKENS : BATCH_TOKENS_CUDA;
-        if (own.max_batch_tokens < positions)
-            own.max_batch_tokens = positions;
-    }
-    if (table->probe(error) < 0 || table->open(engine, model, &own, error) < 0)
-        return error_prefix(error, "backend %s", table->name);
-    return 0;
+    sigset_t all, before;
+    if (own.max_batch_tokens == 0)
+        own.max_batch_tokens = table->default_batch_tokens > model->config.positions
+                                   ? table->default_batch_tokens
+                                   : model->config.positions;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int result = table->probe(error);
+    if (result == 0)
+        result = table->open(engine, model, &own, error);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return result < 0 ? error_prefix(error, "backend %s", table->name) : 0;
 }
 
-/* CUDA where it can be had. That it was not built is nothing to tell; that it does not work is. */
-static int open_best(const struct engine_table **table, struct engine **engine,
+/* Returns 0, -1, or 1 for a plugin that was not built. */
+static int row_open(const struct row *row, const struct engine_table **table,
+                    struct engine **engine, const struct model *model,
+                    const struct engine_options *options, struct error *error) {
+    *table = row->table;
+    int result = row->load ? row->load(table, error) : 0;
+    return result == 0 ? table_open(*table, engine, model, options, error) : result;
+}
+
+/* That a plugin was not built is nothing to tell; that it does not work is. */
+static int best_open(const struct engine_table **table, struct engine **engine,
                      const struct model *model, const struct engine_options *options,
                      char note[ENGINE_NOTE_MAX], struct error *error) {
-    struct error reason;
-    int result = plugin_load(table, &reason);
-
-    if (result == 0)
-        result = open_table(*table, engine, model, options, &reason);
-    if (result == 0)
-        return 0;
-    *table = &cpu_engine_table;
-    if (open_table(*table, engine, model, options, error) < 0)
-        return result > 0 ? -1 : error_prefix(error, "%s", reason.text);
-    if (result < 0)
+    const struct row *last = NULL;
+    struct error reason = {0};
+    for (size_t i = 0; i < ROWS; i++) {
+        if (rows[i].load && row_open(&rows[i], table, engine, model, options, &reason) == 0)
+            return 0;
+        if (rows[i].table && rows[i].table->last_resort)
+            last = &rows[i];
+    }
+    if (row_open(last, table, engine, model, options, error) < 0)
+        return reason.text[0] ? error_prefix(error, "%s", reason.text) : -1;
+    if (reason.text[0])
         snprintf(note, ENGINE_NOTE_MAX, "%s; using the CPU", reason.text);
     return 0;
 }
@@ -71,9 +83,14 @@ int engine_open(const struct engine_table **table, struct engine **engine, const
                 char note[ENGINE_NOTE_MAX], struct error *error) {
     *engine = NULL;
     note[0] = '\0';
-    if (!strcmp(backend, "auto"))
-        return open_best(table, engine, model, options, note, error);
-    if (find(table, backend, error) < 0)
-        return -1;
-    return open_table(*table, engine, model, options, error);
+    if (strcmp(backend, "auto") == 0)
+        return best_open(table, engine, model, options, note, error);
+    size_t i = 0;
+    while (i < ROWS && strcmp(rows[i].name, backend) != 0)
+        i++;
+    assert(i < ROWS);
+    int result = row_open(&rows[i], table, engine, model, options, error);
+    if (result > 0)
+        return error_set(error, EX_CONFIG, "backend %s: %s", backend, rows[i].absent);
+    return result;
 }

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The door between the daemon and whatever computes: cpu, cuda, null. An engine takes packed
- * batches (no padding), runs them on threads of its own, and says through a descriptor when one is
- * done. Calls come from one thread. What an engine computes for a sequence depends on nothing else
- * in the batch.
+ * The door to whatever computes, for those who write an engine: a folder with a struct
+ * engine_table, and a row in chooser.h. An engine takes packed batches (no padding), runs them on
+ * threads of its own, and says through a descriptor when one is done; queue.h does all of this but
+ * the computing. Calls come from one thread. What an engine computes for a sequence depends on
+ * nothing else in the batch.
  */
 #ifndef ESM1NV_ENGINE_H
 #define ESM1NV_ENGINE_H
@@ -16,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ENGINE_ABI 2
+#define ENGINE_ABI 3
 
 /* The one symbol of an engine that is a plugin, a const struct engine_table. */
 #define ENGINE_PLUGIN_SYMBOL "esm1nv_engine"
@@ -28,7 +29,7 @@ struct engine_options {
     unsigned threads;          /* 0: usable cores, cgroup quota counted */
     const char *devices;       /* cuda only: "all" or "0,1"; NULL: the first */
     uint32_t max_batch_tokens; /* the largest batch that will be submitted, >= P; for
-                                  engine_open() 0: what suits the backend */
+                                  engine_open() 0: the table's default_batch_tokens */
 };
 
 /* One sequence of a batch. */
@@ -74,10 +75,15 @@ struct engine; /* the implementation's own */
 struct engine_table {
     uint32_t abi; /* ENGINE_ABI */
     const char *name;
+    uint32_t default_batch_tokens; /* the largest batch where nobody names one: rates are flat from
+                                      about here on, and more only makes others wait */
+    bool last_resort; /* runs on every machine: taken where a better one cannot be had, or broke */
     /* Whether this machine can run it. Returns 0, or -1 with the reason. */
     int (*probe)(struct error *error);
     /* Packs the model's weights and starts the threads. The model's tensors may be dropped after;
-     * config and tokenizer must outlive the engine. Returns 0, or -1 with *engine NULL. */
+     * config and tokenizer must outlive the engine. Probe and open are called with all signals
+     * blocked, for signals belong to the daemon's loop and threads inherit the mask. Returns 0, or
+     * -1 with *engine NULL. */
     int (*open)(struct engine **engine, const struct model *model,
                 const struct engine_options *options, struct error *error);
     const struct engine_info *(*info)(const struct engine *engine);
@@ -96,25 +102,16 @@ struct engine_table {
     void (*close)(struct engine *engine);
 };
 
-extern const struct engine_table cpu_engine_table;  /* daemon/cpu */
-extern const struct engine_table null_engine_table; /* daemon/engine/null.c */
-
 /* Why a batch cannot be run, or NULL. Such a batch is a programming error of the submitter. */
 const char *engine_batch_fault(const struct engine_batch *batch, const struct model_config *config,
                                uint32_t max_tokens);
 
-/* Fails a whole batch. */
-void engine_batch_fail(struct engine_batch *batch, const char *why);
+/* Fails items `first` to `first + count` of a batch, and says why in it. */
+void engine_items_fail(struct engine_batch *batch, uint32_t first, uint32_t count, const char *why);
 
-/* Usable cores: the affinity mask, cut by the cgroup's CPU quota (rounded up), at least 1. */
-unsigned engine_usable_cores(void);
-
-#define ENGINE_NOTE_MAX 1100 /* holds any error's text and more */
-
-/* Opens what `backend` ("auto", "cpu", "cuda", "null") asks for. With auto, says in note (empty
- * when there is nothing to say) why a better one was not taken. */
-int engine_open(const struct engine_table **table, struct engine **engine, const char *backend,
-                const struct model *model, const struct engine_options *options,
-                char note[ENGINE_NOTE_MAX], struct error *error);
+/* Writes order[count]: the items by length, the longest first, so that attention ends evenly on
+ * many threads. starts[longest + 1] is scratch memory. */
+void engine_items_order(const struct engine_item *items, uint32_t count, uint32_t longest,
+                        uint32_t *starts, uint32_t *order);
 
 #endif

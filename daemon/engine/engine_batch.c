@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What every engine asks of a batch before it computes: that the submitter kept his promises.
+ * What every engine does with the items of a batch: asks whether the submitter kept his promises,
+ * fails them, and puts them in an order that threads share well.
  */
 #include "daemon/engine/engine.h"
 
 #include <stdio.h>
+#include <string.h>
 
 /* `left` tokens of the batch begin with the item's. */
 static const char *item_fault(const struct engine_item *item, uint32_t positions, uint32_t left) {
@@ -37,8 +39,25 @@ const char *engine_batch_fault(const struct engine_batch *batch, const struct mo
     return end == batch->tokens ? NULL : "sequences do not fill their batch";
 }
 
-void engine_batch_fail(struct engine_batch *batch, const char *why) {
-    snprintf(batch->failure, sizeof(batch->failure), "%s", why);
-    for (uint32_t i = 0; i < batch->count; i++)
+void engine_items_fail(struct engine_batch *batch, uint32_t first, uint32_t count,
+                       const char *why) {
+    snprintf(batch->failure, sizeof batch->failure, "%s", why);
+    for (uint32_t i = first; i < first + count; i++)
         batch->items[i].status = RECORD_ENGINE;
+}
+
+/* A counting sort by length. */
+void engine_items_order(const struct engine_item *items, uint32_t count, uint32_t longest,
+                        uint32_t *starts, uint32_t *order) {
+    uint32_t at = 0;
+    memset(starts, 0, (longest + (size_t)1) * sizeof *starts);
+    for (uint32_t i = 0; i < count; i++)
+        starts[items[i].tokens]++;
+    for (uint32_t length = longest; length > 0; length--) {
+        uint32_t same = starts[length];
+        starts[length] = at;
+        at += same;
+    }
+    for (uint32_t i = 0; i < count; i++)
+        order[starts[items[i].tokens]++] = i;
 }

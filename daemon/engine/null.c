@@ -6,15 +6,14 @@
  * n mod 2048; exact in float32 and float16. Batches are done within submit(), in the caller's
  * thread, so that its descriptor never has anything to tell.
  */
-#include "daemon/engine/engine.h"
+#include "daemon/base/clock.h"
+#include "daemon/engine/chooser.h"
+#include "daemon/engine/queue.h"
+#include "ipc/base/half.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sysexits.h>
-#include <time.h>
-#include <unistd.h>
 #include <wchar.h>
 
 #define DEPTH 2
@@ -22,9 +21,7 @@
 
 struct engine {
     uint32_t hidden;
-    int event;
-    struct engine_batch *done[DEPTH];
-    unsigned count;
+    struct engine_queue queue;
     struct engine_info info;
 };
 
@@ -33,34 +30,33 @@ static int null_probe(struct error *error) {
     return 0;
 }
 
-static const char *precision_name(enum precision precision) {
-    static const char *const names[] = {"f32", "f32", "bf16", "f16"};
-
-    return names[precision];
+static void null_close(struct engine *engine) {
+    if (!engine)
+        return;
+    engine_queue_finish(&engine->queue);
+    free(engine);
 }
 
-static int null_open(struct engine **result, const struct model *model,
+static int null_open(struct engine **out, const struct model *model,
                      const struct engine_options *options, struct error *error) {
+    enum precision precision = options->precision ? options->precision : PRECISION_F32;
+    *out = NULL;
     struct engine *engine = calloc(1, sizeof *engine);
-
-    *result = NULL;
     if (!engine)
-        return error_set(error, EX_SOFTWARE, "the null backend: out of memory");
-    engine->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (engine->event < 0) {
-        free(engine);
-        return error_set(error, EX_SOFTWARE, "the null backend: eventfd: %s", strerror(errno));
+        return error_set(error, EX_SOFTWARE, "out of memory");
+    if (engine_queue_init(&engine->queue, DEPTH, &model->config, options->max_batch_tokens, error) <
+        0) {
+        null_close(engine);
+        return -1;
     }
     engine->hidden = model->config.hidden;
-    engine->info = (struct engine_info){
-        .backend = "null",
-        .precision = precision_name(options->precision),
-        .instructions = "none",
-        .threads = 1,
-        .depth = DEPTH,
-        .batch_tokens = options->max_batch_tokens,
-    };
-    *result = engine;
+    engine->info = (struct engine_info){.backend = "null",
+                                        .precision = engine_precisions[precision],
+                                        .instructions = "none",
+                                        .threads = 1,
+                                        .depth = DEPTH,
+                                        .batch_tokens = options->max_batch_tokens};
+    *out = engine;
     return 0;
 }
 
@@ -68,45 +64,29 @@ static const struct engine_info *null_info(const struct engine *engine) {
     return &engine->info;
 }
 
-/* The bits of a whole number from 0 to 2048 as float16. */
-static uint16_t half_bits(uint32_t number) {
-    unsigned exponent = 0;
-
-    if (number == 0)
-        return 0;
-    while (number >> (exponent + 1))
-        exponent++;
-    return (uint16_t)((exponent + 15) << 10 | ((number << (10 - exponent)) & 0x3ff));
-}
-
 /* The bits of a whole number as a value of a row; float16 twice, to fill a word. */
 static uint32_t value_bits(enum dtype dtype, uint32_t number) {
-    float value = (float)number;
-    uint32_t bits;
-
     if (dtype == DTYPE_F16)
-        return half_bits(number) * UINT32_C(0x10001);
-    memcpy(&bits, &value, sizeof bits);
-    return bits;
+        return f16_from_float((float)number) * UINT32_C(0x10001);
+    return float_bits((float)number);
 }
 
-static void run_item(const struct engine *engine, const uint16_t *ids, struct engine_item *item) {
-    const uint16_t *residues = ids + item->first_token + item->first_residue;
-    uint32_t rows = item->pooling == POOLING_NONE ? item->residues : 1;
-    size_t size = dtype_size(item->dtype), row_bytes = engine->hidden * size;
-    uint32_t sum = 0, count = value_bits(item->dtype, item->residues % MODULUS);
-
+static void item_run(const struct engine *engine, const uint16_t *ids, struct engine_item *item) {
     if (item->pooling == POOLING_BOS && item->first_residue == 0) {
         item->status = RECORD_NO_BOS;
         return;
     }
+    const uint16_t *residues = ids + item->first_token + item->first_residue;
+    uint32_t sum = 0;
     for (uint32_t i = 0; i < item->residues; i++)
         sum += residues[i];
     sum = value_bits(item->dtype, sum % MODULUS);
+    uint32_t count = value_bits(item->dtype, item->residues % MODULUS);
+    uint32_t rows = item->pooling == POOLING_NONE ? item->residues : 1;
+    size_t size = dtype_size(item->dtype), row_bytes = engine->hidden * size;
     for (uint32_t row = 0; row < rows; row++) {
         char *at = (char *)item->rows + row * row_bytes;
         uint32_t number = value_bits(item->dtype, row % MODULUS);
-
         wmemset((wchar_t *)(void *)at, (wchar_t)count, row_bytes / sizeof(wchar_t));
         memcpy(at, &sum, size);
         memcpy(at + size, &number, size);
@@ -115,37 +95,20 @@ static void run_item(const struct engine *engine, const uint16_t *ids, struct en
 }
 
 static void null_submit(struct engine *engine, struct engine_batch *batch) {
-    struct timespec start, end;
-
-    clock_gettime(CLOCK_MONOTONIC, &start);
+    double start = clock_seconds();
     for (uint32_t i = 0; i < batch->count; i++)
-        run_item(engine, batch->ids, &batch->items[i]);
-    clock_gettime(CLOCK_MONOTONIC, &end);
+        item_run(engine, batch->ids, &batch->items[i]);
     batch->failure[0] = '\0';
-    batch->seconds =
-        (double)(end.tv_sec - start.tv_sec) + 1e-9 * (double)(end.tv_nsec - start.tv_nsec);
-    engine->done[engine->count++] = batch;
+    batch->seconds = clock_seconds() - start;
+    engine_queue_submit_done(&engine->queue, batch);
 }
 
 static int null_completion_fd(const struct engine *engine) {
-    return engine->event;
+    return engine->queue.fd;
 }
 
 static struct engine_batch *null_reap(struct engine *engine) {
-    struct engine_batch *batch = engine->done[0];
-
-    if (engine->count == 0)
-        return NULL;
-    engine->count--;
-    memmove(engine->done, engine->done + 1, engine->count * sizeof *engine->done);
-    return batch;
-}
-
-static void null_close(struct engine *engine) {
-    if (!engine)
-        return;
-    close(engine->event);
-    free(engine);
+    return engine_queue_reap(&engine->queue);
 }
 
 static const char *null_broken(const struct engine *engine) {
@@ -156,6 +119,7 @@ static const char *null_broken(const struct engine *engine) {
 const struct engine_table null_engine_table = {
     .abi = ENGINE_ABI,
     .name = "null",
+    .default_batch_tokens = 2048,
     .probe = null_probe,
     .open = null_open,
     .info = null_info,

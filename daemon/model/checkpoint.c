@@ -18,11 +18,6 @@ static int shown(struct bytes name) {
     return name.size > NAME_SHOWN ? NAME_SHOWN : (int)name.size;
 }
 
-int bytes_compare(struct bytes a, struct bytes b) {
-    int order = memcmp(a.data, b.data, a.size < b.size ? a.size : b.size);
-    return order ? order : (a.size > b.size) - (a.size < b.size);
-}
-
 /* Finds the only <root>/data.pkl; *root includes its slash. */
 static const struct zip_member *find_pickle(const struct zip *zip, struct bytes *root,
                                             struct error *error) {
@@ -117,6 +112,10 @@ static int compare_tensors(const void *a, const void *b) {
     return bytes_compare(first->description.name, second->description.name);
 }
 
+void checkpoint_sort(struct checkpoint *checkpoint) {
+    qsort(checkpoint->tensors, checkpoint->count, sizeof *checkpoint->tensors, compare_tensors);
+}
+
 static int tensor_error(struct error *error, struct bytes name) {
     return error_prefix(error, "%.*s", shown(name), (const char *)name.data);
 }
@@ -126,7 +125,7 @@ static int place_tensors(struct checkpoint *checkpoint, const struct zip *zip, s
     for (size_t i = 0; i < checkpoint->count; i++)
         if (place_tensor(&checkpoint->tensors[i], zip, root, error) < 0)
             return tensor_error(error, checkpoint->tensors[i].description.name);
-    qsort(checkpoint->tensors, checkpoint->count, sizeof *checkpoint->tensors, compare_tensors);
+    checkpoint_sort(checkpoint);
     for (size_t i = 1; i < checkpoint->count; i++) {
         if (compare_tensors(&checkpoint->tensors[i - 1], &checkpoint->tensors[i]) == 0) {
             error_set(error, EX_CONFIG, "the dictionary holds this tensor twice");

@@ -306,7 +306,7 @@ static int read_gelu(struct reader *reader, enum gelu *gelu) {
     return 0;
 }
 
-static int read_tokenizer(struct reader *reader, char member[256]) {
+static int read_tokenizer_name(struct reader *reader, char member[256]) {
     const char *text;
     if (get_text(reader, "tokenizer.model", &text) < 0)
         return -1;
@@ -331,7 +331,7 @@ static int read_document(struct reader *reader, struct model_config *config, cha
     if (check_words(reader) < 0 || check_switches(reader) < 0 || read_sizes(reader, config) < 0 ||
         get_epsilon(reader, &config->epsilon) < 0 || read_gelu(reader, &config->gelu) < 0)
         return -1;
-    return read_tokenizer(reader, tokenizer);
+    return read_tokenizer_name(reader, tokenizer);
 }
 
 static size_t count_brackets(struct bytes file) {

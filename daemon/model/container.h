@@ -12,12 +12,19 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 /* A piece of the mapping; text is not terminated. */
 struct bytes {
     const unsigned char *data;
     size_t size;
 };
+
+/* Order of names, as bytes. */
+static inline int bytes_compare(struct bytes a, struct bytes b) {
+    int order = memcmp(a.data, b.data, a.size < b.size ? a.size : b.size);
+    return order ? order : (a.size > b.size) - (a.size < b.size);
+}
 
 struct nemo_member {
     char *name; /* without a leading ./ */
@@ -98,9 +105,8 @@ int checkpoint_open(struct checkpoint *checkpoint, struct bytes file, struct err
 /* NULL when there is none. */
 const struct checkpoint_tensor *checkpoint_find(const struct checkpoint *checkpoint,
                                                 const char *name);
+/* Puts tensors into the order that checkpoint_find() needs. */
+void checkpoint_sort(struct checkpoint *checkpoint);
 void checkpoint_close(struct checkpoint *checkpoint);
-
-/* Order of names, as bytes. */
-int bytes_compare(struct bytes a, struct bytes b);
 
 #endif

@@ -51,7 +51,7 @@ static int read_weights(struct model *model, const struct nemo *nemo, struct err
 }
 
 /* The digest is made while the pieces' texts are still mapped. */
-static int read_members(struct model *model, const struct nemo *nemo, struct error *error) {
+static int read_nemo(struct model *model, const struct nemo *nemo, struct error *error) {
     char tokenizer[256];
     struct pieces pieces = {0};
     int result = read_config(model, nemo, tokenizer, error);
@@ -71,7 +71,7 @@ static int load_file(struct model *model, const char *path, struct error *error)
     struct nemo nemo;
     int result = nemo_open(&nemo, path, error);
     if (result == 0) {
-        result = read_members(model, &nemo, error);
+        result = read_nemo(model, &nemo, error);
         /* The mapping stays for the tensors. */
         *model->source = (struct model_source){nemo.memory, nemo.size};
         nemo.memory = NULL;

@@ -109,7 +109,7 @@ static bool is_gzip(const struct nemo *nemo) {
 }
 
 /* Puts what the gzip file unpacks to in the mapping's place. */
-static int unpack(struct nemo *nemo, struct error *error) {
+static int unpack_gzip(struct nemo *nemo, struct error *error) {
     z_stream stream = {0};
     if (inflateInit2(&stream, 15 + 16) != Z_OK)
         return error_set(error, EX_SOFTWARE, "no memory to unpack it");
@@ -133,16 +133,16 @@ static int unpack(struct nemo *nemo, struct error *error) {
 
 /* --- its members --- */
 
-static bool has_member(const struct nemo *nemo, const char *name) {
+static const struct nemo_member *find_nemo_member(const struct nemo *nemo, const char *name) {
     for (size_t i = 0; i < nemo->count; i++)
         if (strcmp(nemo->members[i].name, name) == 0)
-            return true;
-    return false;
+            return &nemo->members[i];
+    return NULL;
 }
 
 static int add_member(struct nemo *nemo, const char *name, struct bytes content,
                       struct error *error) {
-    if (has_member(nemo, name))
+    if (find_nemo_member(nemo, name))
         return error_set(error, EX_CONFIG, "%s: the archive holds this member twice", name);
     if (nemo->count == MEMBERS_MAX)
         return error_set(error, EX_CONFIG, "holds more than %u members", MEMBERS_MAX);
@@ -181,8 +181,8 @@ static int entry_content(struct bytes *content, const struct nemo *nemo, struct 
 }
 
 /* Folders and links are passed over; a link to a member that is needed will be missing. */
-static int read_entry(struct nemo *nemo, struct archive *archive, struct archive_entry *entry,
-                      struct error *error) {
+static int read_tar_entry(struct nemo *nemo, struct archive *archive, struct archive_entry *entry,
+                          struct error *error) {
     const char *name = archive_entry_pathname(entry);
     if (!name || archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry))
         return 0;
@@ -212,7 +212,7 @@ static int read_entries(struct nemo *nemo, struct archive *archive, struct error
             return error_set(error, EX_CONFIG, "not a sound tar archive behind %s: %s",
                              nemo->count ? nemo->members[nemo->count - 1].name : "its beginning",
                              reason(archive));
-        if (read_entry(nemo, archive, entry, error) < 0)
+        if (read_tar_entry(nemo, archive, entry, error) < 0)
             return -1;
     }
 }
@@ -240,7 +240,7 @@ int nemo_open(struct nemo *nemo, const char *path, struct error *error) {
     int result = map_file(nemo, fd, error);
     close(fd);
     if (result == 0 && is_gzip(nemo))
-        result = unpack(nemo, error);
+        result = unpack_gzip(nemo, error);
     if (result == 0)
         result = read_tar(nemo, error);
     if (result < 0)
@@ -250,13 +250,11 @@ int nemo_open(struct nemo *nemo, const char *path, struct error *error) {
 
 int nemo_find(const struct nemo *nemo, const char *name, struct bytes *content,
               struct error *error) {
-    for (size_t i = 0; i < nemo->count; i++) {
-        if (strcmp(nemo->members[i].name, name) == 0) {
-            *content = nemo->members[i].content;
-            return 0;
-        }
-    }
-    return error_set(error, EX_CONFIG, "%s: the archive has no such member", name);
+    const struct nemo_member *member = find_nemo_member(nemo, name);
+    if (!member)
+        return error_set(error, EX_CONFIG, "%s: the archive has no such member", name);
+    *content = member->content;
+    return 0;
 }
 
 /* Whether a member is the checkpoint of the only rank there is: 1, 0, or -1 for another rank's. */

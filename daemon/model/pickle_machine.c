@@ -35,13 +35,14 @@ static const struct global globals[] = {
 
 /* --- memory --- */
 
-static int damaged(struct machine *machine, const char *reason) {
+static int pickle_damaged(struct machine *machine, const char *reason) {
     error_set(machine->error, EX_CONFIG, "the pickle is damaged: %s", reason);
     return -1; /* said here, so that compilers see that it is always so */
 }
 
 /* Makes room for one more item of `size` bytes. */
-static int reserve(struct machine *machine, void **list, size_t count, size_t *room, size_t size) {
+static int reserve_list(struct machine *machine, void **list, size_t count, size_t *room,
+                        size_t size) {
     if (count < *room)
         return 0;
     size_t larger = *room ? 2 * *room : 256;
@@ -55,7 +56,8 @@ static int reserve(struct machine *machine, void **list, size_t count, size_t *r
 
 static int numbers_add(struct machine *machine, struct numbers *numbers, uint32_t number) {
     void *list = numbers->list;
-    int result = reserve(machine, &list, numbers->count, &numbers->room, sizeof *numbers->list);
+    int result =
+        reserve_list(machine, &list, numbers->count, &numbers->room, sizeof *numbers->list);
     numbers->list = list;
     if (result == 0)
         numbers->list[numbers->count++] = number;
@@ -64,7 +66,8 @@ static int numbers_add(struct machine *machine, struct numbers *numbers, uint32_
 
 static int push(struct machine *machine, struct value value) {
     void *list = machine->values;
-    int result = reserve(machine, &list, machine->value_count, &machine->value_room, sizeof value);
+    int result =
+        reserve_list(machine, &list, machine->value_count, &machine->value_room, sizeof value);
     machine->values = list;
     if (result < 0)
         return -1;
@@ -84,7 +87,7 @@ static int push_plain(struct machine *machine) {
 static int pop(struct machine *machine, uint32_t *number) {
     struct numbers *stack = &machine->stack;
     if (stack->count == 0 || stack->list[stack->count - 1] == MARK)
-        return damaged(machine, "its stack runs empty");
+        return pickle_damaged(machine, "its stack runs empty");
     *number = stack->list[--stack->count];
     return 0;
 }
@@ -93,7 +96,7 @@ static int pop(struct machine *machine, uint32_t *number) {
 static int top(struct machine *machine, enum kind kind, struct value **value) {
     const struct numbers *stack = &machine->stack;
     if (stack->count == 0 || machine->values[stack->list[stack->count - 1]].kind != kind)
-        return damaged(machine, "an opcode meets a value it is not for");
+        return pickle_damaged(machine, "an opcode meets a value it is not for");
     *value = &machine->values[stack->list[stack->count - 1]];
     return 0;
 }
@@ -106,15 +109,15 @@ static int pop_to_mark(struct machine *machine, size_t *count) {
     while (at > 0 && stack->list[at - 1] != MARK)
         at--;
     if (at == 0)
-        return damaged(machine, "a mark is missing");
+        return pickle_damaged(machine, "a mark is missing");
     *count = stack->count - at;
     stack->count = at - 1;
     return 0;
 }
 
-static int take(struct machine *machine, size_t size, const unsigned char **data) {
+static int take_bytes(struct machine *machine, size_t size, const unsigned char **data) {
     if (size > (size_t)(machine->end - machine->at))
-        return damaged(machine, "it is cut short");
+        return pickle_damaged(machine, "it is cut short");
     *data = machine->at;
     machine->at += size;
     return 0;
@@ -123,7 +126,7 @@ static int take(struct machine *machine, size_t size, const unsigned char **data
 /* A little-endian unsigned number of up to 8 bytes. */
 static int take_number(struct machine *machine, size_t size, uint64_t *number) {
     const unsigned char *data;
-    if (take(machine, size, &data) < 0)
+    if (take_bytes(machine, size, &data) < 0)
         return -1;
     *number = 0;
     for (size_t i = 0; i < size; i++)
@@ -134,7 +137,7 @@ static int take_number(struct machine *machine, size_t size, uint64_t *number) {
 static int take_line(struct machine *machine, struct bytes *line) {
     const unsigned char *end = memchr(machine->at, '\n', (size_t)(machine->end - machine->at));
     if (!end)
-        return damaged(machine, "it is cut short");
+        return pickle_damaged(machine, "it is cut short");
     *line = (struct bytes){machine->at, (size_t)(end - machine->at)};
     machine->at = end + 1;
     return 0;
@@ -180,7 +183,7 @@ static int run_long1(struct machine *machine) {
     if (take_number(machine, 1, &size) < 0)
         return -1;
     if (size > 8)
-        return damaged(machine, "an integer has more than 64 bits");
+        return pickle_damaged(machine, "an integer has more than 64 bits");
     if (take_number(machine, size, &number) < 0)
         return -1;
     if (size > 0 && size < 8 && number >> (8 * size - 1))
@@ -190,13 +193,13 @@ static int run_long1(struct machine *machine) {
 
 static int run_binfloat(struct machine *machine) {
     const unsigned char *data;
-    return take(machine, 8, &data) < 0 ? -1 : push_plain(machine);
+    return take_bytes(machine, 8, &data) < 0 ? -1 : push_plain(machine);
 }
 
 static int run_binunicode(struct machine *machine) {
     uint64_t size;
     const unsigned char *data;
-    if (take_number(machine, 4, &size) < 0 || take(machine, size, &data) < 0)
+    if (take_number(machine, 4, &size) < 0 || take_bytes(machine, size, &data) < 0)
         return -1;
     return push(machine, (struct value){.kind = KIND_TEXT, .text = {data, size}});
 }
@@ -257,9 +260,9 @@ static int put(struct machine *machine, size_t size) {
     if (take_number(machine, size, &place) < 0)
         return -1;
     if (stack->count == 0 || stack->list[stack->count - 1] == MARK)
-        return damaged(machine, "its stack runs empty");
+        return pickle_damaged(machine, "its stack runs empty");
     if (place > memo->count)
-        return damaged(machine, "its memo has a hole");
+        return pickle_damaged(machine, "its memo has a hole");
     if (place == memo->count && numbers_add(machine, memo, MARK) < 0)
         return -1;
     memo->list[place] = stack->list[stack->count - 1];
@@ -274,21 +277,21 @@ static int run_long_binput(struct machine *machine) {
     return put(machine, 4);
 }
 
-static int get(struct machine *machine, size_t size) {
+static int get_memo(struct machine *machine, size_t size) {
     uint64_t place;
     if (take_number(machine, size, &place) < 0)
         return -1;
     if (place >= machine->memo.count)
-        return damaged(machine, "it asks its memo for what is not there");
+        return pickle_damaged(machine, "it asks its memo for what is not there");
     return numbers_add(machine, &machine->stack, machine->memo.list[place]);
 }
 
 static int run_binget(struct machine *machine) {
-    return get(machine, 1);
+    return get_memo(machine, 1);
 }
 
 static int run_long_binget(struct machine *machine) {
-    return get(machine, 4);
+    return get_memo(machine, 4);
 }
 
 /* Lists are of no use to a state dict: what goes into one is dropped. */
@@ -308,8 +311,8 @@ static int dict_add(struct machine *machine, struct value *dict, uint32_t key, u
     if (machine->entry_count == 0)
         machine->entry_count = 1; /* number 0 means none */
     void *list = machine->entries;
-    int result = reserve(machine, &list, machine->entry_count, &machine->entry_room,
-                         sizeof *machine->entries);
+    int result = reserve_list(machine, &list, machine->entry_count, &machine->entry_room,
+                              sizeof *machine->entries);
     machine->entries = list;
     if (result < 0)
         return -1;
@@ -337,7 +340,7 @@ static int run_setitems(struct machine *machine) {
     if (pop_to_mark(machine, &count) < 0 || top(machine, KIND_DICT, &dict) < 0)
         return -1;
     if (count % 2)
-        return damaged(machine, "a key has no value");
+        return pickle_damaged(machine, "a key has no value");
     const uint32_t *pairs = machine->stack.list + machine->stack.count + 1;
     for (size_t i = 0; i < count; i += 2)
         if (dict_add(machine, dict, pairs[i], pairs[i + 1]) < 0)
@@ -351,9 +354,10 @@ static int run_build(struct machine *machine) {
     struct value *dict;
     if (pop(machine, &state) < 0 || top(machine, KIND_DICT, &dict) < 0)
         return -1;
-    return machine->values[state].kind == KIND_DICT ? 0
-                                                    : damaged(machine, "attributes of a kind "
-                                                                       "that no state dict has");
+    return machine->values[state].kind == KIND_DICT
+               ? 0
+               : pickle_damaged(machine, "attributes of a kind "
+                                         "that no state dict has");
 }
 
 bool bytes_are(struct bytes bytes, const char *text) {
@@ -397,7 +401,7 @@ static int run_binpersid(struct machine *machine) {
         !machine_item(machine, &value, 2, KIND_TEXT) ||
         !machine_item(machine, &value, 3, KIND_TEXT) ||
         !machine_item(machine, &value, 4, KIND_INTEGER))
-        return damaged(machine, "a storage is not described as torch does");
+        return pickle_damaged(machine, "a storage is not described as torch does");
     value.kind = KIND_STORAGE;
     return push(machine, value);
 }
@@ -429,7 +433,7 @@ static int run_reduce(struct machine *machine) {
     struct value arguments = machine->values[arguments_number];
     const struct value *callable = &machine->values[callable_number];
     if (callable->kind != KIND_GLOBAL || arguments.kind != KIND_TUPLE)
-        return damaged(machine, "it calls what is no function");
+        return pickle_damaged(machine, "it calls what is no function");
     if (callable->global->role == ROLE_ORDERED_DICT && arguments.items.count == 0)
         return run_empty_dict(machine);
     if (callable->global->role == ROLE_TENSOR && is_tensor(machine, &arguments)) {
@@ -528,7 +532,7 @@ int machine_run(struct machine *machine) {
     machine->stack.count = 0;
     while (!machine->stopped) {
         const unsigned char *code;
-        if (take(machine, 1, &code) < 0)
+        if (take_bytes(machine, 1, &code) < 0)
             return -1;
         const struct opcode *opcode = &opcodes[*code];
         if (!opcode->run)
@@ -540,7 +544,7 @@ int machine_run(struct machine *machine) {
             return -1;
     }
     if (machine->stack.count != 1 || machine->at != machine->end)
-        return damaged(machine, "something is left over at its end");
+        return pickle_damaged(machine, "something is left over at its end");
     return 0;
 }
 

@@ -11,7 +11,7 @@
 
 #define PIECES_MAX 65536u /* ids have 16 bits */
 
-static int damaged(struct error *error) {
+static int pieces_damaged(struct error *error) {
     return error_set(error, EX_CONFIG, "not a whole SentencePiece model");
 }
 
@@ -59,14 +59,14 @@ static int read_piece(struct piece *piece, struct bytes message, struct error *e
     *piece = (struct piece){0};
     while (message.size > 0) {
         if (take_field(&message, &field, &number, &value) < 0)
-            return damaged(error);
+            return pieces_damaged(error);
         if (field == 1)
             piece->text = value;
         if (field == 3)
             type = number;
     }
     if (piece->text.size == 0)
-        return damaged(error);
+        return pieces_damaged(error);
     if (type < PIECE_NORMAL || type > PIECE_USER_DEFINED)
         return error_set(error, EX_CONFIG,
                          "piece %.*s is of type %u, which a model of single "
@@ -98,12 +98,12 @@ int pieces_read(struct pieces *pieces, struct bytes file, struct error *error) {
     struct bytes value;
     int result = 0;
     while (result == 0 && file.size > 0) {
-        result = take_field(&file, &field, &number, &value) < 0 ? damaged(error) : 0;
+        result = take_field(&file, &field, &number, &value) < 0 ? pieces_damaged(error) : 0;
         if (result == 0 && field == 1)
             result = add_piece(pieces, &room, value, error);
     }
     if (result == 0 && pieces->count == 0)
-        result = damaged(error);
+        result = pieces_damaged(error);
     if (result < 0)
         pieces_finish(pieces);
     return result;

@@ -132,7 +132,7 @@ static void fill(struct layout *layout, float *memory, uint64_t seed) {
     }
 }
 
-static int allocate(struct model *model, size_t size, struct error *error) {
+static int allocate_weights(struct model *model, size_t size, struct error *error) {
     void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         return error_set(error, EX_SOFTWARE, "no memory for %zu bytes of weights: %s", size,
@@ -158,19 +158,14 @@ static int make_pieces(struct pieces *pieces, struct error *error) {
     return 0;
 }
 
-static int compare_names(const void *a, const void *b) {
-    const struct checkpoint_tensor *first = a, *second = b;
-    return bytes_compare(first->description.name, second->description.name);
-}
-
 static int build_weights(struct model *model, struct layout *layout, uint64_t seed,
                          struct error *error) {
     lay_out(layout);
-    if (allocate(model, (size_t)layout->elements * sizeof(float), error) < 0)
+    if (allocate_weights(model, (size_t)layout->elements * sizeof(float), error) < 0)
         return -1;
     fill(layout, model->source->memory, seed);
-    qsort(layout->tensors, layout->count, sizeof *layout->tensors, compare_names);
     struct checkpoint checkpoint = {layout->tensors, layout->count};
+    checkpoint_sort(&checkpoint);
     return weights_bind(model, &checkpoint, error);
 }
 

@@ -46,7 +46,7 @@ static int find_special(const struct pieces *pieces, const char *name) {
     return -1;
 }
 
-static int find_unknown(const struct pieces *pieces, struct error *error) {
+static int find_unknown_piece(const struct pieces *pieces, struct error *error) {
     int found = -1;
     for (uint32_t id = 0; id < pieces->count; id++) {
         if (pieces->list[id].type != PIECE_UNKNOWN)
@@ -60,7 +60,7 @@ static int find_unknown(const struct pieces *pieces, struct error *error) {
 
 static int find_specials(struct tokenizer *tokenizer, const struct pieces *pieces,
                          struct error *error) {
-    int unknown = find_unknown(pieces, error);
+    int unknown = find_unknown_piece(pieces, error);
     if (unknown < 0)
         return -1;
     int bos = find_special(pieces, "<s>"), eos = find_special(pieces, "</s>");

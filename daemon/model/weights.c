@@ -90,44 +90,33 @@ static int bind(struct binder *binder, struct tensor *tensor, int64_t rows, int6
     return 0;
 }
 
-/* The weight [rows, columns] and bias [rows] of a linear map of a layer. */
-static int bind_linear(struct binder *binder, struct tensor *weight, struct tensor *bias,
-                       uint32_t layer, const char *name, int64_t rows, int64_t columns) {
+/* The weight [rows, columns] and bias [rows] of a linear map of a layer; rows 0: the gain and bias
+ * [columns] of its LayerNorm. */
+static int bind_pair(struct binder *binder, struct tensor *weight, struct tensor *bias,
+                     uint32_t layer, const char *name, int64_t rows, int64_t columns) {
     char full[128];
     snprintf(full, sizeof full, ENCODER "layers.%" PRIu32 ".%s.weight", layer, name);
     if (bind(binder, weight, rows, columns, full) < 0)
         return -1;
     snprintf(full, sizeof full, ENCODER "layers.%" PRIu32 ".%s.bias", layer, name);
-    return bind(binder, bias, 0, rows, full);
-}
-
-/* The gain and bias [H] of a layer's LayerNorm. */
-static int bind_norm(struct binder *binder, struct tensor *gain, struct tensor *bias,
-                     uint32_t layer, const char *name) {
-    const int64_t hidden = binder->model->config.hidden;
-    char full[128];
-    snprintf(full, sizeof full, ENCODER "layers.%" PRIu32 ".%s.weight", layer, name);
-    if (bind(binder, gain, 0, hidden, full) < 0)
-        return -1;
-    snprintf(full, sizeof full, ENCODER "layers.%" PRIu32 ".%s.bias", layer, name);
-    return bind(binder, bias, 0, hidden, full);
+    return bind(binder, bias, 0, rows > 0 ? rows : columns, full);
 }
 
 static int bind_layer(struct binder *binder, struct layer_weights *layer, uint32_t index) {
     const int64_t hidden = binder->model->config.hidden, ffn = binder->model->config.ffn;
-    if (bind_norm(binder, &layer->input_norm_gain, &layer->input_norm_bias, index,
-                  "input_layernorm") < 0 ||
-        bind_linear(binder, &layer->qkv_weight, &layer->qkv_bias, index,
-                    "self_attention.query_key_value", 3 * hidden, hidden) < 0 ||
-        bind_linear(binder, &layer->dense_weight, &layer->dense_bias, index, "self_attention.dense",
-                    hidden, hidden) < 0 ||
-        bind_norm(binder, &layer->post_norm_gain, &layer->post_norm_bias, index,
-                  "post_attention_layernorm") < 0 ||
-        bind_linear(binder, &layer->fc1_weight, &layer->fc1_bias, index, "mlp.dense_h_to_4h", ffn,
-                    hidden) < 0)
+    if (bind_pair(binder, &layer->input_norm_gain, &layer->input_norm_bias, index,
+                  "input_layernorm", 0, hidden) < 0 ||
+        bind_pair(binder, &layer->qkv_weight, &layer->qkv_bias, index,
+                  "self_attention.query_key_value", 3 * hidden, hidden) < 0 ||
+        bind_pair(binder, &layer->dense_weight, &layer->dense_bias, index, "self_attention.dense",
+                  hidden, hidden) < 0 ||
+        bind_pair(binder, &layer->post_norm_gain, &layer->post_norm_bias, index,
+                  "post_attention_layernorm", 0, hidden) < 0 ||
+        bind_pair(binder, &layer->fc1_weight, &layer->fc1_bias, index, "mlp.dense_h_to_4h", ffn,
+                  hidden) < 0)
         return -1;
-    return bind_linear(binder, &layer->fc2_weight, &layer->fc2_bias, index, "mlp.dense_4h_to_h",
-                       hidden, ffn);
+    return bind_pair(binder, &layer->fc2_weight, &layer->fc2_bias, index, "mlp.dense_4h_to_h",
+                     hidden, ffn);
 }
 
 /* A row for every piece, in the 16 bits of a token. */
@@ -159,7 +148,7 @@ static int bind_all(struct binder *binder) {
     return bind(binder, &model->final_norm_bias, 0, hidden, ENCODER "final_layernorm.bias");
 }
 
-static bool begins_with(struct bytes name, const char *prefix, const char *part) {
+static bool name_begins_with(struct bytes name, const char *prefix, const char *part) {
     size_t length = strlen(prefix);
     return name.size >= length + strlen(part) && memcmp(name.data, prefix, length) == 0 &&
            memcmp(name.data + length, part, strlen(part)) == 0;
@@ -172,8 +161,8 @@ static int check_rest(const struct binder *binder) {
         struct bytes name = tensor->description.name;
         if (!tensor->description.storage->floating)
             continue;
-        if (!binder->used[i] && (begins_with(name, binder->prefix, EMBEDDING) ||
-                                 begins_with(name, binder->prefix, ENCODER)))
+        if (!binder->used[i] && (name_begins_with(name, binder->prefix, EMBEDDING) ||
+                                 name_begins_with(name, binder->prefix, ENCODER)))
             return error_set(binder->error, EX_CONFIG,
                              "%.*s: a tensor that the configured "
                              "architecture does not have",

@@ -7,7 +7,7 @@
 #ifndef ESM1NV_GENERATION_H
 #define ESM1NV_GENERATION_H
 
-#include "daemon/engine/engine.h"
+#include "daemon/engine/chooser.h"
 #include "daemon/options.h"
 #include "daemon/serve/sched.h"
 

@@ -5,6 +5,7 @@
  * and after every run. One thread is timed by its CPU time, several by the wall clock; a figure is
  * the median of the rounds.
  */
+#include "daemon/cpu/cpu_features.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/work.h"
 
@@ -194,7 +195,7 @@ static struct options options_read(int argc, char **argv) {
 int main(int argc, char **argv) {
     struct options o = options_read(argc, argv);
     struct figure figures[4 * WORKLOADS];
-    unsigned count = 0, cores = engine_usable_cores();
+    unsigned count = 0, cores = usable_cores();
     struct model *model;
     struct error error;
     enum instruction_set set;

@@ -55,7 +55,7 @@ static void encoder_open(struct alone *alone) {
     struct error error;
     if (features_choose(&set, &error) < 0 || model_open(&alone->model, "synthetic:1", &error) < 0 ||
         encoder_create(&alone->encoder, alone->model, features_kernels(set, PRECISION_BF16),
-                       engine_usable_cores(), BATCH_TOKENS, &error) < 0)
+                       usable_cores(), BATCH_TOKENS, &error) < 0)
         errx(1, "%s", error.text);
 }
 

@@ -5,6 +5,7 @@
  * told as a part of what the cores could have done, by bursts around every batch, so that
  * neighbours who come and go in those minutes change neither.
  */
+#include "daemon/cpu/cpu_features.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/work.h"
 
@@ -110,7 +111,7 @@ int main(int argc, char **argv) {
     struct error error;
     if (features_choose(&set, &error) < 0 || model_open(&model, "synthetic:1", &error) < 0)
         errx(1, "%s", error.text);
-    run.threads = engine_usable_cores();
+    run.threads = usable_cores();
     run.config = &model->config;
     run.burst = peak_for(set, PRECISION_BF16);
     if (!run.burst)

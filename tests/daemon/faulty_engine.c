@@ -8,7 +8,7 @@
  * CPU backend cannot be opened. With $ESM1NV_SECOND_OPEN set, only the first engine can: others
  * fail after so many seconds.
  */
-#include "daemon/engine/engine.h"
+#include "daemon/engine/chooser.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,12 +89,15 @@ static void faulty_close(struct engine *engine) {
 static int faulty_open(struct engine **result, const struct model *model,
                        const struct engine_options *options, struct error *error) {
     struct engine *engine = calloc(1, sizeof *engine);
+    struct engine_options own = *options;
 
     *result = NULL;
     if (!engine)
         return error_set(error, EX_SOFTWARE, "out of memory");
     engine->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (null_engine_table.open(&engine->null, model, options, error) < 0) {
+    if (own.max_batch_tokens == 0)
+        own.max_batch_tokens = model->config.positions;
+    if (null_engine_table.open(&engine->null, model, &own, error) < 0) {
         faulty_close(engine);
         return -1;
     }

@@ -91,6 +91,7 @@ static void test_f16(void) {
         float middle = (float)((low + high) / 2);
         uint16_t even = (uint16_t)(bits % 2 ? bits + 1 : bits);
         CHECK(f16_from_float((float)low) == bits, "%04x does not come back", bits);
+        CHECK(float_from_f16((uint16_t)bits) == (float)low, "%04x is widened to another", bits);
         CHECK(f16_from_float(middle) == even, "the middle above %04x", bits);
         CHECK(f16_from_float(nextafterf(middle, 0)) == bits, "below the middle of %04x", bits);
         CHECK(f16_from_float(nextafterf(-middle, -INFINITY)) == (0x8000 | (bits + 1)),
@@ -98,6 +99,7 @@ static void test_f16(void) {
     }
     CHECK(f16_from_float(65519.996f) == 0x7bff && f16_from_float(65520.0f) == 0x7c00, "overflow");
     CHECK(f16_from_float(-1e30f) == 0xfc00 && f16_from_float(0x1p-140f) == 0, "the ends");
+    CHECK(float_from_f16(0xfc00) == -INFINITY && isnan(float_from_f16(0x7c01)), "beyond the ends");
 }
 
 #define WIDTH 768

@@ -7,6 +7,7 @@
  */
 #include "daemon/cpu/arithmetic.h"
 #include "daemon/cpu/cpu_features.h"
+#include "daemon/engine/chooser.h"
 #include "tests/check.h"
 #include "tests/kernels/random.h"
 
@@ -377,7 +378,7 @@ static void test_options(const struct model *model) {
     if (features_best() < SET_AVX512BF16)
         option_refused(model, "avx512bf16", fine, "does not have it");
     cpu_engine_table.close(NULL);
-    CHECK(engine_usable_cores() >= 1, "no cores");
+    CHECK(usable_cores() >= 1, "no cores");
 }
 
 static void model_test(const char *path, bool rest) {

@@ -4,7 +4,7 @@
  * each allocation, thread and descriptor in turn fails once. Every time there is a message and an
  * exit code, no engine, and nothing is left behind. The linker wraps the functions that can refuse.
  */
-#include "daemon/engine/engine.h"
+#include "daemon/engine/chooser.h"
 #include "tests/check.h"
 
 #include <dirent.h>
