@@ -4,7 +4,7 @@
  * eventfd wakes the loop.
  */
 #include "daemon/serve/background.h"
-#include "daemon/base/deadline.h"
+#include "daemon/base/clock.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -139,7 +139,7 @@ void background_close(struct background *background, struct generation *generati
 }
 
 bool background_destroy(struct background *background, int milliseconds) {
-    struct timespec until = deadline_after(milliseconds);
+    struct timespec until = clock_deadline(milliseconds);
     bool busy;
 
     if (!background)
