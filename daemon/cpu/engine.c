@@ -185,6 +185,7 @@ static const char *cpu_broken(const struct engine *engine) {
 
 const struct engine_table cpu_engine_table = {.abi = ENGINE_ABI,
                                               .name = "cpu",
+                                              .last_resort = true,
                                               .probe = cpu_probe,
                                               .open = cpu_open,
                                               .info = cpu_info,

@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define ENGINE_ABI 2
+#define ENGINE_ABI 3
 
 /* The one symbol of an engine that is a plugin, a const struct engine_table. */
 #define ENGINE_PLUGIN_SYMBOL "esm1nv_engine"
@@ -74,6 +74,7 @@ struct engine; /* the implementation's own */
 struct engine_table {
     uint32_t abi; /* ENGINE_ABI */
     const char *name;
+    bool last_resort; /* nothing can take over from it when it breaks */
     /* Whether this machine can run it. Returns 0, or -1 with the reason. */
     int (*probe)(struct error *error);
     /* Packs the model's weights and starts the threads. The model's tensors may be dropped after;
