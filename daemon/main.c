@@ -29,27 +29,15 @@ static void raise_open_files(void) {
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* Signals to the daemon are read from a descriptor, those that come while it loads too; every
- * thread inherits this. */
-static void block_signals(void) {
-    sigset_t signals;
-
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-}
-
 static int load(struct generation **generation, const struct options *options,
                 struct error *error) {
     *generation = NULL;
-    if (!options->model)
+    if (!options->load.model)
         return error_set(error, EX_CONFIG,
                          "no model: give --model FILE.nemo or set ESM1NV_MODEL; --model synthetic "
                          "fabricates weights for trying the software");
-    notify_status("Loading %s", options->model);
-    if (generation_load(generation, options, false, error) < 0)
+    notify_status("Loading %s", options->load.model);
+    if (generation_load(generation, &options->load, &options->limits, error) < 0)
         return -1;
     generation_warn(*generation);
     return 0;
@@ -93,8 +81,8 @@ static int run(const struct options *options, struct error *error) {
     struct listener listener;
     int result;
 
-    block_signals();
-    if (!options->model)
+    server_block_signals();
+    if (!options->load.model)
         return load(&generation, options, error);
     if (listener_open(&listener, options->socket, options->group, error) < 0)
         return -1;

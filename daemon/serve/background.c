@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 struct background {
-    const struct options *options;
     pthread_mutex_t lock;
     pthread_cond_t ended; /* a thread */
     unsigned threads;
@@ -25,11 +24,12 @@ struct background {
 
 struct job {
     struct background *background;
-    bool on_cpu;
+    struct generation_request request; /* to be loaded */
+    const struct limits *limits;
     struct generation *generation; /* to be closed */
 };
 
-int background_create(struct background **result, const struct options *options) {
+int background_create(struct background **result) {
     struct background *background = calloc(1, sizeof *background);
 
     *result = NULL;
@@ -40,7 +40,6 @@ int background_create(struct background **result, const struct options *options)
         free(background);
         return -errno;
     }
-    background->options = options;
     pthread_mutex_init(&background->lock, NULL);
     pthread_cond_init(&background->ended, NULL);
     *result = background;
@@ -52,7 +51,7 @@ int background_fd(const struct background *background) {
 }
 
 /* The last thing that a thread does with the background. */
-static void leave(struct background *background) {
+static void background_leave(struct background *background) {
     background->threads--;
     pthread_cond_signal(&background->ended);
     pthread_mutex_unlock(&background->lock);
@@ -65,13 +64,13 @@ static void *load_main(void *argument) {
     struct error error = {0};
 
     free(argument);
-    generation_load(&loaded, background->options, job.on_cpu, &error);
+    generation_load(&loaded, &job.request, job.limits, &error);
     pthread_mutex_lock(&background->lock);
     background->loaded = loaded;
     background->error = error;
     background->has_result = true;
     eventfd_write(background->event, 1);
-    leave(background);
+    background_leave(background);
     return NULL;
 }
 
@@ -81,22 +80,21 @@ static void *close_main(void *argument) {
     free(argument);
     generation_close(job.generation);
     pthread_mutex_lock(&job.background->lock);
-    leave(job.background);
+    background_leave(job.background);
     return NULL;
 }
 
-static int start(struct background *background, void *(*run)(void *), struct job job,
-                 const char *name) {
+static int background_start(struct background *background, void *(*run)(void *), struct job job,
+                            const char *name) {
     struct job *copy = malloc(sizeof *copy);
-    pthread_t thread;
-    int error;
 
     if (!copy)
         return -ENOMEM;
     *copy = job;
     pthread_mutex_lock(&background->lock);
-    error = pthread_create(&thread, NULL, run, copy);
-    if (error == 0) {
+    pthread_t thread;
+    int result = pthread_create(&thread, NULL, run, copy);
+    if (result == 0) {
         background->threads++;
         pthread_setname_np(thread, name);
         pthread_detach(thread);
@@ -104,12 +102,14 @@ static int start(struct background *background, void *(*run)(void *), struct job
         free(copy);
     }
     pthread_mutex_unlock(&background->lock);
-    return -error;
+    return -result;
 }
 
-int background_load(struct background *background, bool on_cpu) {
-    return start(background, load_main, (struct job){.background = background, .on_cpu = on_cpu},
-                 "esm1nvd-load");
+int background_load(struct background *background, const struct generation_request *request,
+                    const struct limits *limits) {
+    struct job job = {.background = background, .request = *request, .limits = limits};
+
+    return background_start(background, load_main, job, "esm1nvd-load");
 }
 
 int background_take(struct background *background, struct generation **generation,
@@ -134,13 +134,12 @@ int background_take(struct background *background, struct generation **generatio
 void background_close(struct background *background, struct generation *generation) {
     struct job job = {.background = background, .generation = generation};
 
-    if (start(background, close_main, job, "esm1nvd-unload") < 0)
+    if (background_start(background, close_main, job, "esm1nvd-unload") < 0)
         generation_close(generation);
 }
 
 bool background_destroy(struct background *background, int milliseconds) {
     struct timespec until = clock_deadline(milliseconds);
-    bool busy;
 
     if (!background)
         return true;
@@ -148,7 +147,7 @@ bool background_destroy(struct background *background, int milliseconds) {
     while (background->threads > 0 &&
            pthread_cond_timedwait(&background->ended, &background->lock, &until) == 0)
         continue;
-    busy = background->threads > 0;
+    bool busy = background->threads > 0;
     pthread_mutex_unlock(&background->lock);
     if (busy)
         return false;
