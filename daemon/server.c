@@ -44,14 +44,16 @@
 /* Turns in which the end of what was removed is waited for. */
 #define LAST_TURNS 16
 
+/* What wakes the loop beside clients and engines. */
+enum source { SIGNALS, PAUSE_TIMER, IDLE_TIMER, DRAIN_TIMER, WATCHDOG_TIMER, SOURCES };
+
 struct server {
     struct service service;
     struct generations *generations;
     struct listener *listener;
     struct loop_watch *listening[LISTENER_MAX];
-    struct loop_watch *watches[8]; /* of the descriptors below */
-    unsigned watch_count;
-    int signals, pause_timer, idle_timer, drain_timer, watchdog_timer;
+    int sources[SOURCES]; /* descriptors */
+    struct loop_watch *watches[SOURCES];
     int spare;     /* a descriptor to give up for shedding a client when there are no others */
     bool shedding; /* and it was said */
     unsigned idle_exit;
@@ -76,20 +78,21 @@ void server_block_signals(void) {
     sigprocmask(SIG_BLOCK, &signals, NULL);
 }
 
-static void timer_set(int timer, uint64_t microseconds, bool repeat) {
+static void timer_set(struct server *server, enum source timer, uint64_t microseconds,
+                      bool repeat) {
     struct timespec time = {.tv_sec = (time_t)(microseconds / 1000000),
                             .tv_nsec = (long)(microseconds % 1000000) * 1000};
     struct itimerspec setting = {.it_value = time};
 
     if (repeat)
         setting.it_interval = time;
-    timerfd_settime(timer, 0, &setting, NULL);
+    timerfd_settime(server->sources[timer], 0, &setting, NULL);
 }
 
-static bool timer_read(int timer) {
+static bool timer_read(struct server *server, enum source timer) {
     uint64_t expirations;
 
-    return read(timer, &expirations, sizeof expirations) == sizeof expirations;
+    return read(server->sources[timer], &expirations, sizeof expirations) == sizeof expirations;
 }
 
 static void start_draining(struct server *server, const char *why) {
@@ -105,14 +108,14 @@ static void start_draining(struct server *server, const char *why) {
         loop_remove(server->listening[i], false);
         server->listening[i] = NULL;
     }
-    timer_set(server->drain_timer, DRAIN_READ_MS * 1000, false);
+    timer_set(server, DRAIN_TIMER, DRAIN_READ_MS * 1000, false);
 }
 
-static void on_signal(void *context) {
+static void on_signals(void *context) {
     struct server *server = context;
     struct signalfd_siginfo signal;
 
-    while (read(server->signals, &signal, sizeof signal) == sizeof signal) {
+    while (read(server->sources[SIGNALS], &signal, sizeof signal) == sizeof signal) {
         if (signal.ssi_signo == SIGHUP)
             generations_reload(server->generations);
         else
@@ -135,7 +138,7 @@ static bool somebody_is_there(const struct server *server) {
 static void on_idle_timer(void *context) {
     struct server *server = context;
 
-    if (!timer_read(server->idle_timer))
+    if (!timer_read(server, IDLE_TIMER))
         return;
     server->idle = false;
     if (!somebody_is_there(server))
@@ -145,10 +148,10 @@ static void on_idle_timer(void *context) {
 static void on_drain_timer(void *context) {
     struct server *server = context;
 
-    if (!timer_read(server->drain_timer))
+    if (!timer_read(server, DRAIN_TIMER))
         return;
     if (server->drain_expired++ == 0)
-        timer_set(server->drain_timer, (DRAIN_COMPUTE_MS - DRAIN_READ_MS) * 1000, false);
+        timer_set(server, DRAIN_TIMER, (DRAIN_COMPUTE_MS - DRAIN_READ_MS) * 1000, false);
     else
         log_warning("leaving in time, and before all that was taken is finished");
 }
@@ -156,14 +159,14 @@ static void on_drain_timer(void *context) {
 static void on_watchdog_timer(void *context) {
     struct server *server = context;
 
-    if (timer_read(server->watchdog_timer))
+    if (timer_read(server, WATCHDOG_TIMER))
         notify_watchdog();
 }
 
 static void on_pause_timer(void *context) {
     struct server *server = context;
 
-    if (!timer_read(server->pause_timer) || server->service.draining)
+    if (!timer_read(server, PAUSE_TIMER) || server->service.draining)
         return;
     for (unsigned i = 0; i < server->listener->count; i++)
         loop_resume(server->listening[i]);
@@ -172,7 +175,7 @@ static void on_pause_timer(void *context) {
 static void pause_accepting(struct server *server) {
     for (unsigned i = 0; i < server->listener->count; i++)
         loop_pause(server->listening[i]);
-    timer_set(server->pause_timer, ACCEPT_PAUSE_MS * 1000, false);
+    timer_set(server, PAUSE_TIMER, ACCEPT_PAUSE_MS * 1000, false);
 }
 
 static int open_spare(void) {
@@ -224,35 +227,33 @@ static void on_accepted(void *context, int fd) {
     }
 }
 
-static int watch_readable(struct server *server, int fd, void (*readable)(void *),
-                          struct error *error) {
-    struct loop_callbacks callbacks = {.readable = readable};
-    struct loop_watch *watch =
-        fd < 0 ? NULL : loop_add(server->service.loop, fd, &callbacks, server);
+static int watch_source(struct server *server, enum source source, struct error *error) {
+    static void (*const readable[SOURCES])(void *) = {
+        [SIGNALS] = on_signals,
+        [PAUSE_TIMER] = on_pause_timer,
+        [IDLE_TIMER] = on_idle_timer,
+        [DRAIN_TIMER] = on_drain_timer,
+        [WATCHDOG_TIMER] = on_watchdog_timer,
+    };
+    struct loop_callbacks callbacks = {.readable = readable[source]};
+    sigset_t signals = server_signals();
+    int fd = source == SIGNALS ? signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK)
+                               : timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 
-    if (!watch)
-        return error_set(error, EX_SOFTWARE, "cannot wait for events: %s", strerror(errno));
-    server->watches[server->watch_count++] = watch;
-    return 0;
-}
-
-static int timer_create_watched(struct server *server, int *timer, void (*readable)(void *),
-                                struct error *error) {
-    *timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    return watch_readable(server, *timer, readable, error);
+    server->sources[source] = fd;
+    if (fd >= 0)
+        server->watches[source] = loop_add(server->service.loop, fd, &callbacks, server);
+    if (server->watches[source])
+        return 0;
+    return error_set(error, EX_SOFTWARE, "cannot wait for events: %s", strerror(errno));
 }
 
 static int watch_all(struct server *server, struct error *error) {
     struct loop_callbacks callbacks = {.accepted = on_accepted};
-    sigset_t signals = server_signals();
 
-    server->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (watch_readable(server, server->signals, on_signal, error) < 0 ||
-        timer_create_watched(server, &server->pause_timer, on_pause_timer, error) < 0 ||
-        timer_create_watched(server, &server->idle_timer, on_idle_timer, error) < 0 ||
-        timer_create_watched(server, &server->drain_timer, on_drain_timer, error) < 0 ||
-        timer_create_watched(server, &server->watchdog_timer, on_watchdog_timer, error) < 0)
-        return -1;
+    for (unsigned i = 0; i < SOURCES; i++)
+        if (watch_source(server, (enum source)i, error) < 0)
+            return -1;
     for (unsigned i = 0; i < server->listener->count; i++) {
         server->listening[i] =
             loop_add(server->service.loop, server->listener->fds[i], &callbacks, server);
@@ -322,8 +323,8 @@ int server_create(struct server **result, struct listener *listener, struct gene
     }
     server->listener = listener;
     server->idle_exit = options->idle_exit;
-    server->signals = server->pause_timer = server->idle_timer = -1;
-    server->drain_timer = server->watchdog_timer = -1;
+    for (unsigned i = 0; i < SOURCES; i++)
+        server->sources[i] = -1;
     server->spare = open_spare();
     service_init(&server->service, &options->limits);
     if (create_parts(server, error) < 0) {
@@ -341,7 +342,7 @@ static void update_idle_timer(struct server *server) {
     bool idle = server->idle_exit > 0 && server->service.clients.held == 0;
 
     if (idle != server->idle)
-        timer_set(server->idle_timer, idle ? server->idle_exit * UINT64_C(1000000) : 0, false);
+        timer_set(server, IDLE_TIMER, idle ? server->idle_exit * UINT64_C(1000000) : 0, false);
     server->idle = idle;
 }
 
@@ -393,7 +394,7 @@ int server_run(struct server *server, struct error *error) {
 
     server_announce(server);
     if (watchdog > 0)
-        timer_set(server->watchdog_timer, watchdog, true);
+        timer_set(server, WATCHDOG_TIMER, watchdog, true);
     update_idle_timer(server);
     while (!is_done(server) && result == 0)
         result = server_turn(server);
@@ -407,18 +408,13 @@ int server_run(struct server *server, struct error *error) {
     return failure ? -1 : 0;
 }
 
-static void close_if_open(int fd) {
-    if (fd >= 0)
-        close(fd);
-}
-
 /* Hangs up on everybody in order, so that clients read what was sent to them last. */
 static void drop_all(struct server *server) {
     struct service *service = &server->service;
 
     session_drop_all(service, NULL, "the daemon leaves");
     session_free_dropped(service);
-    for (unsigned i = 0; i < server->watch_count; i++)
+    for (unsigned i = 0; i < SOURCES; i++)
         loop_remove(server->watches[i], false);
     for (unsigned i = 0; i < LISTENER_MAX; i++)
         loop_remove(server->listening[i], false);
@@ -439,12 +435,11 @@ bool server_destroy(struct server *server) {
     loop_destroy(server->service.loop);
     ended = closer_destroy(server->service.closer, 1000) && ended;
     service_finish(&server->service);
-    close_if_open(server->signals);
-    close_if_open(server->pause_timer);
-    close_if_open(server->idle_timer);
-    close_if_open(server->drain_timer);
-    close_if_open(server->watchdog_timer);
-    close_if_open(server->spare);
+    for (unsigned i = 0; i < SOURCES; i++)
+        if (server->sources[i] >= 0)
+            close(server->sources[i]);
+    if (server->spare >= 0)
+        close(server->spare);
     free(server);
     return ended;
 }

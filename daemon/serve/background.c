@@ -24,9 +24,9 @@ struct background {
 
 struct job {
     struct background *background;
-    struct generation_request request; /* to be loaded */
+    struct generation *closes; /* NULL: it loads */
+    struct generation_request request;
     const struct limits *limits;
-    struct generation *generation; /* to be closed */
 };
 
 int background_create(struct background **result) {
@@ -50,42 +50,32 @@ int background_fd(const struct background *background) {
     return background->event;
 }
 
-/* The last thing that a thread does with the background. */
-static void background_leave(struct background *background) {
-    background->threads--;
-    pthread_cond_signal(&background->ended);
-    pthread_mutex_unlock(&background->lock);
-}
-
-static void *load_main(void *argument) {
+static void *background_main(void *argument) {
     struct job job = *(struct job *)argument;
     struct background *background = job.background;
-    struct generation *loaded;
+    struct generation *loaded = NULL;
     struct error error = {0};
 
     free(argument);
-    generation_load(&loaded, &job.request, job.limits, &error);
+    if (job.closes)
+        generation_close(job.closes);
+    else
+        generation_load(&loaded, &job.request, job.limits, &error);
     pthread_mutex_lock(&background->lock);
-    background->loaded = loaded;
-    background->error = error;
-    background->has_result = true;
-    eventfd_write(background->event, 1);
-    background_leave(background);
+    if (!job.closes) {
+        background->loaded = loaded;
+        background->error = error;
+        background->has_result = true;
+        eventfd_write(background->event, 1);
+    }
+    background->threads--;
+    pthread_cond_signal(&background->ended);
+    pthread_mutex_unlock(&background->lock); /* the background may be gone from now on */
     return NULL;
 }
 
-static void *close_main(void *argument) {
-    struct job job = *(struct job *)argument;
-
-    free(argument);
-    generation_close(job.generation);
-    pthread_mutex_lock(&job.background->lock);
-    background_leave(job.background);
-    return NULL;
-}
-
-static int background_start(struct background *background, void *(*run)(void *), struct job job,
-                            const char *name) {
+static int background_start(struct job job, const char *name) {
+    struct background *background = job.background;
     struct job *copy = malloc(sizeof *copy);
 
     if (!copy)
@@ -93,7 +83,7 @@ static int background_start(struct background *background, void *(*run)(void *),
     *copy = job;
     pthread_mutex_lock(&background->lock);
     pthread_t thread;
-    int result = pthread_create(&thread, NULL, run, copy);
+    int result = pthread_create(&thread, NULL, background_main, copy);
     if (result == 0) {
         background->threads++;
         pthread_setname_np(thread, name);
@@ -109,7 +99,7 @@ int background_load(struct background *background, const struct generation_reque
                     const struct limits *limits) {
     struct job job = {.background = background, .request = *request, .limits = limits};
 
-    return background_start(background, load_main, job, "esm1nvd-load");
+    return background_start(job, "esm1nvd-load");
 }
 
 int background_take(struct background *background, struct generation **generation,
@@ -132,9 +122,9 @@ int background_take(struct background *background, struct generation **generatio
 }
 
 void background_close(struct background *background, struct generation *generation) {
-    struct job job = {.background = background, .generation = generation};
+    struct job job = {.background = background, .closes = generation};
 
-    if (background_start(background, close_main, job, "esm1nvd-unload") < 0)
+    if (background_start(job, "esm1nvd-unload") < 0)
         generation_close(generation);
 }
 

@@ -8,7 +8,6 @@
 #include "daemon/base/log.h"
 #include "daemon/serve/publishing.h"
 
-#include <errno.h>
 #include <string.h>
 
 /* --- To the engine ---------------------------------------------------------------------------- */
@@ -40,14 +39,19 @@ static void batch_pack(struct slot *slot, unsigned count) {
     }
 }
 
+static struct slot *find_free_slot(const struct generation *generation) {
+    for (unsigned i = 0; i < generation->slot_count; i++)
+        if (!generation->slots[i].in_flight)
+            return &generation->slots[i];
+    return NULL;
+}
+
 static void batch_submit(struct service *service, struct generation *generation,
                          struct slot *slot) {
-    struct slots *slots = &generation->slots;
-
-    batch_pack(slot, sched_next_batch(&service->sched, slot->records, slots->capacity));
+    batch_pack(slot, sched_next_batch(&service->sched, slot->records, generation->slot_records));
     slot->in_flight = true;
-    slots->in_flight++;
-    slots->tokens += slot->batch.tokens;
+    generation->batches_in_flight++;
+    generation->tokens_in_flight += slot->batch.tokens;
     service->batches_in_flight++;
     generation->table->submit(generation->engine, &slot->batch);
 }
@@ -56,7 +60,6 @@ static void batch_submit(struct service *service, struct generation *generation,
 
 static void batch_finish(struct generation *generation, struct slot *slot) {
     struct service *service = generation->service;
-    struct slots *slots = &generation->slots;
 
     if (slot->batch.failure[0])
         log_error("the %s engine failed on a batch of %u records: %s", generation->info->backend,
@@ -71,28 +74,24 @@ static void batch_finish(struct generation *generation, struct slot *slot) {
         publishing_finish(record);
     }
     slot->in_flight = false;
-    if (slots->in_flight == 0)
-        return;
-    slots->in_flight--;
-    slots->tokens -= slot->batch.tokens;
+    if (generation->batches_in_flight == 0)
+        return; /* it was given up */
+    generation->batches_in_flight--;
+    generation->tokens_in_flight -= slot->batch.tokens;
     service->batches_in_flight--;
 }
 
 /* What a broken engine never gives back holds up neither another engine nor the end. */
-static void batches_abandon(struct service *service, struct slots *slots) {
-    service->batches_in_flight -= slots->in_flight;
-    slots->in_flight = 0;
-    slots->tokens = 0;
-}
-
 static void engine_broke(struct generation *generation, const char *why) {
     generation->broken = why;
     log_error("the %s engine broke: %s", generation->info->backend, why);
     session_drop_all(generation->service, generation, "its engine broke");
-    batches_abandon(generation->service, &generation->slots);
+    generation->service->batches_in_flight -= generation->batches_in_flight;
+    generation->batches_in_flight = 0;
+    generation->tokens_in_flight = 0;
 }
 
-static void batches_on_completion(void *context) {
+void batches_on_completion(void *context) {
     struct generation *generation = context;
     struct engine_batch *batch;
 
@@ -105,37 +104,26 @@ static void batches_on_completion(void *context) {
     publishing_publish(generation->service);
 }
 
+/* Of several engines one computes at a time: each has as many threads as there are cores. */
+static bool engine_takes_more(const struct service *service, const struct generation *generation) {
+    bool another_computes = service->batches_in_flight > generation->batches_in_flight;
+
+    return !another_computes && sched_runs_ahead(&generation->sched, generation->tokens_in_flight);
+}
+
 void batches_feed(struct service *service) {
-    struct generation *fed = NULL; /* no other one: it computes now */
+    struct generation *fed = NULL; /* the only one that computes now */
     struct sched_engine *turn;
 
     while ((turn = sched_turn(&service->sched))) {
         struct generation *generation = container_of(turn, struct generation, sched);
-        const struct slots *slots = &generation->slots;
-        struct slot *slot = slots_find_free(slots);
-        bool another_computes = service->batches_in_flight > slots->in_flight;
+        struct slot *slot = find_free_slot(generation);
 
-        if (!slot || another_computes || !sched_runs_ahead(turn, slots->tokens))
+        if (!slot || !engine_takes_more(service, generation))
             break;
         batch_submit(service, generation, slot);
         fed = generation;
     }
     if (fed)
         batches_on_completion(fed); /* the loop is not told of what was done within submit() */
-}
-
-int batches_begin(struct service *service, struct generation *generation) {
-    const struct loop_callbacks callbacks = {.readable = batches_on_completion};
-
-    generation->service = service;
-    if (slots_init(&generation->slots, generation->info->depth, generation->sched.budget_max) < 0)
-        return -ENOMEM;
-    generation->watch =
-        loop_add(service->loop, generation->table->completion_fd(generation->engine), &callbacks,
-                 generation);
-    return generation->watch ? 0 : -ENOMEM;
-}
-
-void batches_end(struct generation *generation) {
-    loop_remove(generation->watch, false);
 }

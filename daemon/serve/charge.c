@@ -8,39 +8,37 @@
 #include <stddef.h>
 
 static bool account_has_room(const struct account *account, uint64_t amount) {
-    return account->held <= account->limit && amount <= account->limit - account->held;
-}
-
-static void account_enter(struct account *account, uint64_t amount) {
-    if (account)
-        account->held += amount;
+    return !account ||
+           (account->held <= account->limit && amount <= account->limit - account->held);
 }
 
 static void account_take_out(struct account *account, uint64_t amount) {
-    if (!account)
-        return;
     assert(account->held >= amount);
     account->held -= amount;
 }
 
 bool charge_take(struct charge *charge, uint64_t amount, struct account *first,
                  struct account *second) {
-    if (!account_has_room(first, amount) || (second && !account_has_room(second, amount)))
-        return false;
-    charge_impose(charge, amount, first, second);
-    return true;
+    bool fits = account_has_room(first, amount) && account_has_room(second, amount);
+
+    if (fits)
+        charge_impose(charge, amount, first, second);
+    return fits;
 }
 
 void charge_impose(struct charge *charge, uint64_t amount, struct account *first,
                    struct account *second) {
     assert(charge->amount == 0 && amount > 0);
     *charge = (struct charge){.first = first, .second = second, .amount = amount};
-    account_enter(first, amount);
-    account_enter(second, amount);
+    first->held += amount;
+    if (second)
+        second->held += amount;
 }
 
 void charge_give_back(struct charge *charge) {
-    account_take_out(charge->first, charge->amount);
-    account_take_out(charge->second, charge->amount);
+    if (charge->first)
+        account_take_out(charge->first, charge->amount);
+    if (charge->second)
+        account_take_out(charge->second, charge->amount);
     *charge = (struct charge){0};
 }

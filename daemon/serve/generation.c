@@ -7,9 +7,14 @@
 #include "daemon/base/log.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
+
+/* No record has fewer: <s>, a residue, </s>. */
+#define RECORD_TOKENS_MIN 3
 
 /* Limits that only make sense with the model's size known. */
 static int check_limits(const struct generation_request *request, const struct limits *limits,
@@ -36,6 +41,28 @@ static uint32_t largest_batch(const struct generation *generation,
     return tokens > positions ? tokens : positions;
 }
 
+static bool slot_init(struct slot *slot, uint32_t tokens, unsigned records) {
+    slot->records = calloc(records, sizeof *slot->records);
+    slot->items = calloc(records, sizeof *slot->items);
+    slot->ids = calloc(tokens, sizeof *slot->ids);
+    return slot->records && slot->items && slot->ids;
+}
+
+static int generation_make_slots(struct generation *generation, struct error *error) {
+    uint32_t tokens = generation->sched.budget_max;
+    unsigned depth = generation->info->depth;
+    bool made = true;
+
+    generation->slot_records = tokens / RECORD_TOKENS_MIN + 1;
+    generation->slots = calloc(depth, sizeof *generation->slots);
+    generation->slot_count = generation->slots ? depth : 0;
+    for (unsigned i = 0; i < generation->slot_count; i++)
+        made &= slot_init(&generation->slots[i], tokens, generation->slot_records);
+    if (generation->slots && made)
+        return 0;
+    return error_set(error, EX_SOFTWARE, "cannot serve: %s", strerror(ENOMEM));
+}
+
 static int generation_open_engine(struct generation *generation,
                                   const struct generation_request *request,
                                   const struct limits *limits, struct error *error) {
@@ -54,7 +81,7 @@ static int generation_open_engine(struct generation *generation,
     generation->info = generation->table->info(generation->engine);
     sched_engine_init(&generation->sched, positions, largest_batch(generation, request));
     model_drop_weights(generation->model);
-    return 0;
+    return generation_make_slots(generation, error);
 }
 
 int generation_load(struct generation **result, const struct generation_request *request,
@@ -88,13 +115,22 @@ void generation_describe(const struct generation *generation, char *text, size_t
              info->precision, info->instructions, info->threads, info->threads == 1 ? "" : "s");
 }
 
+static void generation_free_slots(struct generation *generation) {
+    for (unsigned i = 0; i < generation->slot_count; i++) {
+        free(generation->slots[i].records);
+        free(generation->slots[i].items);
+        free(generation->slots[i].ids);
+    }
+    free(generation->slots);
+}
+
 void generation_close(struct generation *generation) {
     if (!generation)
         return;
     assert(generation->sessions == 0);
     if (generation->engine)
         generation->table->close(generation->engine);
-    slots_finish(&generation->slots);
+    generation_free_slots(generation);
     model_destroy(generation->model);
     free(generation);
 }

@@ -11,8 +11,8 @@
 #include "daemon/engine/engine.h"
 #include "daemon/serve/limits.h"
 #include "daemon/serve/sched.h"
-#include "daemon/serve/slots.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/queue.h>
 
@@ -29,6 +29,15 @@ struct generation_request {
     uint32_t max_batch_residues; /* 0: what suits the engine */
 };
 
+/* Room for one batch, the largest that the scheduler makes. */
+struct slot {
+    struct engine_batch batch;
+    struct sched_record **records;
+    struct engine_item *items;
+    uint16_t *ids;
+    bool in_flight;
+};
+
 struct generation {
     struct sched_engine sched;
     TAILQ_ENTRY(generation) link;
@@ -39,13 +48,17 @@ struct generation {
     const struct engine_info *info;
     char note[ENGINE_NOTE_MAX]; /* why it is not a better engine; empty when there is nothing to say
                                  */
+    struct slot *slots;         /* as many batches as the engine takes at a time */
+    unsigned slot_count;
+    unsigned slot_records; /* that fit a slot */
 
     /* While it serves: */
     struct service *service;
-    struct slots slots;
-    struct loop_watch *watch; /* of the engine's completions */
-    unsigned sessions;        /* that refer to it */
-    const char *broken;       /* why its engine can run nothing any more, or NULL */
+    struct loop_watch *watch;   /* of the engine's completions */
+    unsigned sessions;          /* that refer to it */
+    const char *broken;         /* why its engine can run nothing any more, or NULL */
+    unsigned batches_in_flight; /* none once it is broken: they are given up */
+    uint32_t tokens_in_flight;
 };
 
 TAILQ_HEAD(generation_list, generation);

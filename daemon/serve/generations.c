@@ -58,10 +58,15 @@ void generations_announce(const struct generations *generations) {
 /* Sessions are welcomed with it from now on. Returns 0 or -ENOMEM; the generation stays the
  * caller's then. */
 static int generation_serve(struct generations *generations, struct generation *generation) {
+    const struct loop_callbacks callbacks = {.readable = batches_on_completion};
     struct service *service = generations->service;
 
-    if (batches_begin(service, generation) < 0)
+    generation->watch =
+        loop_add(service->loop, generation->table->completion_fd(generation->engine), &callbacks,
+                 generation);
+    if (!generation->watch)
         return -ENOMEM;
+    generation->service = service;
     generation->number = ++generations->count;
     TAILQ_INSERT_TAIL(&generations->list, generation, link);
     service->generation = generation;
@@ -72,7 +77,7 @@ static int generation_serve(struct generations *generations, struct generation *
 
 static void generation_retire(struct generations *generations, struct generation *generation) {
     TAILQ_REMOVE(&generations->list, generation, link);
-    batches_end(generation);
+    loop_remove(generation->watch, false);
     background_close(generations->background, generation);
 }
 
@@ -149,6 +154,8 @@ static void load_begin(struct generations *generations) {
     struct generation_request request =
         on_cpu ? on_the_cpu(generations->request) : *generations->request;
 
+    if (!on_cpu)
+        generations->wanted = false;
     log_info("loading %s %s", request.model, how);
     notify_reloading();
     notify_status("Loading %s %s", request.model, how);
@@ -207,14 +214,9 @@ void generations_tend(struct generations *generations) {
         return;
     if (generations_current(generations)->broken && !generations->engine_broke)
         generations_notice_breakage(generations);
-    if (generations->loading || generations->failed)
-        return;
-    if (generations->engine_broke) {
+    if (!generations->loading && !generations->failed &&
+        (generations->engine_broke || generations->wanted))
         load_begin(generations);
-    } else if (generations->wanted) {
-        generations->wanted = false;
-        load_begin(generations);
-    }
 }
 
 /* --- Life ------------------------------------------------------------------------------------- */

@@ -11,7 +11,6 @@
 #include "ipc/message.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -25,14 +24,12 @@ static void answer(struct session *session, const char *message, long size) {
 
 static bool same_protocol(struct session *session, const struct message *message) {
     unsigned version = (unsigned)message->value[WIRE_PROTOCOL_VERSION].number;
-    char text[160];
 
     if (version == WIRE_PROTOCOL)
         return true;
-    snprintf(text, sizeof text,
-             "esm1nvd " ESM1NV_VERSION " speaks protocol %u, the client %u: use the same release",
-             WIRE_PROTOCOL, version);
-    session_refuse(session, WIRE_REFUSED_PROTOCOL, false, text);
+    session_refuse(session, WIRE_REFUSED_PROTOCOL, false,
+                   "esm1nvd %s speaks protocol %u, the client %u: use the same release",
+                   ESM1NV_VERSION, WIRE_PROTOCOL, version);
     return false;
 }
 
@@ -54,32 +51,29 @@ static bool is_welcoming(struct session *session) {
 static bool same_model(struct session *session, const struct message *message) {
     const struct model *model = session->service->generation->model;
     const struct message_value *expected = &message->value[WIRE_EXPECT];
-    char text[320];
 
     if (!message_has(message, WIRE_EXPECT) ||
         strncmp(model->digest, expected->bytes, expected->length) == 0)
         return true;
-    snprintf(text, sizeof text, "the daemon serves %s with model digest %s, not the one expected",
-             model->name, model->digest);
-    session_refuse(session, WIRE_REFUSED_MODEL, false, text);
+    session_refuse(session, WIRE_REFUSED_MODEL, false,
+                   "the daemon serves %s with model digest %s, not the one expected", model->name,
+                   model->digest);
     return false;
 }
 
 /* Charges the client, or refuses. */
 static bool charge_client(struct session *session) {
     struct account *all = &session->service->clients, *users = &session->user->clients;
-    char text[160];
 
     if (charge_take(&session->client, 1, all, users))
         return true;
     if (all->held >= all->limit)
-        snprintf(text, sizeof text, "busy: %" PRIu64 " clients are connected, the most allowed",
-                 all->limit);
+        session_refuse(session, WIRE_REFUSED_BUSY, true,
+                       "busy: %" PRIu64 " clients are connected, the most allowed", all->limit);
     else
-        snprintf(text, sizeof text,
-                 "busy: your user has %" PRIu64 " clients connected, the most allowed",
-                 users->limit);
-    session_refuse(session, WIRE_REFUSED_BUSY, true, text);
+        session_refuse(session, WIRE_REFUSED_BUSY, true,
+                       "busy: your user has %" PRIu64 " clients connected, the most allowed",
+                       users->limit);
     return false;
 }
 
@@ -147,26 +141,21 @@ static bool charge_ring(struct session *session, uint32_t submission_size,
     uint64_t bytes = ring_bytes(submission_size, completion_size);
     uint64_t largest = session->service->limits.ring_size;
     struct account *users = &session->user->pinned;
-    char text[200];
 
-    if (bytes > largest) {
-        snprintf(text, sizeof text,
-                 "a ring of %" PRIu64 " bytes; the largest allowed here has %" PRIu64, bytes,
-                 largest);
-        session_refuse(session, WIRE_REFUSED_LIMIT, false, text);
-        return false;
-    }
-    if (!ring_holds_largest(session, completion_size)) {
+    if (bytes > largest)
+        session_refuse(session, WIRE_REFUSED_LIMIT, false,
+                       "a ring of %" PRIu64 " bytes; the largest allowed here has %" PRIu64, bytes,
+                       largest);
+    else if (!ring_holds_largest(session, completion_size))
         session_refuse(session, WIRE_REFUSED_LIMIT, false,
                        "a ring that does not hold two of the model's largest records");
-        return false;
-    }
-    if (charge_take(&session->pinned, bytes, &session->service->pinned, users))
+    else if (!charge_take(&session->pinned, bytes, &session->service->pinned, users))
+        session_refuse(session, WIRE_REFUSED_BUSY, true,
+                       "busy: the rings of your user would pin more than the %" PRIu64
+                       " bytes allowed",
+                       users->limit);
+    else
         return true;
-    snprintf(text, sizeof text,
-             "busy: the rings of your user would pin more than the %" PRIu64 " bytes allowed",
-             users->limit);
-    session_refuse(session, WIRE_REFUSED_BUSY, true, text);
     return false;
 }
 

@@ -10,6 +10,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 /* Descriptors of a user that may wait to be closed: what it passes can make that take for ever. */
@@ -79,7 +81,14 @@ void session_drop_all(struct service *service, const struct generation *generati
     }
 }
 
-void session_refuse(struct session *session, enum wire_refusal code, bool retry, const char *why) {
+void session_refuse(struct session *session, enum wire_refusal code, bool retry, const char *format,
+                    ...) {
+    char why[320];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(why, sizeof why, format, arguments);
+    va_end(arguments);
     refusal_send(session->fd, code, retry, why);
     session_drop(session, why);
 }

@@ -72,7 +72,9 @@ void session_drop_all(struct service *service, const struct generation *generati
                       const char *why);
 
 /* The same as session_drop(), after telling the client. */
-void session_refuse(struct session *session, enum wire_refusal code, bool retry, const char *why);
+__attribute__((format(printf, 4, 5))) void session_refuse(struct session *session,
+                                                          enum wire_refusal code, bool retry,
+                                                          const char *format, ...);
 
 /* Ends a session for an error of its peer, which is not told why, or for -ENOMEM, which is no fault
  * of the peer's. */
