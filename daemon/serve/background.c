@@ -104,12 +104,11 @@ int background_load(struct background *background, const struct generation_reque
 
 int background_take(struct background *background, struct generation **generation,
                     struct error *error) {
-    eventfd_t ignored;
     int result = 1;
 
     *generation = NULL;
     pthread_mutex_lock(&background->lock);
-    eventfd_read(background->event, &ignored);
+    eventfd_read(background->event, &(eventfd_t){0});
     if (background->has_result) {
         *generation = background->loaded;
         *error = background->error;

@@ -135,8 +135,8 @@ static bool session_may_connect(struct session *session) {
            charge_take(&session->connection, 1, &session->service->connections, &user->connections);
 }
 
-static struct session *session_create(struct service *service, int fd, struct user *user,
-                                      const struct loop_callbacks *callbacks) {
+static struct session *session_begin(struct service *service, int fd, struct user *user,
+                                     const struct loop_callbacks *callbacks) {
     struct session *session = calloc(1, sizeof *session);
 
     if (!session)
@@ -166,7 +166,7 @@ void session_accept(struct service *service, int fd, const struct loop_callbacks
     if (channel_peer(fd, &pid, &uid) == 0)
         user = user_get(&service->users, uid, &service->limits);
     if (user)
-        session = session_create(service, fd, user, callbacks);
+        session = session_begin(service, fd, user, callbacks);
     if (!session) {
         if (user)
             user_put(user);
