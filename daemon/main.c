@@ -29,35 +29,23 @@ static void raise_open_files(void) {
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* Signals to the daemon are read from a descriptor, those that come while it loads too; every
- * thread inherits this. */
-static void block_signals(void) {
-    sigset_t signals;
-
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
-}
-
-static int load(struct generation **generation, const struct options *options,
-                struct error *error) {
+static int load_first(struct generation **generation, const struct options *options,
+                      struct error *error) {
     *generation = NULL;
-    if (!options->model)
+    if (!options->load.model)
         return error_set(error, EX_CONFIG,
                          "no model: give --model FILE.nemo or set ESM1NV_MODEL; --model synthetic "
                          "fabricates weights for trying the software");
-    notify_status("Loading %s", options->model);
-    if (generation_load(generation, options, false, error) < 0)
+    notify_status("Loading %s", options->load.model);
+    if (generation_load(generation, &options->load, &options->limits, error) < 0)
         return -1;
     generation_warn(*generation);
     return 0;
 }
 
-static int check(const struct options *options, struct error *error) {
+static int act_check(const struct options *options, struct error *error) {
     struct generation *generation;
-    int result = load(&generation, options, error);
+    int result = load_first(&generation, options, error);
 
     if (result == 0 && status_print_check(stdout, generation->model, generation->info) < 0)
         result = error_set(error, EX_IOERR, "standard output: write error");
@@ -77,28 +65,26 @@ static void leave_now(int result, const struct error *error) {
 static int serve(struct generation *generation, struct listener *listener,
                  const struct options *options, struct error *error) {
     struct server *server;
-    int result;
 
     if (server_create(&server, listener, generation, options, error) < 0)
         return -1;
-    result = server_run(server, error);
+    int result = server_run(server, error);
     listener_close(listener); /* before the clients are hung up on: they may look for another */
     if (!server_destroy(server))
         leave_now(result, error);
     return result;
 }
 
-static int run(const struct options *options, struct error *error) {
+static int act_run(const struct options *options, struct error *error) {
     struct generation *generation;
     struct listener listener;
-    int result;
 
-    block_signals();
-    if (!options->model)
-        return load(&generation, options, error);
+    server_block_signals();
+    if (!options->load.model)
+        return load_first(&generation, options, error);
     if (listener_open(&listener, options->socket, options->group, error) < 0)
         return -1;
-    result = load(&generation, options, error);
+    int result = load_first(&generation, options, error);
     if (result == 0)
         result = serve(generation, &listener, options, error);
     else
@@ -117,9 +103,9 @@ static int act(const struct options *options, struct error *error) {
     case OPTIONS_VERSION:
         return printf("esm1nvd %s\n", ESM1NV_VERSION) < 0 || fflush(stdout) != 0;
     case OPTIONS_CHECK:
-        return check(options, error);
+        return act_check(options, error);
     case OPTIONS_RUN:
-        return run(options, error);
+        return act_run(options, error);
     }
     return 0;
 }
@@ -127,10 +113,9 @@ static int act(const struct options *options, struct error *error) {
 int main(int argc, char **argv) {
     struct options options;
     struct error error = {0};
-    int result;
 
     log_init(LOG_LEVEL_INFO);
-    result = options_parse(&options, argc, argv, &error);
+    int result = options_parse(&options, argc, argv, &error);
     if (result == 0)
         result = act(&options, &error);
     if (result < 0)

@@ -88,13 +88,13 @@ static const struct number {
 } numbers[] = {
 #define NUMBER(option, least, most, member)                                                        \
     { option, least, most, offsetof(struct options, member), sizeof((struct options *)0)->member }
-    NUMBER('t', 1, 4096, threads),
+    NUMBER('t', 1, 4096, load.threads),
     NUMBER(OPTION_MAX_CLIENTS, 1, 65536, limits.clients),
     NUMBER(OPTION_MAX_CLIENTS_PER_USER, 1, 65536, limits.clients_per_user),
     NUMBER(OPTION_MAX_PINNED_PER_USER, 1, UINT64_C(1) << 50, limits.pinned_per_user),
     NUMBER(OPTION_MAX_QUEUED_PER_USER, 1, UINT64_C(1) << 50, limits.queued_per_user),
     NUMBER(OPTION_RING_SIZE, 128 * KIB, 4 * GIB, limits.ring_size),
-    NUMBER(OPTION_MAX_BATCH_RESIDUES, 3, MIB, max_batch_residues),
+    NUMBER(OPTION_MAX_BATCH_RESIDUES, 3, MIB, load.max_batch_residues),
     NUMBER(OPTION_IDLE_EXIT, 1, 1000000000, idle_exit),
 #undef NUMBER
 };
@@ -155,7 +155,7 @@ static int set_precision(struct options *options, const char *value, struct erro
 
     for (unsigned i = 0; i < sizeof precisions / sizeof *precisions; i++) {
         if (!strcmp(value, precisions[i])) {
-            options->precision = (enum precision)i;
+            options->load.precision = (enum precision)i;
             return 0;
         }
     }
@@ -167,7 +167,7 @@ static int set_backend(struct options *options, const char *value, struct error 
 
     for (unsigned i = 0; i < sizeof backends / sizeof *backends; i++) {
         if (!strcmp(value, backends[i])) {
-            options->backend = value;
+            options->load.backend = value;
             return 0;
         }
     }
@@ -184,7 +184,7 @@ static int set_devices(struct options *options, const char *value, struct error 
     }
     if (strcmp(value, "all") != 0 && (!readable || !number_before))
         return bad_value(error, OPTION_DEVICE, value, "all, or numbers of GPUs such as 0 or 0,1");
-    options->devices = value;
+    options->load.devices = value;
     return 0;
 }
 
@@ -201,7 +201,7 @@ static int set_option(struct options *options, int option, const char *value, st
             return set_number(options, &numbers[i], value, error);
     switch (option) {
     case 'm':
-        return set_text(&options->model, option, value, error);
+        return set_text(&options->load.model, option, value, error);
     case 's':
         return set_text(&options->socket, option, value, error);
     case OPTION_GROUP:
@@ -247,8 +247,7 @@ int options_parse(struct options *options, int argc, char **argv, struct error *
     int option;
 
     *options = (struct options){
-        .model = model && model[0] ? model : NULL,
-        .backend = "auto",
+        .load = {.model = model && model[0] ? model : NULL, .backend = "auto"},
         .log_level = LOG_LEVEL_INFO,
         .limits = {.clients = 256,
                    .clients_per_user = 64,

@@ -6,13 +6,17 @@
  * timers exist only for the watchdog, idle exit, and pauses.
  */
 #include "daemon/server.h"
-#include "daemon/serve/batch.h"
+#include "daemon/base/clock.h"
 #include "daemon/base/log.h"
 #include "daemon/base/notify.h"
-#include "daemon/serve/reload.h"
-#include "daemon/serve/reply.h"
+#include "daemon/serve/admission.h"
+#include "daemon/serve/batch.h"
+#include "daemon/serve/generations.h"
+#include "daemon/serve/protocol.h"
+#include "daemon/serve/refusal.h"
 #include "daemon/serve/session.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -40,14 +44,16 @@
 /* Turns in which the end of what was removed is waited for. */
 #define LAST_TURNS 16
 
+/* What wakes the loop beside clients and engines. */
+enum source { SIGNALS, PAUSE_TIMER, IDLE_TIMER, DRAIN_TIMER, WATCHDOG_TIMER, SOURCES };
+
 struct server {
     struct service service;
-    struct reload *reload;
+    struct generations *generations;
     struct listener *listener;
     struct loop_watch *listening[LISTENER_MAX];
-    struct loop_watch *watches[8]; /* of the descriptors below */
-    unsigned watch_count;
-    int signals, pause_timer, idle_timer, drain_timer, watchdog_timer;
+    int sources[SOURCES]; /* descriptors */
+    struct loop_watch *watches[SOURCES];
     int spare;     /* a descriptor to give up for shedding a client when there are no others */
     bool shedding; /* and it was said */
     unsigned idle_exit;
@@ -56,20 +62,37 @@ struct server {
     unsigned drain_expired;
 };
 
-static void timer_set(int timer, uint64_t microseconds, bool repeat) {
+static sigset_t server_signals(void) {
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    return signals;
+}
+
+void server_block_signals(void) {
+    sigset_t signals = server_signals();
+
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+}
+
+static void timer_set(struct server *server, enum source timer, uint64_t microseconds,
+                      bool repeat) {
     struct timespec time = {.tv_sec = (time_t)(microseconds / 1000000),
                             .tv_nsec = (long)(microseconds % 1000000) * 1000};
     struct itimerspec setting = {.it_value = time};
 
     if (repeat)
         setting.it_interval = time;
-    timerfd_settime(timer, 0, &setting, NULL);
+    timerfd_settime(server->sources[timer], 0, &setting, NULL);
 }
 
-static bool timer_read(int timer) {
+static bool timer_read(struct server *server, enum source timer) {
     uint64_t expirations;
 
-    return read(timer, &expirations, sizeof expirations) == sizeof expirations;
+    return read(server->sources[timer], &expirations, sizeof expirations) == sizeof expirations;
 }
 
 static void start_draining(struct server *server, const char *why) {
@@ -85,16 +108,16 @@ static void start_draining(struct server *server, const char *why) {
         loop_remove(server->listening[i], false);
         server->listening[i] = NULL;
     }
-    timer_set(server->drain_timer, DRAIN_READ_MS * 1000, false);
+    timer_set(server, DRAIN_TIMER, DRAIN_READ_MS * 1000, false);
 }
 
-static void on_signal(void *context) {
+static void on_signals(void *context) {
     struct server *server = context;
     struct signalfd_siginfo signal;
 
-    while (read(server->signals, &signal, sizeof signal) == sizeof signal) {
+    while (read(server->sources[SIGNALS], &signal, sizeof signal) == sizeof signal) {
         if (signal.ssi_signo == SIGHUP)
-            reload_request(server->reload);
+            generations_reload(server->generations);
         else
             start_draining(server, strsignal((int)signal.ssi_signo));
     }
@@ -108,14 +131,14 @@ static bool somebody_is_there(const struct server *server) {
         if (poll(&listening, 1, 0) > 0)
             return true;
     }
-    return server->service.connections > 0;
+    return server->service.connections.held > 0;
 }
 
 /* When it does not leave, the time begins anew. */
 static void on_idle_timer(void *context) {
     struct server *server = context;
 
-    if (!timer_read(server->idle_timer))
+    if (!timer_read(server, IDLE_TIMER))
         return;
     server->idle = false;
     if (!somebody_is_there(server))
@@ -125,10 +148,10 @@ static void on_idle_timer(void *context) {
 static void on_drain_timer(void *context) {
     struct server *server = context;
 
-    if (!timer_read(server->drain_timer))
+    if (!timer_read(server, DRAIN_TIMER))
         return;
     if (server->drain_expired++ == 0)
-        timer_set(server->drain_timer, (DRAIN_COMPUTE_MS - DRAIN_READ_MS) * 1000, false);
+        timer_set(server, DRAIN_TIMER, (DRAIN_COMPUTE_MS - DRAIN_READ_MS) * 1000, false);
     else
         log_warning("leaving in time, and before all that was taken is finished");
 }
@@ -136,14 +159,14 @@ static void on_drain_timer(void *context) {
 static void on_watchdog_timer(void *context) {
     struct server *server = context;
 
-    if (timer_read(server->watchdog_timer))
+    if (timer_read(server, WATCHDOG_TIMER))
         notify_watchdog();
 }
 
 static void on_pause_timer(void *context) {
     struct server *server = context;
 
-    if (!timer_read(server->pause_timer) || server->service.draining)
+    if (!timer_read(server, PAUSE_TIMER) || server->service.draining)
         return;
     for (unsigned i = 0; i < server->listener->count; i++)
         loop_resume(server->listening[i]);
@@ -152,7 +175,7 @@ static void on_pause_timer(void *context) {
 static void pause_accepting(struct server *server) {
     for (unsigned i = 0; i < server->listener->count; i++)
         loop_pause(server->listening[i]);
-    timer_set(server->pause_timer, ACCEPT_PAUSE_MS * 1000, false);
+    timer_set(server, PAUSE_TIMER, ACCEPT_PAUSE_MS * 1000, false);
 }
 
 static int open_spare(void) {
@@ -160,7 +183,7 @@ static int open_spare(void) {
 }
 
 static void turn_away(struct server *server, int fd) {
-    reply_refuse(fd, WIRE_REFUSED_BUSY, true, "busy: out of file descriptors");
+    refusal_send(fd, WIRE_REFUSED_BUSY, true, "busy: out of file descriptors");
     closer_add_socket(server->service.closer, fd, NULL);
 }
 
@@ -168,11 +191,10 @@ static void turn_away(struct server *server, int fd) {
 static void shed(struct server *server) {
     for (unsigned i = 0; i < server->listener->count; i++) {
         for (unsigned count = 0; count < SHED_MAX && server->spare >= 0; count++) {
-            int fd;
-
             close(server->spare);
             server->spare = -1;
-            fd = accept4(server->listener->fds[i], NULL, NULL, SOCK_CLOEXEC);
+
+            int fd = accept4(server->listener->fds[i], NULL, NULL, SOCK_CLOEXEC);
             if (fd >= 0)
                 turn_away(server, fd);
             server->spare = open_spare();
@@ -196,7 +218,7 @@ static void on_accepted(void *context, int fd) {
         pause_accepting(server);
     } else if (fd >= 0) {
         server->shedding = false;
-        session_accept(&server->service, fd);
+        session_accept(&server->service, fd, &protocol_callbacks);
     } else if (fd == -EMFILE || fd == -ENFILE) {
         shed(server);
     } else if (fd != -ECONNABORTED) {
@@ -205,39 +227,33 @@ static void on_accepted(void *context, int fd) {
     }
 }
 
-static int watch_readable(struct server *server, int fd, void (*readable)(void *),
-                          struct error *error) {
-    struct loop_callbacks callbacks = {.readable = readable};
-    struct loop_watch *watch =
-        fd < 0 ? NULL : loop_add(server->service.loop, fd, &callbacks, server);
+static int watch_source(struct server *server, enum source source, struct error *error) {
+    static void (*const readable[SOURCES])(void *) = {
+        [SIGNALS] = on_signals,
+        [PAUSE_TIMER] = on_pause_timer,
+        [IDLE_TIMER] = on_idle_timer,
+        [DRAIN_TIMER] = on_drain_timer,
+        [WATCHDOG_TIMER] = on_watchdog_timer,
+    };
+    struct loop_callbacks callbacks = {.readable = readable[source]};
+    sigset_t signals = server_signals();
+    int fd = source == SIGNALS ? signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK)
+                               : timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
 
-    if (!watch)
-        return error_set(error, EX_SOFTWARE, "cannot wait for events: %s", strerror(errno));
-    server->watches[server->watch_count++] = watch;
-    return 0;
-}
-
-static int timer_create_watched(struct server *server, int *timer, void (*readable)(void *),
-                                struct error *error) {
-    *timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    return watch_readable(server, *timer, readable, error);
+    server->sources[source] = fd;
+    if (fd >= 0)
+        server->watches[source] = loop_add(server->service.loop, fd, &callbacks, server);
+    if (server->watches[source])
+        return 0;
+    return error_set(error, EX_SOFTWARE, "cannot wait for events: %s", strerror(errno));
 }
 
 static int watch_all(struct server *server, struct error *error) {
     struct loop_callbacks callbacks = {.accepted = on_accepted};
-    sigset_t signals;
 
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGHUP);
-    server->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (watch_readable(server, server->signals, on_signal, error) < 0 ||
-        timer_create_watched(server, &server->pause_timer, on_pause_timer, error) < 0 ||
-        timer_create_watched(server, &server->idle_timer, on_idle_timer, error) < 0 ||
-        timer_create_watched(server, &server->drain_timer, on_drain_timer, error) < 0 ||
-        timer_create_watched(server, &server->watchdog_timer, on_watchdog_timer, error) < 0)
-        return -1;
+    for (unsigned i = 0; i < SOURCES; i++)
+        if (watch_source(server, (enum source)i, error) < 0)
+            return -1;
     for (unsigned i = 0; i < server->listener->count; i++) {
         server->listening[i] =
             loop_add(server->service.loop, server->listener->fds[i], &callbacks, server);
@@ -249,17 +265,25 @@ static int watch_all(struct server *server, struct error *error) {
 }
 
 static void service_init(struct service *service, const struct limits *limits) {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
     service->limits = *limits;
-    service->started = now.tv_sec;
+    service->started = clock_seconds();
+    service->connections.limit = limits->clients + LIMITS_SPARE_CONNECTIONS;
+    service->clients.limit = limits->clients;
+    service->pinned.limit = ACCOUNT_UNLIMITED;
     sched_init(&service->sched);
     LIST_INIT(&service->users);
     TAILQ_INIT(&service->sessions);
     TAILQ_INIT(&service->dropped);
     TAILQ_INIT(&service->ready);
     TAILQ_INIT(&service->finished);
+}
+
+/* Everybody was hung up on, and gave back what was charged. */
+static void service_finish(struct service *service) {
+    user_free_all(&service->users, &service->sched);
+    assert(service->connections.held == 0 && service->clients.held == 0);
+    assert(service->pinned.held == 0 && service->batches_in_flight == 0);
+    assert(service->sched.waiting_clients == 0 && service->sched.waiting_residues == 0);
 }
 
 static int create_parts(struct server *server, struct error *error) {
@@ -279,13 +303,13 @@ static int create_parts(struct server *server, struct error *error) {
     return watch_all(server, error);
 }
 
-static void announce(const struct server *server) {
+static void server_announce(const struct server *server) {
     char text[256];
 
     generation_describe(server->service.generation, text, sizeof text);
     log_info("serving %s on %s (%s)", text, server->listener->path,
              loop_name(server->service.loop));
-    reload_announce(server->reload);
+    generations_announce(server->generations);
 }
 
 int server_create(struct server **result, struct listener *listener, struct generation *generation,
@@ -299,13 +323,14 @@ int server_create(struct server **result, struct listener *listener, struct gene
     }
     server->listener = listener;
     server->idle_exit = options->idle_exit;
-    server->signals = server->pause_timer = server->idle_timer = -1;
-    server->drain_timer = server->watchdog_timer = -1;
+    for (unsigned i = 0; i < SOURCES; i++)
+        server->sources[i] = -1;
     server->spare = open_spare();
     service_init(&server->service, &options->limits);
     if (create_parts(server, error) < 0) {
         generation_close(generation);
-    } else if (reload_create(&server->reload, &server->service, generation, options, error) == 0) {
+    } else if (generations_create(&server->generations, &server->service, generation,
+                                  &options->load, error) == 0) {
         *result = server;
         return 0;
     }
@@ -314,11 +339,21 @@ int server_create(struct server **result, struct listener *listener, struct gene
 }
 
 static void update_idle_timer(struct server *server) {
-    bool idle = server->idle_exit > 0 && server->service.clients == 0;
+    bool idle = server->idle_exit > 0 && server->service.clients.held == 0;
 
     if (idle != server->idle)
-        timer_set(server->idle_timer, idle ? server->idle_exit * UINT64_C(1000000) : 0, false);
+        timer_set(server, IDLE_TIMER, idle ? server->idle_exit * UINT64_C(1000000) : 0, false);
     server->idle = idle;
+}
+
+/* Finished replies that full sockets hold up. */
+static bool replies_wait(const struct service *service) {
+    const struct session *session;
+
+    TAILQ_FOREACH (session, &service->sessions, link)
+        if (!STAILQ_EMPTY(&session->replies))
+            return true;
+    return false;
 }
 
 static bool is_done(const struct server *server) {
@@ -327,7 +362,7 @@ static bool is_done(const struct server *server) {
     if (!service->draining || server->drain_expired >= 2)
         return service->draining;
     return service->sched.waiting_clients == 0 && service->batches_in_flight == 0 &&
-           (service->unsent == 0 || server->drain_expired > 0);
+           (server->drain_expired > 0 || !replies_wait(service));
 }
 
 /* Nothing computes though records wait, after an engine that was done at once: nobody would wake
@@ -336,50 +371,50 @@ static bool engine_waits(const struct service *service) {
     return service->batches_in_flight == 0 && service->sched.waiting_clients > 0;
 }
 
-int server_run(struct server *server, struct error *error) {
+static int server_turn(struct server *server) {
     struct service *service = &server->service;
+    bool wait = TAILQ_EMPTY(&service->ready) && !engine_waits(service);
+    int result = loop_turn(service->loop, wait);
+
+    admission_pump_ready(service);
+    batches_feed(service);
+    session_free_dropped(service);
+    generations_tend(server->generations);
+    if (service->stop)
+        start_draining(server, "asked to stop");
+    if (generations_failure(server->generations))
+        start_draining(server, "no engine is left");
+    update_idle_timer(server);
+    return result;
+}
+
+int server_run(struct server *server, struct error *error) {
     uint64_t watchdog = notify_watchdog_interval();
-    const struct error *failure;
     int result = 0;
 
-    announce(server);
-    if (watchdog)
-        timer_set(server->watchdog_timer, watchdog, true);
-    while (!is_done(server) && result == 0) {
-        update_idle_timer(server);
-        result = loop_turn(service->loop, TAILQ_EMPTY(&service->ready) && !engine_waits(service));
-        session_pump_ready(service);
-        if (batches_feed(service))
-            reload_reap(server->reload);
-        session_free_dropped(service);
-        reload_tend(server->reload);
-        if (service->stop)
-            start_draining(server, "asked to stop");
-        if (reload_failure(server->reload))
-            start_draining(server, "no engine is left");
-    }
-    failure = reload_failure(server->reload);
+    server_announce(server);
+    if (watchdog > 0)
+        timer_set(server, WATCHDOG_TIMER, watchdog, true);
+    update_idle_timer(server);
+    while (!is_done(server) && result == 0)
+        result = server_turn(server);
+
+    const struct error *failure = generations_failure(server->generations);
     if (result < 0)
-        return error_set(error, EX_SOFTWARE, "%s: %s", loop_name(service->loop), strerror(-result));
+        return error_set(error, EX_SOFTWARE, "%s: %s", loop_name(server->service.loop),
+                         strerror(-result));
     if (failure)
         *error = *failure;
     return failure ? -1 : 0;
 }
 
-static void close_if_open(int fd) {
-    if (fd >= 0)
-        close(fd);
-}
-
 /* Hangs up on everybody in order, so that clients read what was sent to them last. */
 static void drop_all(struct server *server) {
     struct service *service = &server->service;
-    struct session *session;
 
-    while ((session = TAILQ_FIRST(&service->sessions)))
-        session_drop(session, "the daemon leaves");
+    session_drop_all(service, NULL, "the daemon leaves");
     session_free_dropped(service);
-    for (unsigned i = 0; i < server->watch_count; i++)
+    for (unsigned i = 0; i < SOURCES; i++)
         loop_remove(server->watches[i], false);
     for (unsigned i = 0; i < LISTENER_MAX; i++)
         loop_remove(server->listening[i], false);
@@ -388,8 +423,6 @@ static void drop_all(struct server *server) {
 }
 
 bool server_destroy(struct server *server) {
-    bool ended;
-
     if (!server)
         return true;
     if (server->service.loop)
@@ -398,16 +431,15 @@ bool server_destroy(struct server *server) {
         closer_destroy(server->service.closer, 1000);
         return false;
     }
-    ended = reload_destroy(server->reload);
+    bool ended = generations_destroy(server->generations);
     loop_destroy(server->service.loop);
     ended = closer_destroy(server->service.closer, 1000) && ended;
-    user_free_all(&server->service.users, &server->service.sched);
-    close_if_open(server->signals);
-    close_if_open(server->pause_timer);
-    close_if_open(server->idle_timer);
-    close_if_open(server->drain_timer);
-    close_if_open(server->watchdog_timer);
-    close_if_open(server->spare);
+    service_finish(&server->service);
+    for (unsigned i = 0; i < SOURCES; i++)
+        if (server->sources[i] >= 0)
+            close(server->sources[i]);
+    if (server->spare >= 0)
+        close(server->spare);
     free(server);
     return ended;
 }

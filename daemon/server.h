@@ -13,7 +13,11 @@
 
 struct server;
 
-/* SIGTERM, SIGINT and SIGHUP must be blocked in all threads. The listener and the options stay the
+/* Blocks the signals that a server reads from a descriptor, those that come before it runs too; to
+ * be called before there are other threads, which inherit this. */
+void server_block_signals(void);
+
+/* The signals must be blocked in all threads. The listener and the options stay the
  * caller's and must live longer; the generation is the server's from now on. Returns 0, or -1 with
  * *server NULL. */
 int server_create(struct server **server, struct listener *listener, struct generation *generation,

@@ -3,12 +3,12 @@
  * sd_notify, with a failure to notify being nobody's failure.
  */
 #include "daemon/base/notify.h"
+#include "daemon/base/clock.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <systemd/sd-daemon.h>
-#include <time.h>
 
 void notify_status(const char *format, ...) {
     char text[512];
@@ -25,11 +25,7 @@ void notify_ready(void) {
 }
 
 void notify_reloading(void) {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64,
-               (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000);
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, clock_microseconds());
 }
 
 void notify_stopping(void) {

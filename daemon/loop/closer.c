@@ -6,7 +6,7 @@
  * passed never holds them up.
  */
 #include "daemon/loop/closer.h"
-#include "daemon/base/deadline.h"
+#include "daemon/base/clock.h"
 #include "ipc/channel.h"
 
 #include <errno.h>
@@ -218,7 +218,7 @@ unsigned closer_pending(struct closer *closer) {
 }
 
 bool closer_destroy(struct closer *closer, int milliseconds) {
-    struct timespec until = deadline_after(milliseconds);
+    struct timespec until = clock_deadline(milliseconds);
     bool stuck;
 
     if (!closer)

@@ -81,14 +81,14 @@ struct loop_watch *loop_add(struct loop *loop, int fd, const struct loop_callbac
     return watch;
 }
 
-static void charge(_Atomic unsigned *account) {
+static void count_descriptor(_Atomic unsigned *account) {
     if (account)
         ++*account;
 }
 
 void loop_charge(struct loop_watch *watch, _Atomic unsigned *account) {
     watch->account = account;
-    charge(account);
+    count_descriptor(account);
 }
 
 void loop_want_writable(struct loop_watch *watch) {
@@ -206,7 +206,7 @@ void loop_received(struct loop_watch *watch, const uint8_t *data, size_t size, i
     for (unsigned i = 0; i < message.fd_count; i++) {
         if (fds[i] < 0)
             continue;
-        charge(account);
+        count_descriptor(account);
         closer_add(loop->closer, fds[i], account);
     }
 }

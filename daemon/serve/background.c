@@ -4,7 +4,7 @@
  * eventfd wakes the loop.
  */
 #include "daemon/serve/background.h"
-#include "daemon/base/deadline.h"
+#include "daemon/base/clock.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -13,7 +13,6 @@
 #include <unistd.h>
 
 struct background {
-    const struct options *options;
     pthread_mutex_t lock;
     pthread_cond_t ended; /* a thread */
     unsigned threads;
@@ -25,11 +24,12 @@ struct background {
 
 struct job {
     struct background *background;
-    bool on_cpu;
-    struct generation *generation; /* to be closed */
+    struct generation *closes; /* NULL: it loads */
+    struct generation_request request;
+    const struct limits *limits;
 };
 
-int background_create(struct background **result, const struct options *options) {
+int background_create(struct background **result) {
     struct background *background = calloc(1, sizeof *background);
 
     *result = NULL;
@@ -40,7 +40,6 @@ int background_create(struct background **result, const struct options *options)
         free(background);
         return -errno;
     }
-    background->options = options;
     pthread_mutex_init(&background->lock, NULL);
     pthread_cond_init(&background->ended, NULL);
     *result = background;
@@ -51,52 +50,41 @@ int background_fd(const struct background *background) {
     return background->event;
 }
 
-/* The last thing that a thread does with the background. */
-static void leave(struct background *background) {
-    background->threads--;
-    pthread_cond_signal(&background->ended);
-    pthread_mutex_unlock(&background->lock);
-}
-
-static void *load_main(void *argument) {
+static void *background_main(void *argument) {
     struct job job = *(struct job *)argument;
     struct background *background = job.background;
-    struct generation *loaded;
+    struct generation *loaded = NULL;
     struct error error = {0};
 
     free(argument);
-    generation_load(&loaded, background->options, job.on_cpu, &error);
+    if (job.closes)
+        generation_close(job.closes);
+    else
+        generation_load(&loaded, &job.request, job.limits, &error);
     pthread_mutex_lock(&background->lock);
-    background->loaded = loaded;
-    background->error = error;
-    background->has_result = true;
-    eventfd_write(background->event, 1);
-    leave(background);
+    if (!job.closes) {
+        background->loaded = loaded;
+        background->error = error;
+        background->has_result = true;
+        eventfd_write(background->event, 1);
+    }
+    background->threads--;
+    pthread_cond_signal(&background->ended);
+    pthread_mutex_unlock(&background->lock); /* the background may be gone from now on */
     return NULL;
 }
 
-static void *close_main(void *argument) {
-    struct job job = *(struct job *)argument;
-
-    free(argument);
-    generation_close(job.generation);
-    pthread_mutex_lock(&job.background->lock);
-    leave(job.background);
-    return NULL;
-}
-
-static int start(struct background *background, void *(*run)(void *), struct job job,
-                 const char *name) {
+static int background_start(struct job job, const char *name) {
+    struct background *background = job.background;
     struct job *copy = malloc(sizeof *copy);
-    pthread_t thread;
-    int error;
 
     if (!copy)
         return -ENOMEM;
     *copy = job;
     pthread_mutex_lock(&background->lock);
-    error = pthread_create(&thread, NULL, run, copy);
-    if (error == 0) {
+    pthread_t thread;
+    int result = pthread_create(&thread, NULL, background_main, copy);
+    if (result == 0) {
         background->threads++;
         pthread_setname_np(thread, name);
         pthread_detach(thread);
@@ -104,22 +92,23 @@ static int start(struct background *background, void *(*run)(void *), struct job
         free(copy);
     }
     pthread_mutex_unlock(&background->lock);
-    return -error;
+    return -result;
 }
 
-int background_load(struct background *background, bool on_cpu) {
-    return start(background, load_main, (struct job){.background = background, .on_cpu = on_cpu},
-                 "esm1nvd-load");
+int background_load(struct background *background, const struct generation_request *request,
+                    const struct limits *limits) {
+    struct job job = {.background = background, .request = *request, .limits = limits};
+
+    return background_start(job, "esm1nvd-load");
 }
 
 int background_take(struct background *background, struct generation **generation,
                     struct error *error) {
-    eventfd_t ignored;
     int result = 1;
 
     *generation = NULL;
     pthread_mutex_lock(&background->lock);
-    eventfd_read(background->event, &ignored);
+    eventfd_read(background->event, &(eventfd_t){0});
     if (background->has_result) {
         *generation = background->loaded;
         *error = background->error;
@@ -132,15 +121,14 @@ int background_take(struct background *background, struct generation **generatio
 }
 
 void background_close(struct background *background, struct generation *generation) {
-    struct job job = {.background = background, .generation = generation};
+    struct job job = {.background = background, .closes = generation};
 
-    if (start(background, close_main, job, "esm1nvd-unload") < 0)
+    if (background_start(job, "esm1nvd-unload") < 0)
         generation_close(generation);
 }
 
 bool background_destroy(struct background *background, int milliseconds) {
-    struct timespec until = deadline_after(milliseconds);
-    bool busy;
+    struct timespec until = clock_deadline(milliseconds);
 
     if (!background)
         return true;
@@ -148,7 +136,7 @@ bool background_destroy(struct background *background, int milliseconds) {
     while (background->threads > 0 &&
            pthread_cond_timedwait(&background->ended, &background->lock, &until) == 0)
         continue;
-    busy = background->threads > 0;
+    bool busy = background->threads > 0;
     pthread_mutex_unlock(&background->lock);
     if (busy)
         return false;

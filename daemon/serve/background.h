@@ -10,14 +10,16 @@
 
 struct background;
 
-/* The options must live as long. Returns 0 or -errno. */
-int background_create(struct background **background, const struct options *options);
+/* Returns 0 or -errno. */
+int background_create(struct background **background);
 
 /* Readable when a load has ended. */
 int background_fd(const struct background *background);
 
-/* Starts to load, one at a time; see generation_load(). Returns 0 or -errno. */
-int background_load(struct background *background, bool on_cpu);
+/* Starts to load, one at a time; see generation_load(). The limits, and what the request points at,
+ * must live as long as the background. Returns 0 or -errno. */
+int background_load(struct background *background, const struct generation_request *request,
+                    const struct limits *limits);
 
 /* Takes what has been loaded. Returns 0, -1 with the error why nothing was, or 1 when no load has
  * ended. */

@@ -1,81 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Batches: one slot for each that may be in flight, with room for the largest, made once.
+ * Batches, from the scheduler to the engine and back. An engine that breaks ends its sessions
+ * before anything is published: what it failed on is computed anew in a session with another one.
  */
 #include "daemon/serve/batch.h"
-#include "daemon/serve/generation.h"
+#include "daemon/base/container_of.h"
 #include "daemon/base/log.h"
-#include "daemon/serve/session.h"
+#include "daemon/serve/publishing.h"
 
-#include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
-struct slot {
-    struct engine_batch batch;
-    struct sched_record **records;
-    struct engine_item *items;
-    uint16_t *ids;
-    bool in_flight;
-};
+/* --- To the engine ---------------------------------------------------------------------------- */
 
-struct batches {
-    struct slot *slots;
-    unsigned depth, in_flight; /* 0 once they are abandoned */
-    uint32_t tokens;           /* of the batches in flight */
-    unsigned capacity;         /* records in a batch */
-};
-
-static int slot_init(struct slot *slot, uint32_t tokens, unsigned capacity) {
-    slot->records = calloc(capacity, sizeof(struct sched_record *));
-    slot->items = calloc(capacity, sizeof *slot->items);
-    slot->ids = calloc(tokens, sizeof *slot->ids);
-    return slot->records && slot->items && slot->ids ? 0 : -ENOMEM;
-}
-
-int batches_create(struct batches **result, const struct generation *generation) {
-    struct batches *batches = calloc(1, sizeof *batches);
-    uint32_t tokens = generation->sched.budget_max;
-    unsigned depth = generation->info->depth;
-    int error = -ENOMEM;
-
-    *result = NULL;
-    if (!batches)
-        return -ENOMEM;
-    batches->capacity = tokens / 3 + 1; /* no record has fewer than three tokens */
-    batches->slots = calloc(depth, sizeof *batches->slots);
-    if (batches->slots)
-        error = 0;
-    while (error == 0 && batches->depth < depth)
-        error = slot_init(&batches->slots[batches->depth++], tokens, batches->capacity);
-    if (error < 0) {
-        batches_destroy(batches);
-        return error;
-    }
-    *result = batches;
-    return 0;
-}
-
-void batches_destroy(struct batches *batches) {
-    if (!batches)
-        return;
-    for (unsigned i = 0; i < batches->depth; i++) {
-        free(batches->slots[i].records);
-        free(batches->slots[i].items);
-        free(batches->slots[i].ids);
-    }
-    free(batches->slots);
-    free(batches);
-}
-
-static struct slot *free_slot(struct batches *batches) {
-    for (unsigned i = 0; i < batches->depth; i++)
-        if (!batches->slots[i].in_flight)
-            return &batches->slots[i];
-    return NULL;
-}
-
-static void pack_item(struct slot *slot, struct engine_item *item, const struct record *record) {
+static void batch_pack_record(struct slot *slot, struct engine_item *item,
+                              const struct record *record) {
     memcpy(slot->ids + slot->batch.tokens, record->ids, record->span.tokens * sizeof *record->ids);
     *item = (struct engine_item){
         .first_token = slot->batch.tokens,
@@ -90,68 +28,102 @@ static void pack_item(struct slot *slot, struct engine_item *item, const struct 
     slot->batch.tokens += record->span.tokens;
 }
 
-static void pack(struct slot *slot, unsigned count) {
+static void batch_pack(struct slot *slot, unsigned count) {
     slot->batch =
         (struct engine_batch){.ids = slot->ids, .items = slot->items, .count = count, .user = slot};
     for (unsigned i = 0; i < count; i++) {
-        struct record *record = (struct record *)slot->records[i];
+        struct record *record = container_of(slot->records[i], struct record, sched);
 
         record->session->in_flight++;
-        pack_item(slot, &slot->items[i], record);
+        batch_pack_record(slot, &slot->items[i], record);
     }
 }
 
-bool batches_feed(struct service *service) {
-    struct generation *generation;
-    bool fed = false;
-
-    while ((generation = (struct generation *)sched_turn(&service->sched))) {
-        struct batches *batches = generation->batches;
-        struct slot *slot = free_slot(batches);
-        bool another_computes = service->batches_in_flight > batches->in_flight;
-
-        if (!slot || another_computes || !sched_runs_ahead(&generation->sched, batches->tokens))
-            break;
-        pack(slot, sched_next_batch(&service->sched, slot->records, batches->capacity));
-        slot->in_flight = true;
-        batches->in_flight++;
-        batches->tokens += slot->batch.tokens;
-        service->batches_in_flight++;
-        generation->table->submit(generation->engine, &slot->batch);
-        fed = true;
-    }
-    return fed;
+static struct slot *find_free_slot(const struct generation *generation) {
+    for (unsigned i = 0; i < generation->slot_count; i++)
+        if (!generation->slots[i].in_flight)
+            return &generation->slots[i];
+    return NULL;
 }
 
-static void unpack(struct service *service, struct generation *generation, struct slot *slot) {
+static void batch_submit(struct service *service, struct generation *generation,
+                         struct slot *slot) {
+    batch_pack(slot, sched_next_batch(&service->sched, slot->records, generation->slot_records));
+    slot->in_flight = true;
+    generation->batches_in_flight++;
+    generation->tokens_in_flight += slot->batch.tokens;
+    service->batches_in_flight++;
+    generation->table->submit(generation->engine, &slot->batch);
+}
+
+/* --- And back --------------------------------------------------------------------------------- */
+
+static void batch_finish(struct generation *generation, struct slot *slot) {
+    struct service *service = generation->service;
+
     if (slot->batch.failure[0])
         log_error("the %s engine failed on a batch of %u records: %s", generation->info->backend,
                   slot->batch.count, slot->batch.failure);
     sched_observe(&generation->sched, slot->batch.tokens, slot->batch.seconds);
     service->total.batches++;
     for (unsigned i = 0; i < slot->batch.count; i++) {
-        struct record *record = (struct record *)slot->records[i];
+        struct record *record = container_of(slot->records[i], struct record, sched);
 
         record->status = slot->items[i].status;
-        session_finish(record);
+        record->session->in_flight--;
+        publishing_finish(record);
     }
     slot->in_flight = false;
-    if (generation->batches->in_flight == 0)
-        return;
-    generation->batches->in_flight--;
-    generation->batches->tokens -= slot->batch.tokens;
+    if (generation->batches_in_flight == 0)
+        return; /* it was given up */
+    generation->batches_in_flight--;
+    generation->tokens_in_flight -= slot->batch.tokens;
     service->batches_in_flight--;
 }
 
-void batches_abandon(struct service *service, struct generation *generation) {
-    service->batches_in_flight -= generation->batches->in_flight;
-    generation->batches->in_flight = 0;
-    generation->batches->tokens = 0;
+/* What a broken engine never gives back holds up neither another engine nor the end. */
+static void engine_broke(struct generation *generation, const char *why) {
+    generation->broken = why;
+    log_error("the %s engine broke: %s", generation->info->backend, why);
+    session_drop_all(generation->service, generation, "its engine broke");
+    generation->service->batches_in_flight -= generation->batches_in_flight;
+    generation->batches_in_flight = 0;
+    generation->tokens_in_flight = 0;
 }
 
-void batches_reap(struct service *service, struct generation *generation) {
+void batches_on_completion(void *context) {
+    struct generation *generation = context;
     struct engine_batch *batch;
 
     while ((batch = generation->table->reap(generation->engine)))
-        unpack(service, generation, batch->user);
+        batch_finish(generation, batch->user);
+
+    const char *why = generation->table->broken(generation->engine);
+    if (why && !generation->broken)
+        engine_broke(generation, why);
+    publishing_publish(generation->service);
+}
+
+/* Of several engines one computes at a time: each has as many threads as there are cores. */
+static bool engine_takes_more(const struct service *service, const struct generation *generation) {
+    bool another_computes = service->batches_in_flight > generation->batches_in_flight;
+
+    return !another_computes && sched_runs_ahead(&generation->sched, generation->tokens_in_flight);
+}
+
+void batches_feed(struct service *service) {
+    struct generation *fed = NULL; /* the only one that computes now */
+    struct sched_engine *turn;
+
+    while ((turn = sched_turn(&service->sched))) {
+        struct generation *generation = container_of(turn, struct generation, sched);
+        struct slot *slot = find_free_slot(generation);
+
+        if (!slot || !engine_takes_more(service, generation))
+            break;
+        batch_submit(service, generation, slot);
+        fed = generation;
+    }
+    if (fed)
+        batches_on_completion(fed); /* the loop is not told of what was done within submit() */
 }

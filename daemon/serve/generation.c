@@ -4,67 +4,95 @@
  * in threads of their own, so that the loop goes on serving.
  */
 #include "daemon/serve/generation.h"
-#include "daemon/serve/batch.h"
 #include "daemon/base/log.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 
+/* No record has fewer: <s>, a residue, </s>. */
+#define RECORD_TOKENS_MIN 3
+
 /* Limits that only make sense with the model's size known. */
-static int check_limits(const struct options *options, uint32_t positions, struct error *error) {
-    if (options->max_batch_residues && options->max_batch_residues < positions)
+static int check_limits(const struct generation_request *request, const struct limits *limits,
+                        uint32_t positions, struct error *error) {
+    if (request->max_batch_residues > 0 && request->max_batch_residues < positions)
         return error_set(error, EX_USAGE,
                          "--max-batch-residues: %u is less than one sequence of this model (%u)",
-                         options->max_batch_residues, positions);
-    if (options->limits.queued_per_user < positions)
+                         request->max_batch_residues, positions);
+    if (limits->queued_per_user < positions)
         return error_set(error, EX_USAGE,
                          "--max-queued-per-user: %llu is less than one sequence of this model (%u)",
-                         (unsigned long long)options->limits.queued_per_user, positions);
+                         (unsigned long long)limits->queued_per_user, positions);
     return 0;
 }
 
 /* What was asked for, or what the engine finds good; one record always fits. */
-static uint32_t good_tokens(const struct generation *generation, const struct options *options) {
+static uint32_t largest_batch(const struct generation *generation,
+                              const struct generation_request *request) {
     uint32_t tokens = generation->info->batch_tokens;
     uint32_t positions = generation->model->config.positions;
 
-    if (options->max_batch_residues)
-        return options->max_batch_residues;
+    if (request->max_batch_residues > 0)
+        return request->max_batch_residues;
     return tokens > positions ? tokens : positions;
 }
 
-static int open_engine(struct generation *generation, const struct options *options, bool on_cpu,
-                       struct error *error) {
-    uint32_t positions = generation->model->config.positions;
-    struct engine_options wanted = {
-        .precision = options->precision,
-        .threads = options->threads,
-        .devices = options->devices,
-        .max_batch_tokens = options->max_batch_residues,
-    };
-
-    if (on_cpu && wanted.precision == PRECISION_F16)
-        wanted.precision = PRECISION_AUTO; /* which the CPU does not have */
-    if (check_limits(options, positions, error) < 0 ||
-        engine_open(&generation->table, &generation->engine, on_cpu ? "cpu" : options->backend,
-                    generation->model, &wanted, generation->note, error) < 0)
-        return -1;
-    generation->info = generation->table->info(generation->engine);
-    sched_engine_init(&generation->sched, positions, good_tokens(generation, options));
-    model_drop_weights(generation->model);
-    return 0;
+static bool slot_init(struct slot *slot, uint32_t tokens, unsigned records) {
+    slot->records = calloc(records, sizeof *slot->records);
+    slot->items = calloc(records, sizeof *slot->items);
+    slot->ids = calloc(tokens, sizeof *slot->ids);
+    return slot->records && slot->items && slot->ids;
 }
 
-int generation_load(struct generation **result, const struct options *options, bool on_cpu,
-                    struct error *error) {
+static int generation_make_slots(struct generation *generation, struct error *error) {
+    uint32_t tokens = generation->sched.budget_max;
+    unsigned depth = generation->info->depth;
+    bool made = true;
+
+    generation->slot_records = tokens / RECORD_TOKENS_MIN + 1;
+    generation->slots = calloc(depth, sizeof *generation->slots);
+    generation->slot_count = generation->slots ? depth : 0;
+    for (unsigned i = 0; i < generation->slot_count; i++)
+        made &= slot_init(&generation->slots[i], tokens, generation->slot_records);
+    if (generation->slots && made)
+        return 0;
+    return error_set(error, EX_SOFTWARE, "cannot serve: %s", strerror(ENOMEM));
+}
+
+static int generation_open_engine(struct generation *generation,
+                                  const struct generation_request *request,
+                                  const struct limits *limits, struct error *error) {
+    uint32_t positions = generation->model->config.positions;
+    struct engine_options options = {
+        .precision = request->precision,
+        .threads = request->threads,
+        .devices = request->devices,
+        .max_batch_tokens = request->max_batch_residues,
+    };
+
+    if (check_limits(request, limits, positions, error) < 0 ||
+        engine_open(&generation->table, &generation->engine, request->backend, generation->model,
+                    &options, generation->note, error) < 0)
+        return -1;
+    generation->info = generation->table->info(generation->engine);
+    sched_engine_init(&generation->sched, positions, largest_batch(generation, request));
+    model_drop_weights(generation->model);
+    return generation_make_slots(generation, error);
+}
+
+int generation_load(struct generation **result, const struct generation_request *request,
+                    const struct limits *limits, struct error *error) {
     struct generation *generation = calloc(1, sizeof *generation);
 
     *result = NULL;
     if (!generation)
-        return error_set(error, EX_SOFTWARE, "%s: out of memory", options->model);
-    if (model_open(&generation->model, options->model, error) < 0 ||
-        open_engine(generation, options, on_cpu, error) < 0) {
+        return error_set(error, EX_SOFTWARE, "%s: out of memory", request->model);
+    if (model_open(&generation->model, request->model, error) < 0 ||
+        generation_open_engine(generation, request, limits, error) < 0) {
         generation_close(generation);
         return -1;
     }
@@ -87,12 +115,22 @@ void generation_describe(const struct generation *generation, char *text, size_t
              info->precision, info->instructions, info->threads, info->threads == 1 ? "" : "s");
 }
 
+static void generation_free_slots(struct generation *generation) {
+    for (unsigned i = 0; i < generation->slot_count; i++) {
+        free(generation->slots[i].records);
+        free(generation->slots[i].items);
+        free(generation->slots[i].ids);
+    }
+    free(generation->slots);
+}
+
 void generation_close(struct generation *generation) {
     if (!generation)
         return;
+    assert(generation->sessions == 0);
     if (generation->engine)
         generation->table->close(generation->engine);
-    batches_destroy(generation->batches);
+    generation_free_slots(generation);
     model_destroy(generation->model);
     free(generation);
 }

@@ -7,19 +7,39 @@
 #ifndef ESM1NV_GENERATION_H
 #define ESM1NV_GENERATION_H
 
+#include "daemon/base/error.h"
 #include "daemon/engine/chooser.h"
-#include "daemon/options.h"
+#include "daemon/serve/limits.h"
 #include "daemon/serve/sched.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/queue.h>
 
-struct batches;
 struct loop_watch;
-struct reload;
+struct service;
+
+/* What is to be loaded, and on what it is to run. */
+struct generation_request {
+    const char *model;   /* FILE.nemo, or synthetic[:SEED] */
+    const char *backend; /* see engine_open() */
+    enum precision precision;
+    const char *devices;         /* of the CUDA backend; NULL: the first */
+    unsigned threads;            /* 0: usable cores */
+    uint32_t max_batch_residues; /* 0: what suits the engine */
+};
+
+/* Room for one batch, the largest that the scheduler makes. */
+struct slot {
+    struct engine_batch batch;
+    struct sched_record **records;
+    struct engine_item *items;
+    uint16_t *ids;
+    bool in_flight;
+};
 
 struct generation {
-    struct sched_engine sched; /* first: the scheduler's engine is this generation */
+    struct sched_engine sched;
     TAILQ_ENTRY(generation) link;
     unsigned number; /* counted from 1 */
     struct model *model;
@@ -28,21 +48,25 @@ struct generation {
     const struct engine_info *info;
     char note[ENGINE_NOTE_MAX]; /* why it is not a better engine; empty when there is nothing to say
                                  */
+    struct slot *slots;         /* as many batches as the engine takes at a time */
+    unsigned slot_count;
+    unsigned slot_records; /* that fit a slot */
 
     /* While it serves: */
-    struct batches *batches;
-    struct reload *reload;
-    struct loop_watch *watch;
-    unsigned sessions; /* that refer to it */
-    bool broken;       /* its engine can run nothing any more */
+    struct service *service;
+    struct loop_watch *watch;   /* of the engine's completions */
+    unsigned sessions;          /* that refer to it */
+    const char *broken;         /* why its engine can run nothing any more, or NULL */
+    unsigned batches_in_flight; /* none once it is broken: they are given up */
+    uint32_t tokens_in_flight;
 };
 
 TAILQ_HEAD(generation_list, generation);
 
-/* Loads what the options name, and opens the engine they ask for; with `on_cpu` the CPU's, whatever
- * they ask for. Touches nothing that the loop uses. Returns 0, or -1 with *generation NULL. */
-int generation_load(struct generation **generation, const struct options *options, bool on_cpu,
-                    struct error *error);
+/* Loads a model and opens the engine. The limits are those of who will use it: one sequence must
+ * fit them. Touches nothing that the loop uses. Returns 0, or -1 with *generation NULL. */
+int generation_load(struct generation **generation, const struct generation_request *request,
+                    const struct limits *limits, struct error *error);
 
 /* Logs what people should know about it. */
 void generation_warn(const struct generation *generation);

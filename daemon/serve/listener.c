@@ -6,7 +6,7 @@
  */
 #include "daemon/serve/listener.h"
 #include "daemon/base/log.h"
-#include "daemon/serve/reply.h"
+#include "daemon/serve/refusal.h"
 #include "ipc/channel.h"
 
 #include <errno.h>
@@ -221,7 +221,7 @@ void listener_refuse_all(struct listener *listener, enum wire_refusal code, cons
 
             if (fd < 0)
                 break;
-            reply_refuse(fd, code, false, text);
+            refusal_send(fd, code, false, text);
             hang_up(fd);
         }
     }

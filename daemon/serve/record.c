@@ -13,14 +13,14 @@
 
 int record_create(struct record **result, const struct model *model, uint64_t tag,
                   const uint8_t *residues, size_t length) {
-    uint8_t copy[WIRE_POSITIONS_MAX];
-    struct record *record;
-
     *result = NULL;
     if (length == 0 || length > model->config.positions)
         return -EPROTO;
+
+    uint8_t copy[WIRE_POSITIONS_MAX];
     memcpy(copy, residues, length);
-    record = malloc(sizeof *record + (length + SPECIALS_MAX) * sizeof *record->ids);
+
+    struct record *record = malloc(sizeof *record + (length + SPECIALS_MAX) * sizeof *record->ids);
     if (!record)
         return -ENOMEM;
     *record = (struct record){.tag = tag};
@@ -42,6 +42,9 @@ int record_allocate_rows(struct record *record) {
 void record_destroy(struct record *record) {
     if (!record)
         return;
+    charge_give_back(&record->queued);
+    charge_give_back(&record->memory);
+    charge_give_back(&record->unanswered);
     if (!record->slot)
         free(record->data);
     free(record);

@@ -7,17 +7,19 @@
 #define ESM1NV_RECORD_H
 
 #include "daemon/model/model.h"
+#include "daemon/serve/charge.h"
 #include "daemon/serve/sched.h"
 #include "ipc/ring.h"
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 struct session;
 
 struct record {
-    struct sched_record sched; /* first: the scheduler's record is this record */
-    struct record *next_reply;
+    struct sched_record sched;
+    STAILQ_ENTRY(record) reply_link; /* in session->replies */
     struct session *session;
     uint64_t tag;
     struct token_span span;
@@ -27,8 +29,13 @@ struct record {
     void *data;                   /* where they go: own memory, or behind the completion */
     struct ring_completion *slot; /* reserved in the session's ring, or NULL */
     uint64_t end;                 /* index to publish with it */
+    struct charge queued;         /* its residues, of session and user, until it is finished */
+    struct charge memory;         /* rows of its own, of the user */
+    struct charge unanswered;     /* one submission by message, of the session */
     uint16_t ids[];
 };
+
+STAILQ_HEAD(record_list, record);
 
 /* Copies `length` residues, which a client may be changing, and tokenises the copy. Returns 0,
  * -EPROTO when they are none of the model's or too many or none, -ENOMEM. */
@@ -38,7 +45,7 @@ int record_create(struct record **record, const struct model *model, uint64_t ta
 /* Memory of its own for the rows. Returns 0 or -ENOMEM. */
 int record_allocate_rows(struct record *record);
 
-/* Safe on NULL. */
+/* Gives back all that it is charged for. Safe on NULL. */
 void record_destroy(struct record *record);
 
 #endif

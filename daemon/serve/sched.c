@@ -7,6 +7,7 @@
  * need not wait for its user's turn, as long as the user's debt is small.
  */
 #include "daemon/serve/sched.h"
+#include "daemon/base/container_of.h"
 
 #include <stddef.h>
 
@@ -120,20 +121,19 @@ void sched_remove_user(struct sched *sched, struct sched_user *user) {
 
 static struct sched_client *current_client(struct sched *sched) {
     struct sched_client *newcomer;
-    struct sched_flow *flow;
 
     while ((newcomer = TAILQ_FIRST(&sched->newcomers))) {
         if (newcomer->user->flow.deficit > -SCHED_DEBT)
             return newcomer;
         forget_newcomer(sched, newcomer); /* its turn comes, as everybody's */
     }
-    flow = rotation_current(&sched->users);
+    struct sched_flow *flow = rotation_current(&sched->users);
     if (flow)
-        flow = rotation_current(&((struct sched_user *)flow)->clients);
-    return (struct sched_client *)flow;
+        flow = rotation_current(&container_of(flow, struct sched_user, flow)->clients);
+    return flow ? container_of(flow, struct sched_client, flow) : NULL;
 }
 
-static struct sched_record *take(struct sched *sched, struct sched_client *client) {
+static struct sched_record *client_take(struct sched *sched, struct sched_client *client) {
     struct sched_record *record = client->first;
 
     if (client->is_newcomer)
@@ -170,7 +170,7 @@ unsigned sched_next_batch(struct sched *sched, struct sched_record **records, un
         if (client->engine != engine || (count > 0 && tokens + client->first->tokens > budget))
             break; /* it keeps its turn, and is the first of the next batch */
         newcomers |= client->is_newcomer;
-        records[count] = take(sched, client);
+        records[count] = client_take(sched, client);
         tokens += records[count++]->tokens;
     }
     return count;
@@ -189,12 +189,12 @@ bool sched_runs_ahead(const struct sched_engine *engine, uint32_t tokens) {
 }
 
 void sched_observe(struct sched_engine *engine, uint32_t tokens, double seconds) {
-    double rate;
-
     if (seconds <= 0)
         return;
-    rate = tokens / seconds;
-    /* Of a batch that is over at once, most was fixed cost: it shows no engine slower. */
+
+    double rate = tokens / seconds;
+    /* Most of a batch that is over at once was fixed cost, so it does not show that the engine
+     * became slower. */
     if (seconds < SCHED_BATCH_SECONDS / 8 && rate < engine->rate)
         return;
     engine->rate = engine->rate > 0 ? 0.75 * engine->rate + 0.25 * rate : rate;

@@ -50,7 +50,7 @@ struct sched_flow {
 TAILQ_HEAD(sched_rotation, sched_flow);
 
 struct sched_user {
-    struct sched_flow flow; /* first */
+    struct sched_flow flow;
     struct sched_rotation clients;
 };
 
@@ -61,7 +61,7 @@ struct sched_engine {
 };
 
 struct sched_client {
-    struct sched_flow flow;      /* first */
+    struct sched_flow flow;
     struct sched_engine *engine; /* set by the caller before the first record */
     TAILQ_ENTRY(sched_client) newcomer_link;
     bool is_newcomer;

@@ -1,29 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What all sessions share: the model of those to come, the limits, the scheduler, the users, the
- * counters. Owned by the server; used by sessions, batches, reload and status.
+ * counters. Owned by the server; used by everything that serves.
  */
 #ifndef ESM1NV_SERVICE_H
 #define ESM1NV_SERVICE_H
 
 #include "daemon/loop/closer.h"
 #include "daemon/loop/loop.h"
+#include "daemon/serve/charge.h"
+#include "daemon/serve/limits.h"
 #include "daemon/serve/sched.h"
 #include "daemon/serve/user.h"
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 struct generation;
-
-struct limits {
-    unsigned clients;
-    unsigned clients_per_user;
-    uint64_t pinned_per_user; /* bytes */
-    uint64_t queued_per_user; /* residues */
-    uint64_t ring_size;       /* bytes of the largest ring accepted */
-};
 
 struct service_counters {
     uint64_t clients, records, records_failed, residues, batches;
@@ -41,14 +34,13 @@ struct service {
     struct session_list dropped;  /* to be freed when no batch refers to them */
     struct session_list ready;    /* have something to take, or may again */
     struct session_list finished; /* have results that are not published yet */
-    unsigned connections;         /* sockets open */
-    unsigned clients;             /* welcomed sessions */
-    unsigned unsent;              /* finished replies that a full socket holds up */
+    struct account connections;   /* sockets open */
+    struct account clients;       /* welcomed sessions */
+    struct account pinned;        /* bytes of rings */
     unsigned batches_in_flight;   /* of all engines */
-    uint64_t pinned_bytes;
-    bool draining; /* no new work is taken */
-    bool stop;     /* a client asked for the end */
-    time_t started;
+    bool draining;                /* no new work is taken */
+    bool stop;                    /* a client asked for the end */
+    double started;               /* clock_seconds() */
     struct service_counters total;
 };
 

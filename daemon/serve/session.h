@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One client: its socket, its state, its rings, and what it holds. session.c speaks the protocol,
- * stream.c takes submissions from the ring and publishes results.
+ * One client: its socket, its state, its rings, and what it holds. What it says is understood in
+ * protocol.c, what it submits is taken in admission.c, what it gets is sent in publishing.c.
  *
  * A session is dropped at once when its peer is gone or breaks the rules, and freed at the end of
  * the turn in which no batch refers to its memory any more.
@@ -12,7 +12,6 @@
 #include "daemon/serve/generation.h"
 #include "daemon/serve/record.h"
 #include "daemon/serve/service.h"
-#include "ipc/message.h"
 #include "ipc/ring.h"
 
 enum session_state {
@@ -37,63 +36,57 @@ struct session {
     int fd;
     pid_t pid;
     enum session_state state;
-    bool welcomed;
+    struct charge connection; /* one, of the service and the user */
+    struct charge client;     /* one, of the same, once it is welcomed */
 
     enum pooling pooling;
     enum dtype dtype;
     struct sched_client sched;
-    uint64_t queued_residues; /* taken and not finished */
-    unsigned in_flight;       /* its records in batches */
-
-    unsigned one_shot_limit;
-    unsigned unanswered;                    /* SUBMITs whose RESULT was not sent yet */
-    struct record *replies, **replies_last; /* finished, to be sent */
+    struct account queued;      /* residues taken and not finished */
+    struct account unanswered;  /* submissions by message whose RESULT was not sent yet */
+    unsigned in_flight;         /* its records in batches */
+    struct record_list replies; /* finished, to be sent by message */
 
     struct ring_map map;
+    struct charge pinned; /* bytes of the ring, of the service and the user */
     struct ring_consumer submissions;
     struct ring_producer completions;
     struct record *held; /* taken, but there is no room for it yet */
     uint64_t taken;      /* end of what was taken from the submission ring */
     uint64_t done;       /* end of what may be published in the completion ring */
-    uint64_t pinned;     /* bytes of the ring, charged to the user */
 };
 
-/* Takes over a new connection. Refuses it, with a reason, when there are too many. */
-void session_accept(struct service *service, int fd);
+/* Takes over a new connection, whose messages go to these callbacks with the session as context.
+ * Refuses it, with a reason, when there are too many. */
+void session_accept(struct service *service, int fd, const struct loop_callbacks *callbacks);
+
+/* Sends an encoded message; `size` may be the encoder's error. Returns 0, -EAGAIN when the client
+ * has no room for it, else -errno. */
+int session_send(struct session *session, const char *message, long size);
 
 /* Ends a session without a word; `why` is for the log. Idempotent. */
 void session_drop(struct session *session, const char *why);
 
-/* The same, after telling the client. */
-void session_refuse(struct session *session, enum wire_refusal code, bool retry, const char *why);
+/* The same for all sessions of a generation, or with NULL for all there are. */
+void session_drop_all(struct service *service, const struct generation *generation,
+                      const char *why);
+
+/* The same as session_drop(), after telling the client. */
+__attribute__((format(printf, 4, 5))) void session_refuse(struct session *session,
+                                                          enum wire_refusal code, bool retry,
+                                                          const char *format, ...);
 
 /* Ends a session for an error of its peer, which is not told why, or for -ENOMEM, which is no fault
  * of the peer's. */
 void session_fail(struct session *session, int error, const char *why);
 
-/* Says what became of a record, which is not the caller's any more. Nothing is sent yet. */
-void session_finish(struct record *record);
+/* Has it stand in one of the lists of sessions that wait, and in no other; NULL: in none. */
+void session_wait_in(struct session *session, struct session_list *list);
 
-/* Takes what the client has submitted through its ring. */
-void session_on_doorbell(struct session *session);
-
-/* Publishes the results of all sessions that have some. */
-void session_publish_finished(struct service *service);
-
-/* Lets every session that stands ready take up to a quantum of its submissions. */
-void session_pump_ready(struct service *service);
+/* The user's sessions that wait for its queued residues to become fewer stand ready again. */
+void session_unblock(struct service *service, struct user *user);
 
 /* Frees dropped sessions that nothing refers to. */
 void session_free_dropped(struct service *service);
-
-/* Between session.c and stream.c. */
-void session_destroy_record(struct session *session, struct record *record);
-void session_wait_in(struct session *session, struct session_list *list);
-void session_unblock(struct service *service, struct user *user);
-void session_prepare(struct session *session, struct record *record);
-void session_release(struct session *session, struct record *record);
-/* Sets *fd to -1 when it has closed it. */
-void session_attach_ring(struct session *session, const struct message *message, int *fd);
-void session_send_replies(struct session *session);
 
 #endif

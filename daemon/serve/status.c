@@ -3,6 +3,7 @@
  * Facts about the running daemon and the loaded model, as a message and as text.
  */
 #include "daemon/serve/status.h"
+#include "daemon/base/clock.h"
 #include "daemon/serve/session.h"
 #include "ipc/message.h"
 
@@ -12,14 +13,14 @@
 static void put_counters(struct message_writer *writer, const struct service *service) {
     const struct service_counters *total = &service->total;
 
-    message_put_number(writer, WIRE_CLIENTS, service->clients);
+    message_put_number(writer, WIRE_CLIENTS, service->clients.held);
     message_put_number(writer, WIRE_CLIENTS_TOTAL, total->clients);
     message_put_number(writer, WIRE_RECORDS, total->records);
     message_put_number(writer, WIRE_RECORDS_FAILED, total->records_failed);
     message_put_number(writer, WIRE_RESIDUES, total->residues);
     message_put_number(writer, WIRE_BATCHES, total->batches);
     message_put_number(writer, WIRE_QUEUED_RESIDUES, service->sched.waiting_residues);
-    message_put_number(writer, WIRE_PINNED_BYTES, service->pinned_bytes);
+    message_put_number(writer, WIRE_PINNED_BYTES, service->pinned.held);
 }
 
 /* Clients that keep an older generation. */
@@ -27,16 +28,9 @@ static unsigned clients_before(const struct service *service) {
     const struct session *session;
     unsigned count = 0;
 
-    TAILQ_FOREACH(session, &service->sessions, link)
-    count += session->welcomed && session->generation != service->generation;
+    TAILQ_FOREACH (session, &service->sessions, link)
+        count += session->generation && session->generation != service->generation;
     return count;
-}
-
-static time_t monotonic_seconds(void) {
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec;
 }
 
 static bool has_device(const struct engine_info *engine) {
@@ -51,7 +45,7 @@ long status_reply(char *buffer, const struct service *service) {
     message_begin(&writer, buffer, WIRE_MESSAGE_MAX, WIRE_STATUS);
     message_put_text(&writer, WIRE_VERSION, ESM1NV_VERSION);
     message_put_number(&writer, WIRE_PID, (uint64_t)getpid());
-    message_put_number(&writer, WIRE_UPTIME, (uint64_t)(monotonic_seconds() - service->started));
+    message_put_number(&writer, WIRE_UPTIME, (uint64_t)(clock_seconds() - service->started));
     message_put_text(&writer, WIRE_LOOP, loop_name(service->loop));
     message_put_text(&writer, WIRE_MODEL, model->name);
     message_put_text(&writer, WIRE_DIGEST, model->digest);

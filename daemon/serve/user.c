@@ -1,29 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The accounts of users, a short list: a machine has few users at a time.
+ * The users, a short list: a machine has few of them at a time.
  */
 #include "daemon/serve/user.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 static void user_free(struct user *user) {
+    assert(user->references == 0 && user->connections.held == 0 && user->clients.held == 0);
+    assert(user->pinned.held == 0 && user->queued.held == 0);
     LIST_REMOVE(user, link);
     free(user);
 }
 
-static struct user *user_create(struct user_list *users, uid_t uid) {
+static struct user *user_create(struct user_list *users, uid_t uid, const struct limits *limits) {
     struct user *user = calloc(1, sizeof *user);
 
     if (!user)
         return NULL;
     user->uid = uid;
+    user->connections.limit = limits->clients_per_user + LIMITS_SPARE_CONNECTIONS_PER_USER;
+    user->clients.limit = limits->clients_per_user;
+    user->pinned.limit = limits->pinned_per_user;
+    user->queued.limit = limits->queued_per_user;
     sched_user_init(&user->sched);
     TAILQ_INIT(&user->blocked);
     LIST_INSERT_HEAD(users, user, link);
     return user;
 }
 
-struct user *user_get(struct user_list *users, uid_t uid) {
+struct user *user_get(struct user_list *users, uid_t uid, const struct limits *limits) {
     struct user *found = NULL, *next;
 
     for (struct user *user = LIST_FIRST(users); user; user = next) {
@@ -34,13 +41,14 @@ struct user *user_get(struct user_list *users, uid_t uid) {
             user_free(user);
     }
     if (!found)
-        found = user_create(users, uid);
+        found = user_create(users, uid, limits);
     if (found)
         found->references++;
     return found;
 }
 
 void user_put(struct user *user) {
+    assert(user->references > 0);
     user->references--;
 }
 
@@ -51,11 +59,4 @@ void user_free_all(struct user_list *users, struct sched *sched) {
         sched_remove_user(sched, &user->sched);
         user_free(user);
     }
-}
-
-bool user_charge(uint64_t *held, uint64_t amount, uint64_t limit) {
-    if (amount > limit || *held > limit - amount)
-        return false;
-    *held += amount;
-    return true;
 }

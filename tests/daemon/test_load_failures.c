@@ -5,7 +5,7 @@
  * such a load may have been a reload, beside a model that is served.
  * Usage: test_load_failures MODEL.nemo
  */
-#include "daemon/serve/generation.h"
+#include "daemon/options.h"
 #include "tests/check.h"
 
 #include <dirent.h>
@@ -86,7 +86,7 @@ static bool load_with_failure(const struct options *options, unsigned number) {
 
     calls = 0;
     fails_at = number;
-    result = generation_load(&generation, options, false, &error);
+    result = generation_load(&generation, &options->load, &options->limits, &error);
     fails_at = 0;
     if (result == 0) {
         CHECK(number == 0 || calls < number, "call %u of %u failed, and nothing came of it", number,
@@ -107,9 +107,9 @@ int main(int argc, char **argv) {
     test_case("each failure is told, and leaves nothing behind");
     CHECK(argc == 2, "usage: test_load_failures MODEL.nemo");
     options_parse(&options, 1, argv, &error);
-    options.model = argv[1];
-    options.threads = 3;
-    options.backend = "cpu";
+    options.load.model = argv[1];
+    options.load.threads = 3;
+    options.load.backend = "cpu";
     CHECK(load_with_failure(&options, 0), "it does not load at all");
     threads = entries("/proc/self/task");
     descriptors = entries("/proc/self/fd");

@@ -97,8 +97,7 @@ int __wrap_munmap(void *address, size_t size) {
 /* --- A daemon --------------------------------------------------------------------------------- */
 
 static struct options daemon_options = {
-    .backend = "null",
-    .threads = 1,
+    .load = {.backend = "null", .threads = 1},
     .limits = {.clients = 8,
                .clients_per_user = 8,
                .pinned_per_user = UINT64_C(64) << 20,
@@ -121,7 +120,8 @@ static void *daemon_main(void *argument) {
     struct generation *generation;
     struct server *server = NULL;
 
-    daemon->result = generation_load(&generation, &daemon_options, false, &daemon->error);
+    daemon->result =
+        generation_load(&generation, &daemon_options.load, &daemon_options.limits, &daemon->error);
     watched = daemon->watched;
     if (daemon->result == 0)
         daemon->result =
@@ -228,7 +228,7 @@ static int miscount(void) {
     struct generation *generation;
     struct error error;
 
-    if (generation_load(&generation, &daemon_options, false, &error) < 0)
+    if (generation_load(&generation, &daemon_options.load, &daemon_options.limits, &error) < 0)
         CHECK(false, "%s", error.text);
     generation_close(generation);
     return atomic_load(&alive) - before;
@@ -334,7 +334,7 @@ static int prepare(const char *model_file) {
     if (!mkdtemp(folder))
         return -1;
     snprintf(path, sizeof path, "%s/socket", folder);
-    daemon_options.model = model_file;
+    daemon_options.load.model = model_file;
     return 0;
 }
 

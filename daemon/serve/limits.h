@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What clients may take of the daemon, as its command line says.
+ */
+#ifndef ESM1NV_LIMITS_H
+#define ESM1NV_LIMITS_H
+
+#include <stdint.h>
+
+/* Connections beyond the limit on clients, so that status, stop and refusals still get through. */
+#define LIMITS_SPARE_CONNECTIONS 64u
+#define LIMITS_SPARE_CONNECTIONS_PER_USER 16u
+
+struct limits {
+    unsigned clients;
+    unsigned clients_per_user;
+    uint64_t pinned_per_user; /* bytes */
+    uint64_t queued_per_user; /* residues */
+    uint64_t ring_size;       /* bytes of the largest ring accepted */
+};
+
+#endif

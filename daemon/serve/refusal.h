@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The polite end of a connection: REFUSED, with a reason for people.
+ */
+#ifndef ESM1NV_REFUSAL_H
+#define ESM1NV_REFUSAL_H
+
+#include "ipc/wire.h"
+
+#include <stdbool.h>
+
+/* Sends REFUSED on a connected socket, without blocking and without minding a failure. */
+void refusal_send(int fd, enum wire_refusal code, bool retry, const char *text);
+
+#endif
