@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -110,6 +109,22 @@ ssize_t channel_receive(int fd, void *buffer, size_t capacity, bool nonblocking)
     if (size < 0)
         return -errno;
     return header.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EBADMSG : size;
+}
+
+unsigned channel_descriptors(struct msghdr *header, int fds[CHANNEL_FDS_MAX]) {
+    unsigned count = 0;
+
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part; part = CMSG_NXTHDR(header, part)) {
+        size_t bytes = part->cmsg_len - CMSG_LEN(0);
+
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+            continue;
+        if (bytes / sizeof *fds > CHANNEL_FDS_MAX - count)
+            break; /* the kernel never does this */
+        memcpy(fds + count, CMSG_DATA(part), bytes);
+        count += (unsigned)(bytes / sizeof *fds);
+    }
+    return count;
 }
 
 void channel_take_descriptors(int fd, bool take) {

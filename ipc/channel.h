@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 /* The kernel passes at most 253 descriptors in a message (SCM_MAX_FD). With room for all, none is
@@ -32,6 +33,10 @@ int channel_ring_bell(int fd);
  * -EAGAIN (nonblocking only), -EBADMSG for a truncated message or one that carries descriptors,
  * else -errno. */
 ssize_t channel_receive(int fd, void *buffer, size_t capacity, bool nonblocking);
+
+/* Copies the descriptors that came with a received message, which the caller then owns. Returns how
+ * many. */
+unsigned channel_descriptors(struct msghdr *header, int fds[CHANNEL_FDS_MAX]);
 
 /* Whether descriptors may be passed to this socket, and to what it accepts if it listens. Where
  * not, the kernel tells the sender EPERM. Kernels before 6.16 let them pass all the same. */

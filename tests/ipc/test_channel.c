@@ -117,7 +117,7 @@ static void test_messages(void) {
 
 static void test_descriptors(void) {
     char buffer[8];
-    int ends[2], received = -1;
+    int ends[2], fds[CHANNEL_FDS_MAX] = {-1};
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
@@ -135,16 +135,11 @@ static void test_descriptors(void) {
         return;
     CHECK(channel_send(ends[0], "abc", 3, file, false) == 0, "send");
     CHECK(recvmsg(ends[1], &header, MSG_CMSG_CLOEXEC) == 3, "receive");
-    struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-    CHECK(rights && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS &&
-              rights->cmsg_len == CMSG_LEN(sizeof(int)),
-          "no descriptor came");
-    if (rights)
-        memcpy(&received, CMSG_DATA(rights), sizeof received);
+    CHECK(channel_descriptors(&header, fds) == 1, "no descriptor came");
     fstat(file, &sent_status);
-    CHECK(fstat(received, &received_status) == 0 && sent_status.st_rdev == received_status.st_rdev,
+    CHECK(fstat(fds[0], &received_status) == 0 && sent_status.st_rdev == received_status.st_rdev,
           "another file came");
-    close(received);
+    close(fds[0]);
     int before = count_descriptors();
     CHECK(channel_send(ends[0], "abc", 3, file, false) == 0, "send");
     CHECK(channel_receive(ends[1], buffer, sizeof buffer, false) == -EBADMSG, "unasked for");
