@@ -282,13 +282,12 @@ static int session_make_rings(esm1nv_session *session) {
 
 /* Reserves room in the submission ring, or asks for the bell that tells of room. */
 static int reserve(esm1nv_session *session, size_t length, void **record, uint64_t *end) {
-    int ret;
     session->wants_space = false;
     do {
-        ret = ring_reserve(&session->submissions, sizeof(struct ring_submission), length, record,
-                           end);
-        if (ret != -EAGAIN)
-            return ret < 0 ? session_garbage(session) : ESM1NV_OK;
+        int result = ring_reserve(&session->submissions, sizeof(struct ring_submission), length,
+                                  record, end);
+        if (result != RING_FULL)
+            return result < 0 ? session_garbage(session) : ESM1NV_OK;
     } while (ring_producer_sleeps(&session->submissions));
     session->wants_space = true;
     return ESM1NV_AGAIN;
@@ -355,7 +354,7 @@ static int accept_result(esm1nv_session *session, const struct ring_completion *
 }
 
 /* Takes the next result if it is there: ESM1NV_OK, ESM1NV_AGAIN or an error. */
-static int take_result(esm1nv_session *session, struct esm1nv_result *result) {
+static int take_result(esm1nv_session *session, struct esm1nv_result *taken) {
     struct ring_completion header;
     const uint8_t *rows;
     uint64_t end;
@@ -364,12 +363,13 @@ static int take_result(esm1nv_session *session, struct esm1nv_result *result) {
         return ESM1NV_AGAIN;
     if (session->one_shot == ONE_SHOT_ARRIVED) {
         session->one_shot = ONE_SHOT_HELD;
-        return accept_result(session, &session->one_shot_header, session->exchange, 0, result);
+        return accept_result(session, &session->one_shot_header, session->exchange, 0, taken);
     }
-    int ret = ring_take_completion(&session->completions, &header, &rows, &end);
-    if (ret == -EAGAIN)
+    int result = ring_take_completion(&session->completions, &header, &rows, &end);
+    if (result == RING_EMPTY)
         return ESM1NV_AGAIN;
-    return ret < 0 ? session_garbage(session) : accept_result(session, &header, rows, end, result);
+    return result < 0 ? session_garbage(session)
+                      : accept_result(session, &header, rows, end, taken);
 }
 
 /* Asks for a bell when the next result is there. Returns true when it came meanwhile. A one-shot's

@@ -18,6 +18,8 @@
 
 /* Records a session takes before others get their turn. */
 #define PUMP_QUANTUM 64
+/* Beside ring_condition: the user's share of the queue has no room for the next record. */
+#define PUMP_BLOCKED 3
 
 /* The largest record must fit half of the ring, and so two of them the whole. */
 static bool ring_holds_largest(const struct session *session, uint32_t completion_size) {
@@ -59,14 +61,13 @@ static bool ring_admit(struct session *session, uint32_t submission_size,
     return true;
 }
 
-/* Takes the next submission as session->held. Returns 0, -EAGAIN when there is none, else why the
- * session must end. */
+/* Takes the next submission as session->held. Returns 0, RING_EMPTY, or why the session must end. */
 static int take_one(struct session *session) {
     struct ring_submission header;
     const uint8_t *body;
     int error = ring_take_submission(&session->submissions, &header, &body, &session->taken);
 
-    if (error < 0)
+    if (error != 0)
         return error;
     if (header.reserved != 0)
         return -EPROTO;
@@ -77,15 +78,15 @@ static int take_one(struct session *session) {
     return error;
 }
 
-/* Finds the place of the held record's rows in the completion ring. Returns 0, -EAGAIN when there
- * is none now, else why the session must end. */
+/* Finds the place of the held record's rows in the completion ring. Returns 0, RING_FULL, or why the
+ * session must end. */
 static int reserve_place(struct session *session) {
     struct record *record = session->held;
     void *place;
     int error = ring_reserve(&session->completions, sizeof *record->slot, record->bytes, &place,
                              &record->end);
 
-    if (error < 0)
+    if (error != 0)
         return error;
     record->slot = place;
     record->data = record->slot + 1;
@@ -116,26 +117,26 @@ static void admit(struct session *session) {
 }
 
 /* Takes and queues at most one record. Returns 0 when it is worth looking again (a client that
- * keeps changing its indices gets no more than its quantum of looks), -EAGAIN when the session must
- * wait for something that will wake it, else why it must end. */
+ * keeps changing its indices gets no more than its quantum of looks); RING_EMPTY, RING_FULL or
+ * PUMP_BLOCKED when the session must wait for something that will wake it; else why it must end. */
 static int pump_one(struct session *session) {
     int error = 0;
 
     if (!session->held) {
         error = take_one(session);
-        if (error == -EAGAIN && ring_consumer_sleeps(&session->submissions))
+        if (error == RING_EMPTY && ring_consumer_sleeps(&session->submissions))
             return 0;
     }
     if (error == 0 && !session->held->slot) {
         error = reserve_place(session);
-        if (error == -EAGAIN && ring_producer_sleeps(&session->completions))
+        if (error == RING_FULL && ring_producer_sleeps(&session->completions))
             return 0;
     }
-    if (error < 0)
+    if (error != 0)
         return error;
     if (!charge_residues(session)) {
         session_wait_in(session, &session->user->blocked);
-        return -EAGAIN;
+        return PUMP_BLOCKED;
     }
     admit(session);
     return 0;
@@ -150,7 +151,7 @@ static void pump(struct session *session) {
         return;
     for (unsigned count = 0; count < PUMP_QUANTUM && error == 0; count++)
         error = pump_one(session);
-    if (error < 0 && error != -EAGAIN) {
+    if (error < 0) {
         session_fail(session, error, "garbage in its ring");
         return;
     }

@@ -167,8 +167,8 @@ bool peer_take(struct peer *peer, uint64_t *tag, char *sequence, uint32_t *lengt
     uint64_t end;
 
     int ret = ring_take_submission(&peer->submissions, &header, &body, &end);
-    CHECK(ret == 0 || ret == -EAGAIN, "the submission ring is damaged: %s", strerror(-ret));
-    if (ret < 0)
+    CHECK(ret == 0 || ret == RING_EMPTY, "the submission ring is damaged: %s", strerror(-ret));
+    if (ret != 0)
         return false;
     CHECK(header.length >= 1 && header.length <= WIRE_POSITIONS_MAX, "length %u", header.length);
     CHECK(header.reserved == 0, "reserved is %u", header.reserved);
@@ -190,8 +190,8 @@ bool peer_complete(struct peer *peer, uint64_t tag, enum record_status status, u
     void *record;
 
     int ret = ring_reserve(&peer->completions, sizeof header, header.bytes, &record, &end);
-    CHECK(ret == 0 || ret == -EAGAIN, "the completion ring is damaged: %s", strerror(-ret));
-    if (ret < 0)
+    CHECK(ret == 0 || ret == RING_FULL, "the completion ring is damaged: %s", strerror(-ret));
+    if (ret != 0)
         return false;
     memcpy(record, &header, sizeof header);
     peer_fill((char *)record + sizeof header, tag, rows, row_bytes);
