@@ -94,11 +94,11 @@ static int send_hello(esm1nv_session *session, const struct esm1nv_options *opti
     if (options->expect_digest)
         message_put_text(&writer, WIRE_EXPECT, options->expect_digest);
     long size = message_end(&writer);
-    int ret = channel_send(session->fd, buffer, (size_t)size, -1, false);
+    int result = channel_send(session->fd, buffer, (size_t)size, -1, false);
     /* A daemon that is full says so and closes without reading: its answer says more. */
-    if (ret < 0 && ret != -EPIPE && ret != -ECONNRESET)
+    if (result < 0 && result != -EPIPE && result != -ECONNRESET)
         return failure_set(&session->error, ESM1NV_ERROR_SYSTEM, "cannot send to %s: %s",
-                           session->socket, strerror(-ret));
+                           session->socket, strerror(-result));
     return ESM1NV_OK;
 }
 

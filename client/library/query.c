@@ -126,6 +126,6 @@ int esm1nv_stop(const char *socket, char text[QUERY_TEXT_MAX]) {
     int code = query_ask(query, socket, WIRE_STOP, WIRE_STOPPING);
     /* It says nothing more, and closes this connection when it leaves. */
     if (code == ESM1NV_OK)
-        channel_receive(query->fd, query->buffer, sizeof query->buffer, false);
+        channel_receive(query->fd, query->buffer, sizeof query->buffer, false, &(size_t){0});
     return query_destroy(query, code, text);
 }

@@ -136,18 +136,23 @@ static int session_hear(esm1nv_session *session, int timeout) {
         if (ready == 0 || (ready < 0 && errno == EINTR))
             return ESM1NV_AGAIN;
     }
-    ssize_t size = channel_receive(session->fd, buffer, capacity, timeout >= 0);
-    if (size == -EAGAIN)
+    size_t size;
+    int result = channel_receive(session->fd, buffer, capacity, timeout >= 0, &size);
+    switch (result) {
+    case 0:
+        return hear_message(session, buffer, size);
+    case CHANNEL_EMPTY:
         return ESM1NV_AGAIN;
-    if (size == -ECONNRESET) /* comes once, before what the daemon said last can be read */
-        return ESM1NV_OK;
-    if (size == -EBADMSG)
-        return session_garbage(session);
-    if (size < 0)
-        return session_system(session, "cannot receive from the daemon", (int)size);
-    if (size == 0)
+    case CHANNEL_END:
         hear_farewell(session, NULL);
-    return size == 0 ? ESM1NV_OK : hear_message(session, buffer, (size_t)size);
+        return ESM1NV_OK;
+    case -ECONNRESET: /* comes once, before what the daemon said last can be read */
+        return ESM1NV_OK;
+    case -EBADMSG:
+        return session_garbage(session);
+    default:
+        return session_system(session, "cannot receive from the daemon", result);
+    }
 }
 
 /* After a send failed: hears what the daemon said before it left. */
@@ -275,9 +280,9 @@ static int session_make_rings(esm1nv_session *session) {
         return session_system(session, "cannot make a ring", memfd);
     ring_submission_producer(&session->submissions, &session->map);
     ring_completion_consumer(&session->completions, &session->map);
-    int ret = send_ring(session, memfd);
+    int result = send_ring(session, memfd);
     close(memfd);
-    return ret < 0 ? session_lost(session) : ESM1NV_OK;
+    return result < 0 ? session_lost(session) : ESM1NV_OK;
 }
 
 /* Reserves room in the submission ring, or asks for the bell that tells of room. */

@@ -68,6 +68,6 @@ void reply_refuse(int fd, enum wire_refusal code, bool retry, const char *text) 
     char buffer[WIRE_MESSAGE_MAX];
     long size = reply_refused(buffer, code, retry, text);
 
-    if (size > 0 && channel_send(fd, buffer, (size_t)size, -1, true) < 0)
+    if (size > 0 && channel_send(fd, buffer, (size_t)size, -1, true) != 0)
         log_debug("a refusal could not be sent: %s", text);
 }

@@ -136,8 +136,8 @@ void session_fail(struct session *session, int error, const char *why) {
 static bool session_send(struct session *session, const char *buffer, long size) {
     int error = size < 0 ? (int)size : channel_send(session->fd, buffer, (size_t)size, -1, true);
 
-    if (error < 0)
-        session_drop(session, strerror(-error));
+    if (error != 0)
+        session_drop(session, strerror(error == CHANNEL_FULL ? EAGAIN : -error));
     return error == 0;
 }
 

@@ -249,7 +249,7 @@ void session_send_replies(struct session *session) {
         int error =
             size < 0 ? (int)size : channel_send(session->fd, buffer, (size_t)size, -1, true);
 
-        if (error == -EAGAIN) {
+        if (error == CHANNEL_FULL) {
             loop_want_writable(session->watch);
             return;
         }
