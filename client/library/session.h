@@ -86,6 +86,20 @@ __attribute__((format(printf, 3, 4))) int failure_set(struct failure *failure, i
 /* Turns a REFUSED message into a failure and returns its code. */
 int failure_refused(struct failure *failure, const struct message *message);
 
+/* These end the session and return the code of why: the daemon sent what no daemon sends; a system
+ * call failed with -errno; the daemon has said farewell, and all that it completed is taken. */
+int session_garbage(esm1nv_session *session);
+int session_system(esm1nv_session *session, const char *what, int error);
+int session_ended(esm1nv_session *session);
+
+/* Receives one message and does what it says. Returns ESM1NV_OK, ESM1NV_AGAIN when none came in
+ * `timeout` milliseconds (0: looks only, negative: waits without end), or a negative code. */
+int session_hear(esm1nv_session *session, int timeout);
+
+/* After a send failed: hears what the daemon said before it left, and ends the session. Returns a
+ * negative code. */
+int session_lost(esm1nv_session *session);
+
 /* Connects to the named socket, or to the first of the usual ones that accepts, whose path goes to
  * `path`. Returns the descriptor, or a negative code with the failure set. */
 int locate_daemon(const char *named, char path[SOCKET_PATH_MAX], struct failure *failure);

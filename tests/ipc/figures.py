@@ -19,6 +19,10 @@ from programs import Daemon, finish, run_filter  # noqa: E402
 tool, page = sys.argv[1:]
 ROWS = [line.split(maxsplit=6) for line in
         subprocess.run([tool, "rows"], capture_output=True, text=True, check=True).stdout.splitlines()]
+# People and programs know this order; a new figure may stand anywhere in it.
+ORDER = """version pid uptime_seconds model digest synthetic parameters hidden positions backend
+precision instructions threads loop note generation clients clients_before clients_total records
+records_failed residues batches queued_residues pinned_bytes""".split()
 FIGURES = {row[5]: row for row in ROWS if row[5] != "-"}
 
 
@@ -39,6 +43,7 @@ def filled():
     numbers = {int(row[0]) for name, row in FIGURES.items() if name != "device"}
     assert {wire.NUMBER[key] for key in sent} == numbers, sent
     assert list(status) == ["socket", *named], status
+    assert [name for name in named if name in ORDER] == ORDER, named
     wanted, labels = [], []
     for name in named:
         row = FIGURES[name]
