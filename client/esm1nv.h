@@ -131,7 +131,7 @@ int esm1nv_submit(esm1nv_session *session, uint64_t tag, const void *sequence, s
  * ESM1NV_AGAIN: not there yet. ESM1NV_END: nothing is outstanding. Several results may be held
  * before they are released; as long as they are, the daemon has less room to work ahead. A call
  * that waits may use up the wake-up for a submit that had no room: try that again after it. */
-int esm1nv_next(esm1nv_session *session, struct esm1nv_result *result, int timeout);
+int esm1nv_next(esm1nv_session *session, struct esm1nv_result *taken, int timeout);
 
 /* Gives back the memory of this result and of all taken before it. */
 void esm1nv_release(esm1nv_session *session, const struct esm1nv_result *result);

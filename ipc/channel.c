@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -36,23 +35,23 @@ static int close_with(int fd, int error) {
 
 int channel_connect(const char *path) {
     struct sockaddr_un address;
-    int ret = address_set(&address, path);
-    if (ret < 0)
-        return ret;
+    int result = address_set(&address, path);
+    if (result < 0)
+        return result;
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
     do
-        ret = connect(fd, (struct sockaddr *)&address, sizeof address);
-    while (ret < 0 && errno == EINTR);
-    return ret < 0 ? close_with(fd, -errno) : fd;
+        result = connect(fd, (struct sockaddr *)&address, sizeof address);
+    while (result < 0 && errno == EINTR);
+    return result < 0 ? close_with(fd, -errno) : fd;
 }
 
 int channel_listen(const char *path, mode_t mode) {
     struct sockaddr_un address;
-    int ret = address_set(&address, path);
-    if (ret < 0)
-        return ret;
+    int result = address_set(&address, path);
+    if (result < 0)
+        return result;
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
@@ -61,9 +60,9 @@ int channel_listen(const char *path, mode_t mode) {
     if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
         return close_with(fd, -errno);
     if (chmod(path, mode) < 0 || listen(fd, SOMAXCONN) < 0) {
-        ret = -errno;
+        result = -errno;
         unlink(path);
-        return close_with(fd, ret);
+        return close_with(fd, result);
     }
     return fd;
 }
@@ -75,7 +74,6 @@ int channel_send(int fd, const void *data, size_t size, int passed, bool nonbloc
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
     } control = {0};
-    ssize_t sent;
 
     if (passed >= 0) {
         header.msg_control = control.bytes;
@@ -83,33 +81,55 @@ int channel_send(int fd, const void *data, size_t size, int passed, bool nonbloc
         struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
         rights->cmsg_level = SOL_SOCKET;
         rights->cmsg_type = SCM_RIGHTS;
-        rights->cmsg_len = CMSG_LEN(sizeof(int));
+        rights->cmsg_len = CMSG_LEN(sizeof passed);
         memcpy(CMSG_DATA(rights), &passed, sizeof passed);
     }
+    ssize_t sent;
     do
         sent = sendmsg(fd, &header, MSG_NOSIGNAL | (nonblocking ? MSG_DONTWAIT : 0));
     while (sent < 0 && errno == EINTR);
-    return sent < 0 ? -errno : 0;
+    if (sent < 0)
+        return nonblocking && errno == EAGAIN ? CHANNEL_FULL : -errno;
+    return 0;
 }
 
 int channel_ring_bell(int fd) {
     const unsigned char bell = WIRE_BELL;
-    int ret = channel_send(fd, &bell, sizeof bell, -1, true);
-    return ret == -EAGAIN ? 0 : ret;
+    int result = channel_send(fd, &bell, sizeof bell, -1, true);
+    return result == CHANNEL_FULL ? 0 : result;
 }
 
-ssize_t channel_receive(int fd, void *buffer, size_t capacity, bool nonblocking) {
+int channel_receive(int fd, void *buffer, size_t capacity, bool nonblocking, size_t *size) {
     struct iovec part = {.iov_base = buffer, .iov_len = capacity};
     struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-    ssize_t size;
 
     /* Without room for control data the kernel closes what is passed and sets MSG_CTRUNC. */
+    ssize_t received;
     do
-        size = recvmsg(fd, &header, MSG_CMSG_CLOEXEC | (nonblocking ? MSG_DONTWAIT : 0));
-    while (size < 0 && errno == EINTR);
-    if (size < 0)
-        return -errno;
-    return header.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EBADMSG : size;
+        received = recvmsg(fd, &header, MSG_CMSG_CLOEXEC | (nonblocking ? MSG_DONTWAIT : 0));
+    while (received < 0 && errno == EINTR);
+    if (received < 0)
+        return nonblocking && errno == EAGAIN ? CHANNEL_EMPTY : -errno;
+    if (header.msg_flags & (MSG_TRUNC | MSG_CTRUNC))
+        return -EBADMSG;
+    *size = (size_t)received;
+    return received == 0 ? CHANNEL_END : 0;
+}
+
+unsigned channel_descriptors(struct msghdr *header, int fds[CHANNEL_FDS_MAX]) {
+    unsigned count = 0;
+
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part; part = CMSG_NXTHDR(header, part)) {
+        size_t bytes = part->cmsg_len - CMSG_LEN(0);
+
+        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
+            continue;
+        if (bytes / sizeof *fds > CHANNEL_FDS_MAX - count)
+            break; /* the kernel never does this */
+        memcpy(fds + count, CMSG_DATA(part), bytes);
+        count += (unsigned)(bytes / sizeof *fds);
+    }
+    return count;
 }
 
 void channel_take_descriptors(int fd, bool take) {

@@ -1,18 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The SOCK_SEQPACKET socket between client and daemon: connect, send, receive, pass one
- * descriptor. All descriptors are close-on-exec. Functions return -errno on failure.
+ * descriptor. All descriptors are close-on-exec. Functions return 0 or a descriptor, a positive
+ * condition where they say so, or -errno.
  */
 #ifndef ESM1NV_CHANNEL_H
 #define ESM1NV_CHANNEL_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 /* The kernel passes at most 253 descriptors in a message (SCM_MAX_FD). With room for all, none is
  * ever discarded inside recvmsg(), where closing a hostile descriptor could block. */
 #define CHANNEL_FDS_MAX 253
+
+enum channel_condition {
+    CHANNEL_FULL = 1,  /* the peer's queue has no room now */
+    CHANNEL_EMPTY = 2, /* no message is there now */
+    CHANNEL_END = 3,   /* the peer has closed, and all that it sent is received */
+};
 
 /* Returns a connected, blocking socket. -ENAMETOOLONG for a path that does not fit sockaddr_un. */
 int channel_connect(const char *path);
@@ -20,18 +28,22 @@ int channel_connect(const char *path);
 /* Returns a bound, listening, non-blocking socket of the given mode; the path must not exist. */
 int channel_listen(const char *path, mode_t mode);
 
-/* Sends one message, with descriptor `passed` unless it is -1. Never raises SIGPIPE. With
- * nonblocking, -EAGAIN when the peer's queue is full. Returns 0 or -errno. */
+/* Sends one message, with descriptor `passed`, which stays the caller's, unless it is -1. Never
+ * raises SIGPIPE. Returns 0, CHANNEL_FULL (with nonblocking only), or -errno. */
 int channel_send(int fd, const void *data, size_t size, int passed, bool nonblocking);
 
 /* Rings the peer, never blocking. A full queue holds something that wakes it already, so that
  * counts as success. Returns 0 or -errno (peer gone). */
 int channel_ring_bell(int fd);
 
-/* Receives one message without descriptors, as a client does. Returns its size, 0 at end of file,
- * -EAGAIN (nonblocking only), -EBADMSG for a truncated message or one that carries descriptors,
- * else -errno. */
-ssize_t channel_receive(int fd, void *buffer, size_t capacity, bool nonblocking);
+/* Receives one message without descriptors, as a client does. Returns 0 with its size in *size,
+ * CHANNEL_EMPTY (with nonblocking only), CHANNEL_END, -EBADMSG for a truncated message or one that
+ * carries descriptors, else -errno. */
+int channel_receive(int fd, void *buffer, size_t capacity, bool nonblocking, size_t *size);
+
+/* Copies the descriptors that came with a received message, which the caller then owns. Returns how
+ * many. */
+unsigned channel_descriptors(struct msghdr *header, int fds[CHANNEL_FDS_MAX]);
 
 /* Whether descriptors may be passed to this socket, and to what it accepts if it listens. Where
  * not, the kernel tells the sender EPERM. Kernels before 6.16 let them pass all the same. */

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Control messages to and from bytes. Decoding instantiates msgpack-c's parser template with
- * callbacks that accept one flat map and store each value in its key's slot; what a key and a kind
- * may hold stands in two tables. Encoding uses msgpack-c's inline packer on the caller's buffer.
+ * callbacks that accept one flat map and store each value in its key's slot; what a key may hold is
+ * told by its row (keys.h), what a kind must hold by a table here. Encoding uses msgpack-c's inline
+ * packer on the caller's buffer.
  */
 #include "ipc/message.h"
+
+#include "ipc/base/text.h"
 
 /* How deep values of another protocol version may nest, which are passed over; ours never do. */
 #define MSGPACK_EMBED_STACK_SIZE 8
@@ -15,70 +18,25 @@
 #include <msgpack/unpack_define.h>
 #include <string.h>
 
-enum value_type { VALUE_NUMBER, VALUE_TEXT, VALUE_BYTES };
-
-#define TEXT_MAX 1024u
-
 static const struct key_rule {
     enum value_type type;
     uint64_t least; /* of the number, or of the length */
     uint64_t most;
 } key_rules[WIRE_KEYS] = {
-    [WIRE_KIND] = {VALUE_NUMBER, WIRE_HELLO, WIRE_STOPPING},
-    [WIRE_PROTOCOL_VERSION] = {VALUE_NUMBER, 0, UINT32_MAX},
-    [WIRE_PROGRAM] = {VALUE_TEXT, 0, 64},
-    [WIRE_POOLING] = {VALUE_NUMBER, POOLING_NONE, POOLING_BOS},
-    [WIRE_DTYPE] = {VALUE_NUMBER, DTYPE_F32, DTYPE_F16},
-    [WIRE_EXPECT] = {VALUE_TEXT, 1, WIRE_DIGEST_CHARS},
-    [WIRE_DIGEST] = {VALUE_TEXT, WIRE_DIGEST_CHARS, WIRE_DIGEST_CHARS},
-    [WIRE_PRECISION] = {VALUE_TEXT, 1, 15},
-    [WIRE_BACKEND] = {VALUE_TEXT, 1, 15},
-    [WIRE_MODEL] = {VALUE_TEXT, 1, 127},
-    [WIRE_SYNTHETIC] = {VALUE_NUMBER, 0, 1},
-    [WIRE_HIDDEN] = {VALUE_NUMBER, 1, UINT16_MAX},
-    [WIRE_POSITIONS] = {VALUE_NUMBER, 3, WIRE_POSITIONS_MAX},
-    [WIRE_ALPHABET] = {VALUE_BYTES, WIRE_ALPHABET_BYTES, WIRE_ALPHABET_BYTES},
-    [WIRE_RING_MAX] = {VALUE_NUMBER, 0, UINT64_MAX},
-    [WIRE_ONE_SHOT_LIMIT] = {VALUE_NUMBER, 0, WIRE_ONE_SHOT_MAX},
-    [WIRE_TAG] = {VALUE_NUMBER, 0, UINT64_MAX},
-    [WIRE_SEQUENCE] = {VALUE_BYTES, 1, WIRE_POSITIONS_MAX},
-    [WIRE_RECORD_STATUS] = {VALUE_NUMBER, RECORD_OK, RECORD_ENGINE},
-    [WIRE_ROWS] = {VALUE_NUMBER, 0, 1},
-    [WIRE_DATA] = {VALUE_BYTES, 0, WIRE_MESSAGE_MAX},
-    [WIRE_TEXT] = {VALUE_TEXT, 0, TEXT_MAX},
-    [WIRE_CODE] = {VALUE_NUMBER, WIRE_REFUSED_PROTOCOL, WIRE_REFUSED_DENIED},
-    [WIRE_RETRY] = {VALUE_NUMBER, 0, 1},
-    [WIRE_SUBMISSION_SIZE] = {VALUE_NUMBER, 1, UINT32_MAX},
-    [WIRE_COMPLETION_SIZE] = {VALUE_NUMBER, 1, UINT32_MAX},
-    [WIRE_VERSION] = {VALUE_TEXT, 1, 31},
-    [WIRE_PID] = {VALUE_NUMBER, 0, UINT32_MAX},
-    [WIRE_UPTIME] = {VALUE_NUMBER, 0, UINT64_MAX},
-    [WIRE_LOOP] = {VALUE_TEXT, 1, 127},
-    [WIRE_INSTRUCTIONS] = {VALUE_TEXT, 1, 31},
-    [WIRE_THREADS] = {VALUE_NUMBER, 0, UINT32_MAX},
-    [WIRE_PARAMETERS] = {VALUE_NUMBER, 0, UINT64_MAX},
-    [WIRE_CLIENTS] = {VALUE_NUMBER, 0, UINT64_MAX},
-    [WIRE_CLIENTS_TOTAL] = {VALUE_NUMBER, 0, UINT64_MAX},
-    [WIRE_RECORDS] = {VALUE_NUMBER, 0, UINT64_MAX},
-    [WIRE_RECORDS_FAILED] = {VALUE_NUMBER, 0, UINT64_MAX},
-    [WIRE_RESIDUES] = {VALUE_NUMBER, 0, UINT64_MAX},
-    [WIRE_BATCHES] = {VALUE_NUMBER, 0, UINT64_MAX},
-    [WIRE_QUEUED_RESIDUES] = {VALUE_NUMBER, 0, UINT64_MAX},
-    [WIRE_PINNED_BYTES] = {VALUE_NUMBER, 0, UINT64_MAX},
-    [WIRE_DEVICE] = {VALUE_TEXT, 1, 127},
-    [WIRE_GENERATION] = {VALUE_NUMBER, 1, UINT32_MAX},
-    [WIRE_CLIENTS_BEFORE] = {VALUE_NUMBER, 0, UINT64_MAX},
-    [WIRE_NOTE] = {VALUE_TEXT, 0, TEXT_MAX},
-};
+#define SESSION_RULE(key, number, type, least, most) [key] = {type, least, most},
+#define STATUS_RULE(key, number, type, least, most, ...) [key] = {type, least, most},
+    WIRE_SESSION_ROWS(SESSION_RULE) WIRE_STATUS_ROWS(STATUS_RULE)};
 
 #define KEY(name) (UINT64_C(1) << (name))
-#define STATUS_KEYS                                                                                \
+#define OR_KEY(key, ...) | KEY(key)
+#define STATUS_KEYS (0 WIRE_STATUS_ROWS(OR_KEY))
+#define MODEL_KEYS                                                                                 \
     (KEY(WIRE_DIGEST) | KEY(WIRE_PRECISION) | KEY(WIRE_BACKEND) | KEY(WIRE_MODEL) |                \
-     KEY(WIRE_SYNTHETIC) | KEY(WIRE_HIDDEN) | KEY(WIRE_POSITIONS) |                                \
-     (KEY(WIRE_DEVICE) - KEY(WIRE_VERSION)) | KEY(WIRE_GENERATION) | KEY(WIRE_CLIENTS_BEFORE) |    \
-     KEY(WIRE_NOTE))
+     KEY(WIRE_SYNTHETIC) | KEY(WIRE_HIDDEN) | KEY(WIRE_POSITIONS))
 
 _Static_assert(WIRE_KEYS < 64, "message.present holds one bit per key");
+_Static_assert((STATUS_KEYS WIRE_SESSION_ROWS(OR_KEY)) == KEY(WIRE_KEYS) - 1,
+               "every number below WIRE_KEYS has exactly one row");
 
 static const struct kind_rule {
     uint64_t required; /* beside KIND */
@@ -87,23 +45,25 @@ static const struct kind_rule {
     [WIRE_HELLO] = {KEY(WIRE_PROTOCOL_VERSION) | KEY(WIRE_PROGRAM) | KEY(WIRE_POOLING) |
                         KEY(WIRE_DTYPE),
                     KEY(WIRE_EXPECT)},
-    [WIRE_WELCOME] = {KEY(WIRE_DIGEST) | KEY(WIRE_PRECISION) | KEY(WIRE_BACKEND) | KEY(WIRE_MODEL) |
-                          KEY(WIRE_SYNTHETIC) | KEY(WIRE_HIDDEN) | KEY(WIRE_POSITIONS) |
-                          KEY(WIRE_ALPHABET) | KEY(WIRE_RING_MAX) | KEY(WIRE_ONE_SHOT_LIMIT),
+    [WIRE_WELCOME] = {MODEL_KEYS | KEY(WIRE_ALPHABET) | KEY(WIRE_RING_MAX) |
+                          KEY(WIRE_ONE_SHOT_LIMIT),
                       0},
     [WIRE_REFUSED] = {KEY(WIRE_CODE) | KEY(WIRE_TEXT) | KEY(WIRE_RETRY), 0},
     [WIRE_SUBMIT] = {KEY(WIRE_TAG) | KEY(WIRE_SEQUENCE), 0},
     [WIRE_RESULT] = {KEY(WIRE_TAG) | KEY(WIRE_RECORD_STATUS) | KEY(WIRE_ROWS) | KEY(WIRE_DATA), 0},
     [WIRE_RING] = {KEY(WIRE_SUBMISSION_SIZE) | KEY(WIRE_COMPLETION_SIZE), 0},
     [WIRE_STATUS_QUERY] = {KEY(WIRE_PROTOCOL_VERSION), 0},
-    [WIRE_STATUS] = {STATUS_KEYS, KEY(WIRE_DEVICE)},
+    [WIRE_STATUS] = {STATUS_KEYS & ~KEY(WIRE_DEVICE), KEY(WIRE_DEVICE)},
     [WIRE_STOP] = {KEY(WIRE_PROTOCOL_VERSION), 0},
     [WIRE_STOPPING] = {0, 0},
 };
 
+/* What is parsed and no key's value, beside enum value_type. */
+enum { PARSED_OTHER = 0, PARSED_MAP = VALUE_BYTES + 1 };
+
 /* One parsed value, before it is known which key it belongs to. */
 struct parsed {
-    enum { PARSED_OTHER, PARSED_NUMBER, PARSED_TEXT, PARSED_BYTES, PARSED_MAP } type;
+    int type;
     struct message_value value;
 };
 
@@ -114,7 +74,7 @@ struct parser {
 };
 
 static int parse_number(uint64_t number, struct parsed *out) {
-    out->type = PARSED_NUMBER;
+    out->type = VALUE_NUMBER;
     out->value.number = number;
     return 0;
 }
@@ -185,13 +145,13 @@ static int wire_callback_array_item(struct parser *parser, struct parsed *array,
 static int wire_callback_str(struct parser *parser, const char *base, const char *bytes,
                              unsigned length, struct parsed *out) {
     (void)parser, (void)base;
-    return parse_view(PARSED_TEXT, bytes, length, out);
+    return parse_view(VALUE_TEXT, bytes, length, out);
 }
 
 static int wire_callback_bin(struct parser *parser, const char *base, const char *bytes,
                              unsigned length, struct parsed *out) {
     (void)parser, (void)base;
-    return parse_view(PARSED_BYTES, bytes, length, out);
+    return parse_view(VALUE_BYTES, bytes, length, out);
 }
 
 static int wire_callback_ext(struct parser *parser, const char *base, const char *bytes,
@@ -201,18 +161,8 @@ static int wire_callback_ext(struct parser *parser, const char *base, const char
 }
 
 static bool value_fits(const struct key_rule *rule, const struct parsed *parsed) {
-    switch (rule->type) {
-    case VALUE_NUMBER:
-        return parsed->type == PARSED_NUMBER && parsed->value.number >= rule->least &&
-               parsed->value.number <= rule->most;
-    case VALUE_TEXT:
-        return parsed->type == PARSED_TEXT && parsed->value.length >= rule->least &&
-               parsed->value.length <= rule->most;
-    case VALUE_BYTES:
-        return parsed->type == PARSED_BYTES && parsed->value.length >= rule->least &&
-               parsed->value.length <= rule->most;
-    }
-    return false;
+    uint64_t size = rule->type == VALUE_NUMBER ? parsed->value.number : parsed->value.length;
+    return parsed->type == (int)rule->type && size >= rule->least && size <= rule->most;
 }
 
 static int wire_callback_map_item(struct parser *parser, struct parsed *map, struct parsed key,
@@ -221,7 +171,7 @@ static int wire_callback_map_item(struct parser *parser, struct parsed *map, str
     struct message *message = parser->message;
     if (parser->foreign)
         return 0;
-    if (key.type != PARSED_NUMBER || key.value.number >= WIRE_KEYS)
+    if (key.type != VALUE_NUMBER || key.value.number >= WIRE_KEYS)
         return -EBADMSG;
     size_t index = (size_t)key.value.number;
     if ((message->present >> index) & 1 || !value_fits(&key_rules[index], &value))
@@ -275,11 +225,10 @@ void message_copy_text(const struct message *message, enum wire_key key, char *t
     size_t length = message_has(message, key) ? value->length : 0;
     if (length > capacity - 1)
         length = capacity - 1;
-    for (size_t i = 0; i < length; i++) {
-        unsigned char byte = (unsigned char)value->bytes[i];
-        text[i] = byte < 0x20 || byte == 0x7f ? '?' : (char)byte;
-    }
+    if (length > 0)
+        memcpy(text, value->bytes, length);
     text[length] = '\0';
+    text_make_printable(text, length);
 }
 
 static int writer_append(void *context, const char *bytes, size_t length) {

@@ -51,23 +51,20 @@ int ring_create(struct ring_map *map, uint32_t submission_size, uint32_t complet
     int fd = memfd_create("esm1nv-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -errno;
-    int ret = 0;
+    int result;
     if (ftruncate(fd, (off_t)ring_bytes(submission_size, completion_size)) < 0 ||
         fcntl(fd, F_ADD_SEALS, RING_SEALS) < 0)
-        ret = -errno;
+        result = -errno;
     else
-        ret = map_rings(map, fd, submission_size, completion_size);
-    if (ret < 0) {
+        result = map_rings(map, fd, submission_size, completion_size);
+    if (result < 0) {
         close(fd);
-        return ret;
+        return result;
     }
     return fd;
 }
 
 int ring_attach(struct ring_map *map, int fd, uint32_t submission_size, uint32_t completion_size) {
-    struct statfs filesystem;
-    struct stat status;
-
     *map = (struct ring_map){0};
     if (!size_valid(submission_size) || !size_valid(completion_size))
         return -EINVAL;
@@ -76,6 +73,8 @@ int ring_attach(struct ring_map *map, int fd, uint32_t submission_size, uint32_t
      * "exactly" keeps the rule short. */
     if (fcntl(fd, F_GET_SEALS) != RING_SEALS)
         return -EPROTO;
+    struct statfs filesystem;
+    struct stat status;
     /* A hugetlb memfd can raise SIGBUS through a punched hole in spite of its seals. */
     if (fstatfs(fd, &filesystem) < 0 || filesystem.f_type != TMPFS_MAGIC)
         return -EPROTO;
@@ -151,15 +150,15 @@ int ring_reserve(struct ring_producer *producer, size_t header, size_t body, voi
     uint64_t offset = producer->reserved & (producer->size - 1);
     uint64_t skip = offset + need > producer->size ? producer->size - offset : 0;
     if (producer->reserved + skip + need - producer->head > producer->size) {
-        int ret = producer_refresh(producer);
-        if (ret < 0)
-            return ret;
+        int result = producer_refresh(producer);
+        if (result < 0)
+            return result;
         if (producer->reserved + skip + need - producer->head > producer->size) {
             producer->refused = producer->head;
-            return -EAGAIN;
+            return RING_FULL;
         }
     }
-    if (skip) {
+    if (skip > 0) {
         write_skip(producer, producer->data + offset);
         offset = 0;
     }
@@ -202,23 +201,25 @@ static int consumer_refresh(struct ring_consumer *consumer) {
  * multiples of the alignment, which is the header's size. */
 static int consumer_peek(struct ring_consumer *consumer, const uint8_t **record) {
     if (consumer->read == consumer->tail) {
-        int ret = consumer_refresh(consumer);
-        if (ret < 0)
-            return ret;
+        int result = consumer_refresh(consumer);
+        if (result < 0)
+            return result;
         if (consumer->read == consumer->tail)
-            return -EAGAIN;
+            return RING_EMPTY;
     }
     *record = consumer->data + (consumer->read & (consumer->size - 1));
     return 0;
 }
 
-/* Steps over a record of header + length bytes, or to the start of the ring for a skip. */
-static int consumer_advance(struct ring_consumer *consumer, size_t header, uint32_t length) {
+/* Steps over a record with `length` bytes behind its header, whose size is the alignment, or to the
+ * start of the ring for a skip. */
+static int consumer_advance(struct ring_consumer *consumer, uint32_t length) {
     uint64_t to_wrap = consumer->size - (consumer->read & (consumer->size - 1));
     uint64_t there = consumer->tail - consumer->read;
     uint64_t step = to_wrap;
     if (length != RING_SKIP) {
-        step = (header + (uint64_t)length + consumer->align - 1) & ~(uint64_t)(consumer->align - 1);
+        uint64_t align = consumer->align;
+        step = (align + length + align - 1) & ~(align - 1);
         if (step > to_wrap)
             return -EPROTO;
     }
@@ -232,43 +233,39 @@ static int consumer_advance(struct ring_consumer *consumer, size_t header, uint3
  * shared memory twice. */
 static void copy_once(void *to, const uint8_t *from, size_t size) {
     const volatile uint64_t *source = (const volatile uint64_t *)(const void *)from;
-    uint64_t *target = to;
-    for (size_t i = 0; i < size / sizeof *target; i++)
-        target[i] = source[i];
+    for (size_t i = 0; i < size / sizeof *source; i++) {
+        uint64_t word = source[i];
+        memcpy((uint8_t *)to + i * sizeof word, &word, sizeof word);
+    }
+}
+
+/* Copies the next record's header, whose size is the alignment; *length is the field of the copy
+ * that tells how many bytes follow it. */
+static int consumer_take(struct ring_consumer *consumer, void *header, const uint32_t *length,
+                         const uint8_t **body, uint64_t *end) {
+    const uint8_t *record;
+    do {
+        int result = consumer_peek(consumer, &record);
+        if (result != 0)
+            return result;
+        copy_once(header, record, consumer->align);
+        result = consumer_advance(consumer, *length);
+        if (result < 0)
+            return result;
+    } while (*length == RING_SKIP);
+    *body = record + consumer->align;
+    *end = consumer->read;
+    return 0;
 }
 
 int ring_take_submission(struct ring_consumer *consumer, struct ring_submission *header,
                          const uint8_t **body, uint64_t *end) {
-    const uint8_t *record;
-    int ret;
-
-    do {
-        if ((ret = consumer_peek(consumer, &record)) < 0)
-            return ret;
-        copy_once(header, record, sizeof *header);
-        if ((ret = consumer_advance(consumer, sizeof *header, header->length)) < 0)
-            return ret;
-    } while (header->length == RING_SKIP);
-    *body = record + sizeof *header;
-    *end = consumer->read;
-    return 0;
+    return consumer_take(consumer, header, &header->length, body, end);
 }
 
 int ring_take_completion(struct ring_consumer *consumer, struct ring_completion *header,
                          const uint8_t **body, uint64_t *end) {
-    const uint8_t *record;
-    int ret;
-
-    do {
-        if ((ret = consumer_peek(consumer, &record)) < 0)
-            return ret;
-        copy_once(header, record, sizeof *header);
-        if ((ret = consumer_advance(consumer, sizeof *header, header->bytes)) < 0)
-            return ret;
-    } while (header->bytes == RING_SKIP);
-    *body = record + sizeof *header;
-    *end = consumer->read;
-    return 0;
+    return consumer_take(consumer, header, &header->bytes, body, end);
 }
 
 bool ring_release(struct ring_consumer *consumer, uint64_t end) {

@@ -127,20 +127,26 @@ void ring_completion_producer(struct ring_producer *producer, const struct ring_
 void ring_submission_consumer(struct ring_consumer *consumer, const struct ring_map *map);
 void ring_completion_consumer(struct ring_consumer *consumer, const struct ring_map *map);
 
+/* What is no error, and what the caller can wait for. */
+enum ring_condition {
+    RING_FULL = 1,  /* no room for a record now */
+    RING_EMPTY = 2, /* no record to take now */
+};
+
 /* Reserves a record of header + body bytes. Returns 0 and in *record where its header goes (the
- * body follows at + sizeof header); -EAGAIN when there is no room now; -EMSGSIZE when it can never
- * fit (a record takes at most half of the ring); -EPROTO when the consumer's index is impossible.
- * *end is the index to publish once the record and all before it are written. */
+ * body follows at + sizeof header); RING_FULL; -EMSGSIZE when it can never fit (a record takes at
+ * most half of the ring); -EPROTO when the consumer's index is impossible. *end is the index to
+ * publish once the record and all before it are written. */
 int ring_reserve(struct ring_producer *producer, size_t header, size_t body, void **record,
                  uint64_t *end);
 
 /* Makes all records up to `end` visible to the consumer. Returns true when a bell is due. */
 bool ring_publish(struct ring_producer *producer, uint64_t end);
 
-/* The next unread record. Returns 0 with a pointer to it, -EAGAIN when there is none, -EPROTO when
- * the indices or the length are impossible. For a submission the header is copied to *header once
- * and *body points at `header->length` bytes in shared memory, which the client may still be
- * changing: copy, then check the copy. Skip records are passed over. */
+/* Takes the next unread record; skip records are passed over. Returns 0, RING_EMPTY, or -EPROTO
+ * when the indices or the length are impossible. *header is a copy; *body points at the `length` or
+ * `bytes` that follow it in shared memory, which the peer may still be changing: copy them, then
+ * check the copy. *end is the index to release once the record is done with. */
 int ring_take_submission(struct ring_consumer *consumer, struct ring_submission *header,
                          const uint8_t **body, uint64_t *end);
 int ring_take_completion(struct ring_consumer *consumer, struct ring_completion *header,

@@ -3,7 +3,7 @@
  * The whole language between esm1nv and esm1nvd, protocol version 1.
  *
  * Transport: AF_UNIX SOCK_SEQPACKET. A message is one msgpack map, its keys small integers
- * (enum wire_key), its values unsigned integers, text or bytes; never nested, at most
+ * (keys.h), its values unsigned integers, text or bytes; never nested, at most
  * WIRE_MESSAGE_MAX bytes. The one exception is a doorbell, the single byte WIRE_BELL, which is
  * never valid msgpack. Bulk data goes through the shared-memory ring (ring.h).
  *
@@ -28,6 +28,8 @@
 #ifndef ESM1NV_WIRE_H
 #define ESM1NV_WIRE_H
 
+#include "ipc/keys.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -38,6 +40,7 @@
 #define WIRE_ALPHABET_BYTES 32u /* a set of 256 bytes: byte b is bit b % 8 of alphabet[b / 8] */
 #define WIRE_DIGEST_CHARS 64u   /* SHA-256 in lower-case hex, no NUL on the wire */
 #define WIRE_POSITIONS_MAX 4096u
+#define WIRE_TEXT_MAX 1024u
 
 /* In a submitted sequence, a residue that the alphabet lacks; it gets the <unk> token. */
 #define WIRE_RESIDUE_UNKNOWN 0u
@@ -51,59 +54,18 @@ enum wire_kind {
     WIRE_RESULT = 5,       /* TAG STATUS ROWS DATA */
     WIRE_RING = 6,         /* SUBMISSION_SIZE COMPLETION_SIZE, and the memfd */
     WIRE_STATUS_QUERY = 7, /* PROTOCOL */
-    WIRE_STATUS = 8,       /* see the keys from WIRE_VERSION on */
+    WIRE_STATUS = 8,       /* WIRE_STATUS_ROWS, DEVICE only where there is one */
     WIRE_STOP = 9,         /* PROTOCOL */
     WIRE_STOPPING = 10,    /* nothing */
 };
 
-enum wire_key {
-    WIRE_KIND = 0,         /* uint, first in every message */
-    WIRE_PROTOCOL_VERSION, /* uint */
-    WIRE_PROGRAM,          /* text: name and version of the client */
-    WIRE_POOLING,          /* uint, enum pooling; fixed for the session */
-    WIRE_DTYPE,            /* uint, enum dtype; fixed for the session */
-    WIRE_EXPECT,           /* text: prefix of the model digest the client insists on */
-    WIRE_DIGEST,           /* text: model digest, WIRE_DIGEST_CHARS */
-    WIRE_PRECISION,        /* text: f32, bf16 or f16 */
-    WIRE_BACKEND,          /* text: cpu, cuda or null */
-    WIRE_MODEL,            /* text: the model's name, for people */
-    WIRE_SYNTHETIC,        /* uint: 1 when the weights carry no biology */
-    WIRE_HIDDEN,           /* uint: floats in a row */
-    WIRE_POSITIONS,        /* uint: most residues in a submission */
-    WIRE_ALPHABET,         /* bytes: WIRE_ALPHABET_BYTES */
-    WIRE_RING_MAX,         /* uint: largest memfd accepted, bytes */
-    WIRE_ONE_SHOT_LIMIT,   /* uint: SUBMITs that may be unanswered; 0 = ring only */
-    WIRE_TAG,              /* uint: chosen by the client, comes back with the result */
-    WIRE_SEQUENCE,         /* bytes: residues, 1 to POSITIONS */
-    WIRE_RECORD_STATUS,    /* uint, enum record_status */
-    WIRE_ROWS,             /* uint: rows in DATA; 0 unless the status is RECORD_OK */
-    WIRE_DATA,             /* bytes: rows x hidden values of the session's dtype */
-    WIRE_TEXT,             /* text: one line for people */
-    WIRE_CODE,             /* uint, enum wire_refusal */
-    WIRE_RETRY,            /* uint: 1 when the same HELLO may succeed later */
-    WIRE_SUBMISSION_SIZE,  /* uint: bytes of the submission ring */
-    WIRE_COMPLETION_SIZE,  /* uint: bytes of the completion ring */
-    WIRE_VERSION,          /* text: of the daemon; first of the STATUS keys */
-    WIRE_PID,              /* uint */
-    WIRE_UPTIME,           /* uint: seconds */
-    WIRE_LOOP,             /* text: io_uring, or epoll and why */
-    WIRE_INSTRUCTIONS,     /* text: instruction set the engine runs */
-    WIRE_THREADS,          /* uint */
-    WIRE_PARAMETERS,       /* uint */
-    WIRE_CLIENTS,          /* uint: connected now */
-    WIRE_CLIENTS_TOTAL,    /* uint: since the start */
-    WIRE_RECORDS,          /* uint: embedded since the start */
-    WIRE_RECORDS_FAILED,   /* uint */
-    WIRE_RESIDUES,         /* uint: embedded since the start */
-    WIRE_BATCHES,          /* uint: run since the start */
-    WIRE_QUEUED_RESIDUES,  /* uint: waiting now */
-    WIRE_PINNED_BYTES,     /* uint: rings mapped now */
-    WIRE_DEVICE,           /* text: name of the GPU; only where one computes */
-    WIRE_GENERATION,       /* uint: models loaded so far; new clients get the last */
-    WIRE_CLIENTS_BEFORE,   /* uint: connected now, to models loaded earlier */
-    WIRE_NOTE,             /* text: what to know about the engine or the last reload, or empty */
-    WIRE_KEYS
-};
+enum value_type { VALUE_NUMBER = 1, VALUE_TEXT, VALUE_BYTES };
+
+/* The rows of keys.h by their numbers, and how many they are. */
+#define KEY_NUMBER(key, number, ...) key = number,
+#define KEY_ONE(...) +1
+enum wire_key { WIRE_SESSION_ROWS(KEY_NUMBER) WIRE_STATUS_ROWS(KEY_NUMBER) };
+enum { WIRE_KEYS = WIRE_SESSION_ROWS(KEY_ONE) WIRE_STATUS_ROWS(KEY_ONE) };
 
 enum wire_refusal {
     WIRE_REFUSED_PROTOCOL = 1, /* versions differ */

@@ -6,6 +6,7 @@
 #include "client/filter/report.h"
 
 #include "client/filter/input/record.h"
+#include "ipc/base/text.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -33,9 +34,7 @@ void report(const char *format, ...) {
     vsnprintf(line + 8, sizeof line - 9, format, arguments);
     va_end(arguments);
     size_t size = strlen(line);
-    for (size_t i = 0; i < size; i++)
-        if ((unsigned char)line[i] < ' ' || line[i] == 0x7F)
-            line[i] = '?';
+    text_make_printable(line, size);
     tell(line, size);
 }
 
@@ -45,12 +44,15 @@ void report_text(const char *text) {
     tell(line, strlen(line));
 }
 
+void exit_out_of_memory(void) {
+    report("out of memory");
+    exit(EX_SOFTWARE);
+}
+
 void *allocate(void *old, size_t size) {
     void *memory = realloc(old, size ? size : 1);
-    if (!memory) {
-        report("out of memory");
-        exit(EX_SOFTWARE);
-    }
+    if (!memory)
+        exit_out_of_memory();
     return memory;
 }
 

@@ -17,7 +17,10 @@ void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same for a text of ours, up to 200 bytes, without the weight of formatting. */
 void report_text(const char *text);
 
-/* realloc() that cannot fail: it reports and exits with EX_SOFTWARE instead. */
+/* Reports it and exits with EX_SOFTWARE. */
+_Noreturn void exit_out_of_memory(void);
+
+/* realloc() that cannot fail: it calls exit_out_of_memory() instead. */
 void *allocate(void *old, size_t size);
 
 enum warning {

@@ -16,7 +16,7 @@
 
 #define PROGRAM_MAX 64 /* what a daemon accepts */
 
-static esm1nv_session *session_create(void) {
+static esm1nv_session *session_allocate(void) {
     esm1nv_session *session = aligned_alloc(_Alignof(esm1nv_session), sizeof *session);
     if (!session)
         return NULL;
@@ -36,7 +36,7 @@ void esm1nv_close(esm1nv_session *session) {
     ring_detach(&session->map);
     if (session->fd >= 0)
         close(session->fd);
-    free(session->awaited.items);
+    free(session->awaited.items.slots);
     free(session->exchange);
     free(session);
 }
@@ -94,11 +94,11 @@ static int send_hello(esm1nv_session *session, const struct esm1nv_options *opti
     if (options->expect_digest)
         message_put_text(&writer, WIRE_EXPECT, options->expect_digest);
     long size = message_end(&writer);
-    int ret = channel_send(session->fd, buffer, (size_t)size, -1, false);
+    int result = channel_send(session->fd, buffer, (size_t)size, -1, false);
     /* A daemon that is full says so and closes without reading: its answer says more. */
-    if (ret < 0 && ret != -EPIPE && ret != -ECONNRESET)
+    if (result < 0 && result != -EPIPE && result != -ECONNRESET)
         return failure_set(&session->error, ESM1NV_ERROR_SYSTEM, "cannot send to %s: %s",
-                           session->socket, strerror(-ret));
+                           session->socket, strerror(-result));
     return ESM1NV_OK;
 }
 
@@ -139,7 +139,7 @@ static int read_welcome(esm1nv_session *session, const struct message *welcome) 
     return ESM1NV_OK;
 }
 
-static int greet(esm1nv_session *session, const struct esm1nv_options *options) {
+static int session_greet(esm1nv_session *session, const struct esm1nv_options *options) {
     session->pooling = options->pooling;
     session->dtype = options->dtype;
     if (options->expect_digest)
@@ -147,19 +147,19 @@ static int greet(esm1nv_session *session, const struct esm1nv_options *options) 
     return send_hello(session, options);
 }
 
-int esm1nv_connect_begin(esm1nv_session **result, const struct esm1nv_options *given) {
+int esm1nv_connect_begin(esm1nv_session **opened, const struct esm1nv_options *given) {
     struct esm1nv_options options;
-    esm1nv_session *session = *result = session_create();
+    esm1nv_session *session = *opened = session_allocate();
 
     if (!session)
         return ESM1NV_ERROR_MEMORY;
-    int code = options_read(&options, given, &session->error);
-    if (code == ESM1NV_OK) {
+    int result = options_read(&options, given, &session->error);
+    if (result == ESM1NV_OK) {
         session->fd = locate_daemon(options.socket, session->socket, &session->error);
-        code = session->fd < 0 ? session->error.code : greet(session, &options);
+        result = session->fd < 0 ? session->error.code : session_greet(session, &options);
     }
-    session->dead = code != ESM1NV_OK;
-    return code;
+    session->dead = result != ESM1NV_OK;
+    return result;
 }
 
 int esm1nv_connect_complete(esm1nv_session *session) {
@@ -168,17 +168,17 @@ int esm1nv_connect_complete(esm1nv_session *session) {
 
     if (session->dead)
         return session->error.code;
-    int code = receive_answer(session->fd, session->socket, buffer, sizeof buffer, WIRE_WELCOME,
-                              &welcome, &session->error);
-    if (code == ESM1NV_OK)
-        code = read_welcome(session, &welcome);
-    session->dead = code != ESM1NV_OK;
-    return code;
+    int result = receive_answer(session->fd, session->socket, buffer, sizeof buffer, WIRE_WELCOME,
+                                &welcome, &session->error);
+    if (result == ESM1NV_OK)
+        result = read_welcome(session, &welcome);
+    session->dead = result != ESM1NV_OK;
+    return result;
 }
 
 int esm1nv_connect(esm1nv_session **session, const struct esm1nv_options *options) {
-    int code = esm1nv_connect_begin(session, options);
-    return code == ESM1NV_OK ? esm1nv_connect_complete(*session) : code;
+    int result = esm1nv_connect_begin(session, options);
+    return result == ESM1NV_OK ? esm1nv_connect_complete(*session) : result;
 }
 
 /* The library waits in blocking calls; where it must not wait it says so call by call. */
@@ -189,25 +189,25 @@ static int make_blocking(int fd, struct failure *failure) {
     return ESM1NV_OK;
 }
 
-int esm1nv_connect_fd(esm1nv_session **result, int fd, const struct esm1nv_options *given) {
+int esm1nv_connect_fd(esm1nv_session **opened, int fd, const struct esm1nv_options *given) {
     struct esm1nv_options options;
-    esm1nv_session *session = *result = session_create();
+    esm1nv_session *session = *opened = session_allocate();
 
     if (!session) {
         close(fd);
         return ESM1NV_ERROR_MEMORY;
     }
     session->fd = fd;
-    int code = options_read(&options, given, &session->error);
-    if (code == ESM1NV_OK)
-        code = make_blocking(fd, &session->error);
-    if (code == ESM1NV_OK) {
+    int result = options_read(&options, given, &session->error);
+    if (result == ESM1NV_OK)
+        result = make_blocking(fd, &session->error);
+    if (result == ESM1NV_OK) {
         snprintf(session->socket, sizeof session->socket, "%s",
                  options.socket ? options.socket : "a given socket");
-        code = greet(session, &options);
+        result = session_greet(session, &options);
     }
-    session->dead = code != ESM1NV_OK;
-    return code == ESM1NV_OK ? esm1nv_connect_complete(session) : code;
+    session->dead = result != ESM1NV_OK;
+    return result == ESM1NV_OK ? esm1nv_connect_complete(session) : result;
 }
 
 const struct esm1nv_info *esm1nv_info(const esm1nv_session *session) {

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Errors in words: the line a failure carries, and the names of codes and record statuses.
+ * Errors in words: the line that a failure carries, what ends a session, and the names of codes and
+ * record statuses.
  */
 #include "client/library/session.h"
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 int failure_set(struct failure *failure, int code, const char *format, ...) {
     va_list arguments;
@@ -24,6 +26,26 @@ int failure_refused(struct failure *failure, const struct message *message) {
         code = ESM1NV_ERROR_MODEL;
     message_copy_text(message, WIRE_TEXT, text, sizeof text);
     return failure_set(failure, code, "the daemon refuses: %s", text);
+}
+
+int session_garbage(esm1nv_session *session) {
+    session->dead = true;
+    return failure_set(&session->error, ESM1NV_ERROR_PROTOCOL,
+                       "the daemon at %s sent what it should not; is it another version?",
+                       session->socket);
+}
+
+int session_system(esm1nv_session *session, const char *what, int error) {
+    session->dead = true;
+    return failure_set(&session->error,
+                       error == -ENOMEM ? ESM1NV_ERROR_MEMORY : ESM1NV_ERROR_SYSTEM, "%s: %s", what,
+                       strerror(-error));
+}
+
+int session_ended(esm1nv_session *session) {
+    session->dead = true;
+    session->error = session->farewell;
+    return session->error.code;
 }
 
 const char *esm1nv_error_name(int code) {

@@ -53,19 +53,20 @@ int locate_daemon(const char *named, char path[SOCKET_PATH_MAX], struct failure 
 
 int receive_answer(int fd, const char *path, void *buffer, size_t capacity, enum wire_kind expected,
                    struct message *message, struct failure *failure) {
-    ssize_t size;
+    size_t size;
+    int result;
 
     /* A peer that closed with unread bytes resets once, before what it said can be read. */
     do
-        size = channel_receive(fd, buffer, capacity, false);
-    while (size == -ECONNRESET);
-    if (size == 0)
+        result = channel_receive(fd, buffer, capacity, false, &size);
+    while (result == -ECONNRESET);
+    if (result == CHANNEL_END)
         return failure_set(failure, ESM1NV_ERROR_LOST,
                            "the daemon at %s closed the connection without an answer", path);
-    if (size < 0 && size != -EBADMSG)
+    if (result < 0 && result != -EBADMSG)
         return failure_set(failure, ESM1NV_ERROR_SYSTEM, "cannot receive from %s: %s", path,
-                           strerror((int)-size));
-    if (size > 0 && message_decode(message, buffer, (size_t)size) == 0) {
+                           strerror(-result));
+    if (result == 0 && message_decode(message, buffer, size) == 0) {
         if (message->kind == expected)
             return ESM1NV_OK;
         if (message->kind == WIRE_REFUSED)

@@ -7,6 +7,7 @@
 #define ESM1NV_SESSION_H
 
 #include "client/esm1nv.h"
+#include "ipc/base/fifo.h"
 #include "ipc/message.h"
 #include "ipc/ring.h"
 #include "ipc/wire.h"
@@ -31,11 +32,10 @@ struct awaited {
     uint32_t length;
 };
 
-/* First in, first out; grows. Null value: {0}. */
+/* Null value: {0}. */
 struct awaited_queue {
-    struct awaited *items;
-    size_t capacity; /* power of two, or 0 */
-    uint64_t first;  /* free-running counts */
+    struct fifo items; /* numbers `first` to before `last` */
+    uint64_t first;
     uint64_t last;
 };
 
@@ -85,6 +85,20 @@ __attribute__((format(printf, 3, 4))) int failure_set(struct failure *failure, i
 
 /* Turns a REFUSED message into a failure and returns its code. */
 int failure_refused(struct failure *failure, const struct message *message);
+
+/* These end the session and return the code of why: the daemon sent what no daemon sends; a system
+ * call failed with -errno; the daemon has said farewell, and all that it completed is taken. */
+int session_garbage(esm1nv_session *session);
+int session_system(esm1nv_session *session, const char *what, int error);
+int session_ended(esm1nv_session *session);
+
+/* Receives one message and does what it says. Returns ESM1NV_OK, ESM1NV_AGAIN when none came in
+ * `timeout` milliseconds (0: looks only, negative: waits without end), or a negative code. */
+int session_hear(esm1nv_session *session, int timeout);
+
+/* After a send failed: hears what the daemon said before it left, and ends the session. Returns a
+ * negative code. */
+int session_lost(esm1nv_session *session);
 
 /* Connects to the named socket, or to the first of the usual ones that accepts, whose path goes to
  * `path`. Returns the descriptor, or a negative code with the failure set. */

@@ -52,20 +52,13 @@ static void close_passed(struct closer *closer, const struct doomed *doomed) {
 }
 
 static void pass_on(struct closer *closer, struct msghdr *header, _Atomic unsigned *account) {
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part; part = CMSG_NXTHDR(header, part)) {
-        size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+    int fds[CHANNEL_FDS_MAX];
+    unsigned count = channel_descriptors(header, fds);
 
-        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
-            continue;
-        for (size_t i = 0; i < count; i++) {
-            int fd;
-
-            memcpy(&fd, CMSG_DATA(part) + i * sizeof fd, sizeof fd);
-            if (account)
-                ++*account;
-            closer_add(closer, fd, account);
-        }
-    }
+    if (account)
+        *account += count;
+    for (unsigned i = 0; i < count; i++)
+        closer_add(closer, fds[i], account);
 }
 
 /* After SHUT_RD nothing more can come in; what lies there is taken out here, because closing a

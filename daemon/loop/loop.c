@@ -170,34 +170,17 @@ void loop_accepted(struct loop_watch *watch, int fd) {
         closer_add_socket(watch->loop->closer, fd, NULL);
 }
 
-/* Copies the descriptors of all SCM_RIGHTS parts to fds; returns how many. */
-static unsigned unpack(void *control, size_t control_size, int fds[CHANNEL_FDS_MAX]) {
-    struct msghdr header = {.msg_control = control, .msg_controllen = control_size};
-    unsigned count = 0;
-
-    for (struct cmsghdr *part = CMSG_FIRSTHDR(&header); part; part = CMSG_NXTHDR(&header, part)) {
-        size_t bytes = part->cmsg_len - CMSG_LEN(0);
-
-        if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
-            continue;
-        if (bytes / sizeof(int) > CHANNEL_FDS_MAX - count)
-            break; /* the kernel never does this */
-        memcpy(fds + count, CMSG_DATA(part), bytes);
-        count += (unsigned)(bytes / sizeof(int));
-    }
-    return count;
-}
-
 void loop_received(struct loop_watch *watch, const uint8_t *data, size_t size, int flags,
                    void *control, size_t control_size) {
     int fds[CHANNEL_FDS_MAX];
     struct loop *loop = watch->loop;
     _Atomic unsigned *account = watch->account;
+    struct msghdr header = {.msg_control = control, .msg_controllen = control_size};
     struct loop_message message = {
         .data = data,
         .size = size,
         .fds = fds,
-        .fd_count = unpack(control, control_size, fds),
+        .fd_count = channel_descriptors(&header, fds),
         .truncated = (flags & (MSG_TRUNC | MSG_CTRUNC)) != 0,
     };
 

@@ -78,7 +78,7 @@ static int take_submission(struct session *session) {
     if (session->held)
         return 0;
     int result = ring_take_submission(&session->submissions, &header, &body, &session->taken);
-    if (result == -EAGAIN)
+    if (result == RING_EMPTY)
         return ring_consumer_sleeps(&session->submissions) ? PUMP_AGAIN : PUMP_WAITS;
     if (result < 0)
         return result;
@@ -97,7 +97,7 @@ static int reserve_place(struct session *session) {
         return 0;
     int result = ring_reserve(&session->completions, sizeof *record->slot, record->bytes, &place,
                               &record->end);
-    if (result == -EAGAIN)
+    if (result == RING_FULL)
         return ring_producer_sleeps(&session->completions) ? PUMP_AGAIN : PUMP_WAITS;
     if (result < 0)
         return result;

@@ -18,8 +18,8 @@
 static void answer(struct session *session, const char *message, long size) {
     int result = session_send(session, message, size);
 
-    if (result < 0)
-        session_drop(session, strerror(-result));
+    if (result != 0)
+        session_drop(session, result == CHANNEL_FULL ? "it does not read" : strerror(-result));
 }
 
 static bool same_protocol(struct session *session, const struct message *message) {

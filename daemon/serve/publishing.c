@@ -77,7 +77,7 @@ void publishing_send_replies(struct session *session) {
         struct record *record = STAILQ_FIRST(&session->replies);
         int result = session_send(session, buffer, encode_result(buffer, record));
 
-        if (result == -EAGAIN) {
+        if (result == CHANNEL_FULL) {
             loop_want_writable(session->watch);
             return;
         }

@@ -17,6 +17,6 @@ void refusal_send(int fd, enum wire_refusal code, bool retry, const char *text) 
     message_put_number(&writer, WIRE_RETRY, retry);
 
     long size = message_end(&writer);
-    if (size > 0 && channel_send(fd, buffer, (size_t)size, -1, true) < 0)
+    if (size > 0 && channel_send(fd, buffer, (size_t)size, -1, true) != 0)
         log_debug("a refusal could not be sent: %s", text);
 }

@@ -60,8 +60,8 @@ struct session {
  * Refuses it, with a reason, when there are too many. */
 void session_accept(struct service *service, int fd, const struct loop_callbacks *callbacks);
 
-/* Sends an encoded message; `size` may be the encoder's error. Returns 0, -EAGAIN when the client
- * has no room for it, else -errno. */
+/* Sends an encoded message; `size` may be the encoder's error. Returns 0, CHANNEL_FULL
+ * when the client has no room for it, or -errno. */
 int session_send(struct session *session, const char *message, long size);
 
 /* Ends a session without a word; `why` is for the log. Idempotent. */

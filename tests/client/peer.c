@@ -93,6 +93,7 @@ void peer_send_result(struct peer *peer, uint64_t tag, enum record_status status
 /* Like channel_receive(), but takes a descriptor; -1 when none came. */
 static ssize_t receive_with_fd(struct peer *peer, int *passed) {
     struct iovec part = {.iov_base = peer->buffer, .iov_len = sizeof peer->buffer};
+    int fds[CHANNEL_FDS_MAX];
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
@@ -106,10 +107,7 @@ static ssize_t receive_with_fd(struct peer *peer, int *passed) {
     do
         size = recvmsg(peer->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     while (size < 0 && (errno == EINTR || errno == ECONNRESET));
-    *passed = -1;
-    struct cmsghdr *rights = size < 0 ? NULL : CMSG_FIRSTHDR(&header);
-    if (rights && rights->cmsg_type == SCM_RIGHTS)
-        memcpy(passed, CMSG_DATA(rights), sizeof *passed);
+    *passed = size >= 0 && channel_descriptors(&header, fds) > 0 ? fds[0] : -1;
     return size;
 }
 
@@ -169,8 +167,8 @@ bool peer_take(struct peer *peer, uint64_t *tag, char *sequence, uint32_t *lengt
     uint64_t end;
 
     int ret = ring_take_submission(&peer->submissions, &header, &body, &end);
-    CHECK(ret == 0 || ret == -EAGAIN, "the submission ring is damaged: %s", strerror(-ret));
-    if (ret < 0)
+    CHECK(ret == 0 || ret == RING_EMPTY, "the submission ring is damaged: %s", strerror(-ret));
+    if (ret != 0)
         return false;
     CHECK(header.length >= 1 && header.length <= WIRE_POSITIONS_MAX, "length %u", header.length);
     CHECK(header.reserved == 0, "reserved is %u", header.reserved);
@@ -192,8 +190,8 @@ bool peer_complete(struct peer *peer, uint64_t tag, enum record_status status, u
     void *record;
 
     int ret = ring_reserve(&peer->completions, sizeof header, header.bytes, &record, &end);
-    CHECK(ret == 0 || ret == -EAGAIN, "the completion ring is damaged: %s", strerror(-ret));
-    if (ret < 0)
+    CHECK(ret == 0 || ret == RING_FULL, "the completion ring is damaged: %s", strerror(-ret));
+    if (ret != 0)
         return false;
     memcpy(record, &header, sizeof header);
     peer_fill((char *)record + sizeof header, tag, rows, row_bytes);

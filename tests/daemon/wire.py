@@ -8,14 +8,15 @@ import mmap
 import os
 import socket
 import struct
+import sys
 import msgpack
 
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "ipc"))
+import keys  # noqa: E402
+
 (HELLO, WELCOME, REFUSED, SUBMIT, RESULT, RING, STATUS_QUERY, STATUS, STOP, STOPPING) = range(1, 11)
-KEYS = """kind protocol program pooling dtype expect digest precision backend model synthetic hidden
-positions alphabet ring_max one_shot_limit tag sequence status rows data text code retry
-submission_size completion_size version pid uptime loop instructions threads parameters clients
-clients_total records records_failed residues batches queued_residues pinned_bytes
-device generation clients_before note""".split()
+ALIASES = {"protocol_version": "protocol", "record_status": "status"}
+KEYS = [ALIASES.get(name.lower(), name.lower()) for name, *_ in keys.KEYS]
 NUMBER = {name: number for number, name in enumerate(KEYS)}
 (PROTOCOL, MODEL, BUSY, LIMIT, DRAINING, LOAD, DENIED) = range(1, 8)
 NONE, MEAN, MAX, BOS = range(4)

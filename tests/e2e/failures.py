@@ -164,7 +164,7 @@ def metrics():
     for name, value in strict["esm1nv_info"].labels.items():
         assert value == status[name], (name, value)
     assert strict["esm1nv_info"].labels["model"] == os.path.basename(model)
-    assert "backend" in strict["esm1nv_info"].labels and len(strict) == 13, text
+    assert "backend" in strict["esm1nv_info"].labels, text
 
 
 @tap.case("synthetic weights: both programs say that there is no biology in them")

@@ -97,13 +97,16 @@ static void receive_one(int fd, const struct sent *sent) {
     static uint8_t room[WIRE_MESSAGE_MAX];
     size_t capacity = sent->flags & TOO_SMALL && sent->size ? sent->size - 1 : sent->size;
     uint8_t *buffer = room + sizeof room - capacity;
-    ssize_t size = channel_receive(fd, buffer, capacity, true);
+    size_t size = 0;
+    int result = channel_receive(fd, buffer, capacity, true, &size);
     if (is_whole(sent, capacity)) {
-        REQUIRE(size == (ssize_t)sent->size && memcmp(buffer, sent->data, sent->size) == 0,
-                "%zu bytes became %zd", sent->size, size);
+        REQUIRE(result == (sent->size > 0 ? 0 : CHANNEL_END), "%zu bytes gave %d", sent->size,
+                result);
+        REQUIRE(size == sent->size && memcmp(buffer, sent->data, sent->size) == 0,
+                "%zu bytes became %zu", sent->size, size);
         decode(buffer, sent->size);
     } else {
-        REQUIRE(size == -EBADMSG, "a damaged message gave %zd", size);
+        REQUIRE(result == -EBADMSG, "a damaged message gave %d", result);
     }
 }
 
@@ -192,7 +195,8 @@ static void end(struct receiver *receiver) {
         loop_remove(receiver->watch, false);
         loop_turn(loop, false);
     } else {
-        REQUIRE(channel_receive(receiver->fd, &byte, 1, true) == 0, "no end of file");
+        REQUIRE(channel_receive(receiver->fd, &byte, 1, true, &(size_t){0}) == CHANNEL_END,
+                "no end of file");
     }
     REQUIRE(channel_ring_bell(receiver->fd) == -EPIPE, "a bell where nobody is");
 }

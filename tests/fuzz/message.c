@@ -9,15 +9,9 @@
 #include <errno.h>
 #include <string.h>
 
-static bool is_text(enum wire_key key) {
-    return key == WIRE_PROGRAM || (key >= WIRE_EXPECT && key <= WIRE_MODEL) || key == WIRE_TEXT ||
-           key == WIRE_VERSION || key == WIRE_LOOP || key == WIRE_INSTRUCTIONS ||
-           key == WIRE_DEVICE || key == WIRE_NOTE;
-}
-
-static bool is_bytes(enum wire_key key) {
-    return key == WIRE_ALPHABET || key == WIRE_SEQUENCE || key == WIRE_DATA;
-}
+static const enum value_type types[] = {
+#define KEY_TYPE(key, number, type, ...) [key] = type,
+    WIRE_SESSION_ROWS(KEY_TYPE) WIRE_STATUS_ROWS(KEY_TYPE)};
 
 static void check_view(const struct message_value *value, const uint8_t *data, size_t size) {
     const uint8_t *bytes = (const uint8_t *)value->bytes;
@@ -38,9 +32,9 @@ static void put_again(struct message_writer *writer, const struct message *messa
                       enum wire_key key) {
     const struct message_value *value = &message->value[key];
     char text[2048];
-    if (is_bytes(key)) {
+    if (types[key] == VALUE_BYTES) {
         message_put_bytes(writer, key, value->bytes, value->length);
-    } else if (is_text(key)) {
+    } else if (types[key] == VALUE_TEXT) {
         REQUIRE(value->length < sizeof text, "key %d: %zu bytes of text", key, value->length);
         memcpy(text, value->bytes, value->length);
         text[value->length] = '\0';
@@ -61,7 +55,7 @@ static long encode(const struct message *message, char *buffer, size_t capacity)
 
 static bool has_nul(const struct message *message) {
     for (int key = 1; key < WIRE_KEYS; key++)
-        if (message_has(message, (enum wire_key)key) && is_text((enum wire_key)key) &&
+        if (message_has(message, (enum wire_key)key) && types[key] == VALUE_TEXT &&
             memchr(message->value[key].bytes, 0, message->value[key].length))
             return true;
     return false;
@@ -73,7 +67,7 @@ static void check_equal(const struct message *a, const struct message *b) {
         const struct message_value *first = &a->value[key], *second = &b->value[key];
         if (!message_has(a, (enum wire_key)key))
             continue;
-        if (is_text((enum wire_key)key) || is_bytes((enum wire_key)key))
+        if (types[key] != VALUE_NUMBER)
             REQUIRE(first->length == second->length &&
                         memcmp(first->bytes, second->bytes, first->length) == 0,
                     "key %d changed", key);
@@ -106,9 +100,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     for (int key = 0; key < WIRE_KEYS; key++) {
         if (!message_has(&message, (enum wire_key)key))
             continue;
-        if (is_text((enum wire_key)key) || is_bytes((enum wire_key)key))
+        if (types[key] != VALUE_NUMBER)
             check_view(&message.value[key], data, size);
-        if (is_text((enum wire_key)key))
+        if (types[key] == VALUE_TEXT)
             check_text(&message, (enum wire_key)key);
     }
     check_round_trip(&message);

@@ -102,7 +102,8 @@ static int take(struct side *side) {
     REQUIRE(consumer->tail - consumer->released <= RING_SIZE &&
                 consumer->read - consumer->released <= consumer->tail - consumer->released,
             "the consumer stands outside of the ring");
-    if (result < 0)
+    REQUIRE(result <= 0 || result == RING_EMPTY, "taking gave %d", result);
+    if (result != 0)
         return result;
     REQUIRE(body >= consumer->data && length <= (size_t)(consumer->data + RING_SIZE - body),
             "%zd + %llu", body - consumer->data, (unsigned long long)length);
@@ -124,7 +125,7 @@ static int reserve(struct side *side, size_t length) {
     uint64_t end = 0;
     int result = ring_reserve(producer, header, length, &record, &end);
     REQUIRE(producer->head <= producer->published, "the consumer's head is beyond all records");
-    if (result < 0) {
+    if (result != 0) {
         REQUIRE(producer->reserved == before, "a refusal took room");
         REQUIRE((result == -EMSGSIZE) == (header + length > RING_SIZE / 2), "%zu bytes", length);
         return result == -EPROTO ? result : 0;

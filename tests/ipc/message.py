@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The message codec against Python's msgpack and against the table in ipc/wire.h, written down here
-a second time: every kind, every key at its limits, every way to be malformed, random damage.
+"""The message codec against Python's msgpack and against the rows of ipc/keys.h, written down in
+keys.py a second time: every kind, every key at its limits, every way to be malformed, random damage.
 
     message.py MESSAGE_TOOL         prints TAP
 """
@@ -10,38 +10,19 @@ import sys
 
 import msgpack
 
-NUMBER, TEXT, BYTES = int, str, bytes
-U32, U64 = 2**32 - 1, 2**64 - 1
-# key: name, type, least, most (of the number or the length)
-KEYS = [
-    ("KIND", NUMBER, 1, 10), ("PROTOCOL", NUMBER, 1, 1), ("PROGRAM", TEXT, 0, 64),
-    ("POOLING", NUMBER, 0, 3), ("DTYPE", NUMBER, 0, 1), ("EXPECT", TEXT, 1, 64),
-    ("DIGEST", TEXT, 64, 64), ("PRECISION", TEXT, 1, 15), ("BACKEND", TEXT, 1, 15),
-    ("MODEL", TEXT, 1, 127), ("SYNTHETIC", NUMBER, 0, 1), ("HIDDEN", NUMBER, 1, 65535),
-    ("POSITIONS", NUMBER, 3, 4096), ("ALPHABET", BYTES, 32, 32), ("RING_MAX", NUMBER, 0, U64),
-    ("ONE_SHOT_LIMIT", NUMBER, 0, 8), ("TAG", NUMBER, 0, U64), ("SEQUENCE", BYTES, 1, 4096),
-    ("RECORD_STATUS", NUMBER, 0, 4), ("ROWS", NUMBER, 0, 1), ("DATA", BYTES, 0, None),
-    ("TEXT", TEXT, 0, 1024), ("CODE", NUMBER, 1, 7), ("RETRY", NUMBER, 0, 1),
-    ("SUBMISSION_SIZE", NUMBER, 1, U32), ("COMPLETION_SIZE", NUMBER, 1, U32),
-    ("VERSION", TEXT, 1, 31), ("PID", NUMBER, 0, U32), ("UPTIME", NUMBER, 0, U64),
-    ("LOOP", TEXT, 1, 127), ("INSTRUCTIONS", TEXT, 1, 31), ("THREADS", NUMBER, 0, U32),
-    ("PARAMETERS", NUMBER, 0, U64), ("CLIENTS", NUMBER, 0, U64), ("CLIENTS_TOTAL", NUMBER, 0, U64),
-    ("RECORDS", NUMBER, 0, U64), ("RECORDS_FAILED", NUMBER, 0, U64), ("RESIDUES", NUMBER, 0, U64),
-    ("BATCHES", NUMBER, 0, U64), ("QUEUED_RESIDUES", NUMBER, 0, U64),
-    ("PINNED_BYTES", NUMBER, 0, U64), ("DEVICE", TEXT, 1, 127), ("GENERATION", NUMBER, 1, U32),
-    ("CLIENTS_BEFORE", NUMBER, 0, U64), ("NOTE", TEXT, 0, 1024),
-]
+from keys import BYTES, KEYS, NUMBER, TEXT, U32, U64
+
 NUMBER_OF = {name: key for key, (name, *_) in enumerate(KEYS)}
 MODEL_KEYS = "DIGEST PRECISION BACKEND MODEL SYNTHETIC HIDDEN POSITIONS "
 # kind: required keys beside KIND, optional ones
 KINDS = {
-    1: ("PROTOCOL PROGRAM POOLING DTYPE", "EXPECT"),
+    1: ("PROTOCOL_VERSION PROGRAM POOLING DTYPE", "EXPECT"),
     2: (MODEL_KEYS + "ALPHABET RING_MAX ONE_SHOT_LIMIT", ""),
     3: ("CODE TEXT RETRY", ""), 4: ("TAG SEQUENCE", ""), 5: ("TAG RECORD_STATUS ROWS DATA", ""),
-    6: ("SUBMISSION_SIZE COMPLETION_SIZE", ""), 7: ("PROTOCOL", ""),
+    6: ("SUBMISSION_SIZE COMPLETION_SIZE", ""), 7: ("PROTOCOL_VERSION", ""),
     8: (MODEL_KEYS + " ".join(name for name, *_ in KEYS[NUMBER_OF["VERSION"]:] if name != "DEVICE"),
         "DEVICE"),
-    9: ("PROTOCOL", ""), 10: ("", ""),
+    9: ("PROTOCOL_VERSION", ""), 10: ("", ""),
 }
 
 dice = random.Random(1)
@@ -124,6 +105,20 @@ def pack_wide(message):
     return out
 
 
+def check_rows():
+    """The rows are those that keys.py pins: no number, type or limit ever changes."""
+    types = {NUMBER: "number", TEXT: "text", BYTES: "bytes"}
+    text = subprocess.run([tool, "rows"], capture_output=True, text=True, check=True).stdout
+    rows = {int(row.split()[0]): row.split()[1:5] for row in text.splitlines()}
+    pinned = {number: ["WIRE_" + name, types[kind], str(least), str(65536 if most is None else most)]
+              for number, (name, kind, least, most) in enumerate(KEYS)}
+    # That of this protocol version is the only one whose message is read to its end.
+    pinned[1][2:] = ["0", str(U32)]
+    report("the keys are those of this protocol version",
+           [f"key {number}: {rows.get(number)}, not {pinned.get(number)}"
+            for number in sorted(rows.keys() | pinned) if rows.get(number) != pinned.get(number)])
+
+
 def check_round_trip():
     problems = []
     truths = [message_of(kind) for kind in KINDS for _ in range(200)]
@@ -152,7 +147,7 @@ def check_limits():
     for kind in KINDS:
         for key in keys_of(kind):
             name, type_, least, most = KEYS[key]
-            if name == "PROTOCOL":
+            if name == "PROTOCOL_VERSION":
                 continue  # see check_versions()
             for value, good in ((least, True), (most, True), (least - 1, False),
                                 (None if most is None else most + 1, False)):
@@ -303,6 +298,7 @@ def check_damage():
     report("damaged messages are refused or mean what Python reads", problems)
 
 
+check_rows()
 check_round_trip()
 check_limits()
 check_keys()

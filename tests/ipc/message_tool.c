@@ -2,6 +2,8 @@
  *
  * Shows the message codec to message.py: for each line of hex on stdin prints "bad", or
  * "KEY=NUMBER" and "KEY:HEX" for what was decoded and, behind "|", the same message encoded again.
+ * With the argument "rows" it prints those of ipc/keys.h: number, constant, type, least, most, name
+ * of the status figure, and what it is as a metric.
  */
 #include "ipc/message.h"
 
@@ -29,25 +31,42 @@ static char *bytes_create(size_t *size) {
     return bytes;
 }
 
-/* Keys whose value is a text go out as a text. */
-static bool is_text(enum wire_key key) {
-    return key == WIRE_PROGRAM || (key >= WIRE_EXPECT && key <= WIRE_MODEL) || key == WIRE_TEXT ||
-           key == WIRE_VERSION || key == WIRE_LOOP || key == WIRE_INSTRUCTIONS ||
-           key == WIRE_DEVICE || key == WIRE_NOTE;
+/* What the rows say, in their order: of every key its type, and of STATUS figures the name. */
+static const struct row {
+    enum wire_key key;
+    enum value_type type;
+    uint64_t least, most;
+    const char *constant, *name, *metric;
+} rows[WIRE_KEYS] = {
+#define SESSION_ROW(key, number, type, least, most) {key, type, least, most, #key, "-", "-"},
+#define STATUS_ROW(key, number, type, least, most, name, ...)                                      \
+    {key, type, least, most, #key, name, #__VA_ARGS__},
+    WIRE_SESSION_ROWS(SESSION_ROW) WIRE_STATUS_ROWS(STATUS_ROW)};
+
+static void print_rows(void) {
+    static const char *const types[] = {
+        [VALUE_NUMBER] = "number", [VALUE_TEXT] = "text", [VALUE_BYTES] = "bytes"};
+    for (const struct row *row = rows; row < rows + WIRE_KEYS; row++)
+        printf("%d %s %s %llu %llu %s %s\n", row->key, row->constant, types[row->type],
+               (unsigned long long)row->least, (unsigned long long)row->most, row->name,
+               row->metric);
 }
 
-static bool is_bytes(enum wire_key key) {
-    return key == WIRE_ALPHABET || key == WIRE_SEQUENCE || key == WIRE_DATA;
+static enum value_type type_of(enum wire_key key) {
+    const struct row *row = rows;
+    while (row->key != key)
+        row++;
+    return row->type;
 }
 
 static void put_again(struct message_writer *writer, const struct message *message,
                       enum wire_key key) {
     static char text[WIRE_MESSAGE_MAX];
     const struct message_value *value = &message->value[key];
-    if (is_text(key)) {
+    if (type_of(key) == VALUE_TEXT) {
         message_copy_text(message, key, text, sizeof text);
         message_put_text(writer, key, text);
-    } else if (is_bytes(key)) {
+    } else if (type_of(key) == VALUE_BYTES) {
         message_put_bytes(writer, key, value->bytes, value->length);
     } else {
         message_put_number(writer, key, value->number);
@@ -64,11 +83,11 @@ static void show(const struct message *message) {
             continue;
         const struct message_value *value = &message->value[key];
         put_again(&writer, message, (enum wire_key)key);
-        if (is_text((enum wire_key)key) || is_bytes((enum wire_key)key)) {
+        if (type_of((enum wire_key)key) == VALUE_NUMBER) {
+            printf(" %d=%llu", key, (unsigned long long)value->number);
+        } else {
             printf(" %d:", key);
             print_hex(value->bytes, value->length);
-        } else {
-            printf(" %d=%llu", key, (unsigned long long)value->number);
         }
     }
     long size = message_end(&writer);
@@ -78,18 +97,22 @@ static void show(const struct message *message) {
     printf("\n");
 }
 
-int main(void) {
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "rows") == 0) {
+        print_rows();
+        return 0;
+    }
     while (fgets(line, sizeof line, stdin)) {
         struct message message;
         size_t size;
         char *bytes = bytes_create(&size);
         if (!bytes)
             return 1;
-        int ret = message_decode(&message, bytes, size);
-        if (ret == 0)
+        int result = message_decode(&message, bytes, size);
+        if (result == 0)
             show(&message);
         else
-            printf(ret == -EBADMSG ? "bad\n" : "error %d\n", ret);
+            printf(result == -EBADMSG ? "bad\n" : "error %d\n", result);
         free(bytes);
     }
     return 0;

@@ -32,6 +32,12 @@ static void close_pair(int ends[2]) {
     close(ends[1]);
 }
 
+static size_t received; /* bytes of the last message */
+
+static int receive(int fd, void *buffer, size_t capacity, bool nonblocking) {
+    return channel_receive(fd, buffer, capacity, nonblocking, &received);
+}
+
 static int count_descriptors(void) {
     DIR *listing = opendir("/proc/self/fd");
     int count = 0;
@@ -100,24 +106,27 @@ static void test_messages(void) {
         return;
     for (size_t i = 0; i < sizeof large; i++)
         large[i] = (char)(i * 31);
-    CHECK(channel_receive(ends[1], buffer, sizeof buffer, true) == -EAGAIN, "nothing there");
+    CHECK(receive(ends[1], buffer, sizeof buffer, true) == CHANNEL_EMPTY, "nothing there");
     CHECK(channel_send(ends[0], large, sizeof large, -1, false) == 0, "the largest");
     CHECK(channel_send(ends[0], "abc", 3, -1, false) == 0, "a small one");
-    CHECK(channel_receive(ends[1], buffer, sizeof buffer, false) == sizeof large, "its size");
+    CHECK(receive(ends[1], buffer, sizeof buffer, false) == 0 && received == sizeof large,
+          "its size");
     CHECK(memcmp(buffer, large, sizeof large) == 0, "its bytes");
-    CHECK(channel_receive(ends[1], buffer, 3, false) == 3 && !memcmp(buffer, "abc", 3), "abc");
+    CHECK(receive(ends[1], buffer, 3, false) == 0 && received == 3 && !memcmp(buffer, "abc", 3),
+          "abc");
     channel_send(ends[0], "abcd", 4, -1, false);
-    CHECK(channel_receive(ends[1], buffer, 3, false) == -EBADMSG, "cut short");
-    CHECK(channel_receive(ends[1], buffer, 3, true) == -EAGAIN, "and gone");
+    CHECK(receive(ends[1], buffer, 3, false) == -EBADMSG, "cut short");
+    CHECK(receive(ends[1], buffer, 3, true) == CHANNEL_EMPTY, "and gone");
     channel_ring_bell(ends[0]);
-    CHECK(channel_receive(ends[1], buffer, 3, false) == 1 && (uint8_t)buffer[0] == WIRE_BELL,
+    CHECK(receive(ends[1], buffer, 3, false) == 0 && received == 1 &&
+              (uint8_t)buffer[0] == WIRE_BELL,
           "a bell");
     close_pair(ends);
 }
 
 static void test_descriptors(void) {
     char buffer[8];
-    int ends[2], received = -1;
+    int ends[2], fds[CHANNEL_FDS_MAX] = {-1};
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
@@ -135,19 +144,14 @@ static void test_descriptors(void) {
         return;
     CHECK(channel_send(ends[0], "abc", 3, file, false) == 0, "send");
     CHECK(recvmsg(ends[1], &header, MSG_CMSG_CLOEXEC) == 3, "receive");
-    struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-    CHECK(rights && rights->cmsg_level == SOL_SOCKET && rights->cmsg_type == SCM_RIGHTS &&
-              rights->cmsg_len == CMSG_LEN(sizeof(int)),
-          "no descriptor came");
-    if (rights)
-        memcpy(&received, CMSG_DATA(rights), sizeof received);
+    CHECK(channel_descriptors(&header, fds) == 1, "no descriptor came");
     fstat(file, &sent_status);
-    CHECK(fstat(received, &received_status) == 0 && sent_status.st_rdev == received_status.st_rdev,
+    CHECK(fstat(fds[0], &received_status) == 0 && sent_status.st_rdev == received_status.st_rdev,
           "another file came");
-    close(received);
+    close(fds[0]);
     int before = count_descriptors();
     CHECK(channel_send(ends[0], "abc", 3, file, false) == 0, "send");
-    CHECK(channel_receive(ends[1], buffer, sizeof buffer, false) == -EBADMSG, "unasked for");
+    CHECK(receive(ends[1], buffer, sizeof buffer, false) == -EBADMSG, "unasked for");
     CHECK(count_descriptors() == before, "it leaked");
     close(file);
     close_pair(ends);
@@ -155,17 +159,20 @@ static void test_descriptors(void) {
 
 static void test_full(void) {
     char message[1000] = {0};
-    int ends[2], ret = 0, count = 0;
+    int ends[2], result = 0, count = 0;
 
-    test_case("a full queue is EAGAIN for messages and success for bells");
+    test_case("a full queue is a condition for messages and success for bells");
     if (!open_pair(ends))
         return;
-    while (count < 100000 && (ret = channel_send(ends[0], message, sizeof message, -1, true)) == 0)
+    while (count < 100000 && result == 0) {
+        result = channel_send(ends[0], message, sizeof message, -1, true);
         count++;
-    CHECK(ret == -EAGAIN && count > 10, "%d after %d", ret, count);
-    for (int i = 0; i < 100000 && ret == -EAGAIN; i++)
-        ret = channel_send(ends[0], message, 1, -1, true) == -EAGAIN ? 0 : -EAGAIN;
-    CHECK(ret == 0, "single bytes never fill it");
+    }
+    CHECK(result == CHANNEL_FULL && count > 10, "%d after %d", result, count);
+    result = 0;
+    for (int i = 0; i < 100000 && result == 0; i++)
+        result = channel_send(ends[0], message, 1, -1, true);
+    CHECK(result == CHANNEL_FULL, "single bytes never fill it");
     CHECK(channel_ring_bell(ends[0]) == 0, "the bell");
     close_pair(ends);
 }
@@ -179,8 +186,8 @@ static void test_gone(void) {
         return;
     channel_send(ends[0], "abc", 3, -1, false);
     close(ends[0]);
-    CHECK(channel_receive(ends[1], buffer, sizeof buffer, false) == 3, "its last words");
-    CHECK(channel_receive(ends[1], buffer, sizeof buffer, false) == 0, "end of file");
+    CHECK(receive(ends[1], buffer, sizeof buffer, false) == 0 && received == 3, "its last words");
+    CHECK(receive(ends[1], buffer, sizeof buffer, false) == CHANNEL_END, "end of file");
     CHECK(channel_send(ends[1], "abc", 3, -1, false) == -EPIPE, "send");
     CHECK(channel_ring_bell(ends[1]) == -EPIPE, "bell");
     close(ends[1]);
@@ -189,9 +196,10 @@ static void test_gone(void) {
     channel_send(ends[1], "unread", 6, -1, false);
     channel_send(ends[0], "abc", 3, -1, false);
     close(ends[0]);
-    CHECK(channel_receive(ends[1], buffer, sizeof buffer, false) == -ECONNRESET, "a reset first");
-    CHECK(channel_receive(ends[1], buffer, sizeof buffer, false) == 3, "then its last words");
-    CHECK(channel_receive(ends[1], buffer, sizeof buffer, false) == 0, "then end of file");
+    CHECK(receive(ends[1], buffer, sizeof buffer, false) == -ECONNRESET, "a reset first");
+    CHECK(receive(ends[1], buffer, sizeof buffer, false) == 0 && received == 3,
+          "then its last words");
+    CHECK(receive(ends[1], buffer, sizeof buffer, false) == CHANNEL_END, "then end of file");
     close(ends[1]);
 }
 
@@ -217,7 +225,7 @@ static void test_interrupted(void) {
     interrupted_end = ends[0];
     sigaction(SIGALRM, &action, NULL);
     setitimer(ITIMER_REAL, &timer, NULL);
-    CHECK(channel_receive(ends[1], buffer, sizeof buffer, false) == 1, "interrupted");
+    CHECK(receive(ends[1], buffer, sizeof buffer, false) == 0 && received == 1, "interrupted");
     setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
     CHECK(interruptions >= 3, "it was not even tried");
     signal(SIGALRM, SIG_DFL);

@@ -194,8 +194,8 @@ static void reserve_one(struct ring_producer *producer, bool completions, struct
         (struct record){.tag = model->reserved, .length = (unsigned)rand_r(seed) % (most + 1)};
     size_t header = completions ? sizeof(struct ring_completion) : sizeof(struct ring_submission);
     int ret = ring_reserve(producer, header, record->length, &place, &record->end);
-    CHECK(ret == 0 || (ret == -EAGAIN && model->reserved > model->released), "reserve: %d", ret);
-    if (ret < 0)
+    CHECK(ret == 0 || (ret == RING_FULL && model->reserved > model->released), "reserve: %d", ret);
+    if (ret != 0)
         return;
     CHECK((uintptr_t)place % producer->align == 0, "alignment");
     if (completions)
@@ -217,12 +217,12 @@ static void take_one(struct ring_consumer *consumer, bool completions, struct mo
     int ret = completions ? ring_take_completion(consumer, &completion, &body, &end)
                           : ring_take_submission(consumer, &submission, &body, &end);
     if (model->taken == model->published) {
-        CHECK(ret == -EAGAIN, "something came from nothing: %d", ret);
+        CHECK(ret == RING_EMPTY, "something came from nothing: %d", ret);
         return;
     }
     struct record *expected = &model->records[model->taken++ % MODEL];
     CHECK(ret == 0, "take: %d", ret);
-    if (ret < 0)
+    if (ret != 0)
         return;
     CHECK((completions ? completion.tag : submission.tag) == expected->tag, "order");
     CHECK((completions ? completion.bytes : submission.length) == expected->length, "length");
@@ -289,7 +289,7 @@ static void test_limits(void) {
     CHECK(ring_reserve(&producer, 64, SIZE / 2 - 64, &place, &end) == 0, "half");
     CHECK(ring_reserve(&producer, 64, SIZE / 2 - 64, &place, &end) == 0, "the other half");
     CHECK(end == SIZE, "all of it");
-    CHECK(ring_reserve(&producer, 64, 0, &place, &end) == -EAGAIN, "full");
+    CHECK(ring_reserve(&producer, 64, 0, &place, &end) == RING_FULL, "full");
     ring_detach(&map);
 }
 
@@ -314,7 +314,7 @@ static void test_sleep(void) {
         CHECK(ring_publish(&producer, end) == (half == 0), "one bell for one sleeper");
     }
     CHECK(ring_consumer_sleeps(&consumer), "the consumer sleeps over a record");
-    CHECK(ring_reserve(&producer, 64, 0, &place, &end) == -EAGAIN, "full");
+    CHECK(ring_reserve(&producer, 64, 0, &place, &end) == RING_FULL, "full");
     CHECK(!ring_producer_sleeps(&producer), "a full ring keeps its producer awake");
     CHECK(ring_take_completion(&consumer, &header, &body, &end) == 0, "take");
     CHECK(ring_release(&consumer, end), "a bell for the producer");
@@ -380,10 +380,10 @@ static void test_hostile_records(void) {
         uint32_t length;
         int expected;
     } cases[] = {
-        {0, 0, -EAGAIN},
+        {0, 0, RING_EMPTY},
         {128, 64, 0},
         {SIZE, SIZE - 64, 0}, /* possible for a consumer: it lies within the ring */
-        {SIZE, RING_SKIP, -EAGAIN},
+        {SIZE, RING_SKIP, RING_EMPTY},
         {128, 129, -EPROTO},
         {64, RING_SKIP, -EPROTO},
         {64, RING_SKIP - 1, -EPROTO},

@@ -65,7 +65,7 @@ static void pause_briefly(unsigned *seed, unsigned most) {
 static bool publish(struct meeting *meeting, struct ring_producer *producer, unsigned body) {
     void *place;
     uint64_t end;
-    if (ring_reserve(producer, sizeof(struct ring_submission), body, &place, &end) < 0)
+    if (ring_reserve(producer, sizeof(struct ring_submission), body, &place, &end) != 0)
         return false;
     *(struct ring_submission *)place = (struct ring_submission){.length = body};
     if (ring_publish(producer, end))
@@ -77,7 +77,7 @@ static bool take_and_release(struct meeting *meeting, struct ring_consumer *cons
     struct ring_submission header;
     const uint8_t *body;
     uint64_t end;
-    if (ring_take_submission(consumer, &header, &body, &end) < 0)
+    if (ring_take_submission(consumer, &header, &body, &end) != 0)
         return false;
     if (ring_release(consumer, end))
         atomic_store(&meeting->bell, true);
