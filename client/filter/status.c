@@ -3,6 +3,7 @@
  * --status and --stop, and what the library's errors mean for the exit status.
  */
 #include "client/filter/autostart.h"
+#include "client/filter/output/text.h"
 #include "client/filter/verbs.h"
 
 #include <inttypes.h>
@@ -37,16 +38,14 @@ struct listing {
     bool begun;
 };
 
+/* In ASCII only what must be is escaped; bytes beyond it pass as they are, UTF-8 or not. */
 static void print_json_text(const char *text) {
     putchar('"');
     for (; *text; text++) {
         unsigned char byte = (unsigned char)*text;
-        if (byte < ' ' || byte == 0x7F)
-            printf("\\u%04x", byte);
-        else if (byte == '"' || byte == '\\')
-            printf("\\%c", byte);
-        else
-            putchar(byte);
+        char escape[TEXT_ESCAPE_MAX];
+        size_t size = byte < 0x80 ? text_escape(escape, byte) : 0;
+        size > 0 ? (void)fwrite(escape, 1, size, stdout) : (void)putchar(byte);
     }
     putchar('"');
 }

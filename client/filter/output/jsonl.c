@@ -3,6 +3,7 @@
  * JSON, an object a line for every record, also for those that failed.
  */
 #include "client/filter/output/output.h"
+#include "client/filter/output/text.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -65,15 +65,4 @@ int output_flush(struct output *output);
 int output_commit(struct output *output);
 void output_finish(struct output *output);
 
-int index_begin(struct target *target);
-int index_write(struct target *target, const struct record *record, uint32_t rows, uint64_t offset);
-
-/* Text for the writers: an id or reason in a TSV field (control characters become blanks), or in
- * JSON with its quotes; values with separator between them. */
-int text_field(struct target *target, const char *text, size_t size);
-int text_json(struct target *target, const char *text, size_t size);
-int text_values(struct target *target, const float *values, uint32_t count, char separator);
-int text_format(struct target *target, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
 #endif

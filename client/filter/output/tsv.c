@@ -3,6 +3,7 @@
  * TSV without a header: id and values, or with --pool none id, position, residue and values.
  */
 #include "client/filter/output/output.h"
+#include "client/filter/output/text.h"
 
 #include <inttypes.h>
 
