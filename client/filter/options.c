@@ -15,6 +15,8 @@
 #include <sysexits.h>
 
 #define SECONDS_MAX 1000000000u
+#define FORMATS_LISTED 32
+#define LIST_SIZE 1024 /* of names, for people */
 
 enum {
     OPTION_ID = 256,
@@ -75,8 +77,8 @@ static const char help[] =
     "                                    embedded in windows (truncate)\n"
     "Output\n"
     "  -p, --pool mean|max|bos|none      one vector per record, or one per residue (mean)\n"
-    "  -f, --format tsv|jsonl|npy|raw|msgpack|h5\n"
-    "                                    (tsv)\n"
+    "  -f, --format %s\n"
+    "                                    (%s)\n"
     "      --dtype f32|f16               values of the binary formats (f32)\n"
     "      --index FILE                  a line per record: id length rows offset status\n"
     "  -o, --output FILE                 appears when complete (stdout)\n"
@@ -111,30 +113,32 @@ static const char *const dtype_names[] = {"f32", "f16", NULL};
 static const char *const progress_names[] = {"auto", "always", "never", NULL};
 static const char *const status_names[] = {"table", "json", NULL};
 
+/* "a, b or c" out of names, with the separators given. */
+static void list_names(char *list, size_t size, const char *const *names, const char *separator,
+                       const char *last) {
+    size_t used = 0;
+    list[0] = 0;
+    for (size_t i = 0; names[i] && used < size; i++) {
+        const char *before = i == 0 ? "" : names[i + 1] ? separator : last;
+        used += (size_t)snprintf(list + used, size - used, "%s%s", before, names[i]);
+    }
+}
+
 void options_print_help(void) {
-    fputs(help, stdout);
+    char formats[LIST_SIZE];
+    list_names(formats, sizeof formats, output_format_names, "|", "|");
+    printf(help, formats, output_format_names[0]);
 }
 
 /* Index of value among names, or -1 after reporting. */
 static int choose(const char *option, const char *value, const char *const *names) {
-    char list[128] = "";
     for (int i = 0; names[i]; i++)
         if (strcmp(value, names[i]) == 0)
             return i;
-    for (int i = 0; names[i]; i++) {
-        size_t size = strlen(list);
-        snprintf(list + size, sizeof list - size, "%s%s", i ? ", " : "", names[i]);
-    }
+    char list[LIST_SIZE];
+    list_names(list, sizeof list, names, ", ", ", ");
     report("--%s %s: not one of %s", option, value, list);
     return -1;
-}
-
-static const struct output_format *choose_format(const char *value) {
-    const char *names[8] = {NULL};
-    for (size_t i = 0; output_formats[i]; i++)
-        names[i] = output_formats[i]->name;
-    int choice = choose("format", value, names);
-    return choice < 0 ? NULL : output_formats[choice];
 }
 
 /* Hex digits, lowered in place. */
@@ -236,6 +240,13 @@ static bool set_status(struct options *options, const char *value) {
     return choice >= 0 && choose_verb(options, VERB_STATUS);
 }
 
+static bool set_format(struct options *options, const char *value) {
+    int choice = choose("format", value, output_format_names);
+    if (choice >= 0)
+        options->format = output_formats[choice];
+    return choice >= 0;
+}
+
 static bool set_option(struct options *options, int option, char *value) {
     const struct choice *choice = find_choice(option);
     if (choice) {
@@ -245,7 +256,7 @@ static bool set_option(struct options *options, int option, char *value) {
     }
     switch (option) {
     case 'f':
-        return (options->format = choose_format(value)) != NULL;
+        return set_format(options, value);
     case 'o':
         options->output = strcmp(value, "-") == 0 ? NULL : value;
         return true;
@@ -286,6 +297,18 @@ static bool set_option(struct options *options, int option, char *value) {
     }
 }
 
+static bool refuse_dtype(const struct options *options) {
+    const char *binary[FORMATS_LISTED + 1] = {NULL};
+    for (size_t i = 0, count = 0; output_formats[i] && count < FORMATS_LISTED; i++)
+        if (output_formats[i]->binary)
+            binary[count++] = output_formats[i]->name;
+    char list[LIST_SIZE];
+    list_names(list, sizeof list, binary, ", ", " or ");
+    report("--dtype %s is for binary formats, not for --format %s; use %s",
+           dtype_names[options->dtype], options->format->name, list);
+    return false;
+}
+
 static bool check(const struct options *options, bool dtype_given) {
     bool daemon_verb =
         options->verb == VERB_STATUS || options->verb == VERB_METRICS || options->verb == VERB_STOP;
@@ -299,12 +322,7 @@ static bool check(const struct options *options, bool dtype_given) {
                options->socket);
         return false;
     }
-    if (dtype_given && !options->format->binary) {
-        report("--dtype %s is for binary formats, not for --format %s; use npy, raw, msgpack or h5",
-               dtype_names[options->dtype], options->format->name);
-        return false;
-    }
-    return true;
+    return !dtype_given || options->format->binary || refuse_dtype(options);
 }
 
 /* The environment counts where no option does; where a socket is named, nothing is started. */
@@ -321,7 +339,7 @@ static void settle_daemon(struct options *options) {
 int options_parse(struct options *options, int argc, char **argv) {
     static char program[] = "esm1nv";
     *options = (struct options){
-        .pooling = ESM1NV_POOL_MEAN, .format = &output_tsv, .idle_exit = 600, .wait = 30};
+        .pooling = ESM1NV_POOL_MEAN, .format = output_formats[0], .idle_exit = 600, .wait = 30};
     if (argc > 0)
         argv[0] = program; /* for getopt_long()'s messages */
     bool dtype_given = false;

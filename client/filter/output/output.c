@@ -9,13 +9,11 @@
 #include "client/filter/report.h"
 
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
 #include <unistd.h>
-
-const struct output_format *const output_formats[] = {
-    &output_tsv, &output_jsonl, &output_npy, &output_raw, &output_msgpack, &output_h5, NULL};
 
 static bool can_patch(const struct target *target, bool standard_output) {
     struct stat status;
@@ -68,18 +66,18 @@ int output_begin(struct output *output, uint32_t hidden) {
 }
 
 int output_write(struct output *output, const struct record *record,
-                 const struct esm1nv_result *result) {
+                 const struct esm1nv_result *answer) {
     bool failed = record_failed(record);
-    uint32_t rows = failed ? 0 : result->row_count;
-    int status = 0;
+    uint32_t rows = failed ? 0 : answer->row_count;
+    int result = 0;
     if (!failed)
-        status = output->format->rows(output, record, result);
+        result = output->format->rows(output, record, answer);
     else if (output->format->failed)
-        status = output->format->failed(output, record);
-    if (status == 0 && output->has_index)
-        status = index_write(&output->index, record, rows, output->rows);
+        result = output->format->failed(output, record);
+    if (result == 0 && output->has_index)
+        result = index_write(&output->index, record, rows, output->rows);
     output->rows += rows;
-    return status;
+    return result;
 }
 
 int output_flush(struct output *output) {
@@ -101,6 +99,8 @@ int output_commit(struct output *output) {
 void output_finish(struct output *output) {
     if (output->format && output->format->finish)
         output->format->finish(output);
+    free(output->state);
+    output->state = NULL;
     target_finish(&output->target);
     target_finish(&output->index);
 }
