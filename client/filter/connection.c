@@ -6,7 +6,7 @@
  */
 #include "client/filter/connection.h"
 
-#include "client/filter/verbs.h"
+#include "client/filter/report.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -186,7 +186,7 @@ static int give_up(const struct connection *connection, int code) {
                connection->error);
         return -EX_UNAVAILABLE;
     }
-    return -daemon_error(code, connection->error);
+    return -report_daemon_error(code, connection->error);
 }
 
 /* --- Being served ----------------------------------------------------------------------------- */
@@ -290,7 +290,7 @@ int connection_restore(struct connection *connection, const esm1nv_session *fail
     connection->done = done;
     fail(connection, failed, code);
     if (!worth_waiting(connection, code))
-        return -daemon_error(code, connection->error);
+        return -report_daemon_error(code, connection->error);
     if (progress)
         reset_patience(connection);
     if ((!progress || code == ESM1NV_ERROR_BUSY) && !sleep_before_retry(connection))

@@ -100,7 +100,7 @@ static void print_counts(const struct counts *counts, const struct options *opti
            output_bytes(counts, options));
 }
 
-int dry_run(const struct options *options) {
+static int dry_run(const struct options *options) {
     struct counts counts = {0};
     struct warnings warnings = {.verbose = true, .positions = POSITIONS};
     struct input input = INPUT_NULL;
@@ -112,3 +112,5 @@ int dry_run(const struct options *options) {
         print_counts(&counts, options);
     return -result;
 }
+
+const struct verb verb_dry_run = {.run = dry_run};

@@ -164,7 +164,7 @@ static int take_head(struct stream *stream) {
     if (next < 0)
         return restore(stream, session, next);
     if (next != 0 || result.tag != record->ordinal)
-        return -daemon_error(ESM1NV_ERROR_PROTOCOL, "a result came out of order");
+        return -report_daemon_error(ESM1NV_ERROR_PROTOCOL, "a result came out of order");
     int code = take_window(stream, &windows, &result);
     /* The rows of a window were copied. */
     give_back(stream, session, &result, windows.count > 1 || !output_refers(&stream->output));
@@ -360,7 +360,7 @@ static int run(struct stream *stream) {
     return result;
 }
 
-int stream_run(const struct options *options) {
+static int embed_run(const struct options *options) {
     struct stream stream = {
         .options = options, .output = OUTPUT_NULL, .connection = CONNECTION_NULL};
     int result = run(&stream);
@@ -375,3 +375,5 @@ int stream_run(const struct options *options) {
     free(stream.queue.slots);
     return -result;
 }
+
+const struct verb verb_embed = {.run = embed_run};

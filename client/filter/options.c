@@ -5,6 +5,8 @@
  */
 #include "client/filter/options.h"
 
+#include "client/filter/report.h"
+#include "client/filter/verbs.h"
 #include "client/filter/window.h"
 
 #include <ctype.h>
@@ -124,12 +126,6 @@ static void list_names(char *list, size_t size, const char *const *names, const 
     }
 }
 
-void options_print_help(void) {
-    char formats[LIST_SIZE];
-    list_names(formats, sizeof formats, output_format_names, "|", "|");
-    printf(help, formats, output_format_names[0]);
-}
-
 /* Index of value among names, or -1 after reporting. */
 static int choose(const char *option, const char *value, const char *const *names) {
     for (int i = 0; names[i]; i++)
@@ -170,15 +166,52 @@ static bool choose_seconds(const char *option, const char *value, unsigned least
     return true;
 }
 
-static const char *const verb_names[] = {
-    [VERB_STATUS] = "--status",   [VERB_METRICS] = "--metrics", [VERB_STOP] = "--stop",
-    [VERB_DRY_RUN] = "--dry-run", [VERB_VERSION] = "--version", [VERB_HELP] = "--help",
+static int print_version(const struct options *options) {
+    (void)options;
+    puts("esm1nv " ESM1NV_VERSION);
+    return EX_OK;
+}
+
+static int print_help(const struct options *options) {
+    (void)options;
+    char formats[LIST_SIZE];
+    list_names(formats, sizeof formats, output_format_names, "|", "|");
+    printf(help, formats, output_format_names[0]);
+    return EX_OK;
+}
+
+static const struct verb verb_version = {.run = print_version}, verb_help = {.run = print_help};
+extern const struct verb verb_dry_run, verb_metrics, verb_status, verb_stop;
+
+/* Options that ask for something else than embedding. */
+static const struct request {
+    int option;
+    const char *name;
+    const struct verb *verb;
+} requests[] = {
+    {OPTION_STATUS, "status", &verb_status},    {OPTION_METRICS, "metrics", &verb_metrics},
+    {OPTION_STOP, "stop", &verb_stop},          {OPTION_DRY_RUN, "dry-run", &verb_dry_run},
+    {OPTION_VERSION, "version", &verb_version}, {'h', "help", &verb_help},
 };
 
+static const struct verb *find_verb(int option) {
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)
+        if (requests[i].option == option)
+            return requests[i].verb;
+    return NULL;
+}
+
+static const char *verb_name(const struct verb *verb) {
+    size_t i = 0;
+    while (requests[i].verb != verb)
+        i++;
+    return requests[i].name;
+}
+
 /* The last of a few verbs would win silently. */
-static bool choose_verb(struct options *options, enum verb verb) {
-    if (options->verb != VERB_EMBED && options->verb != verb) {
-        report("%s and %s cannot be used together", verb_names[options->verb], verb_names[verb]);
+static bool choose_verb(struct options *options, const struct verb *verb) {
+    if (options->verb != &verb_embed && options->verb != verb) {
+        report("--%s and --%s cannot be used together", verb_name(options->verb), verb_name(verb));
         return false;
     }
     options->verb = verb;
@@ -237,7 +270,7 @@ static void set_choice(struct options *options, int option, int value) {
 static bool set_status(struct options *options, const char *value) {
     int choice = value ? choose("status", value, status_names) : 0;
     options->status_json = choice == 1;
-    return choice >= 0 && choose_verb(options, VERB_STATUS);
+    return choice >= 0 && choose_verb(options, &verb_status);
 }
 
 static bool set_format(struct options *options, const char *value) {
@@ -274,8 +307,6 @@ static bool set_option(struct options *options, int option, char *value) {
         return choose_seconds("wait", value, 0, &options->wait);
     case 'v':
         return options->verbose = true;
-    case 'h':
-        return choose_verb(options, VERB_HELP);
     case OPTION_INDEX:
         options->index = value;
         return true;
@@ -283,15 +314,10 @@ static bool set_option(struct options *options, int option, char *value) {
         return choose_digest(options, value);
     case OPTION_STATUS:
         return set_status(options, value);
-    case OPTION_METRICS:
-        return choose_verb(options, VERB_METRICS);
-    case OPTION_STOP:
-        return choose_verb(options, VERB_STOP);
-    case OPTION_DRY_RUN:
-        return choose_verb(options, VERB_DRY_RUN);
-    case OPTION_VERSION:
-        return choose_verb(options, VERB_VERSION);
-    default: /* getopt_long() has said what is wrong */
+    default:
+        if (find_verb(option))
+            return choose_verb(options, find_verb(option));
+        /* getopt_long() has said what is wrong. */
         report("try 'esm1nv --help'");
         return false;
     }
@@ -310,10 +336,8 @@ static bool refuse_dtype(const struct options *options) {
 }
 
 static bool check(const struct options *options, bool dtype_given) {
-    bool daemon_verb =
-        options->verb == VERB_STATUS || options->verb == VERB_METRICS || options->verb == VERB_STOP;
-    if (daemon_verb && options->file_count) {
-        report("%s takes no FILE, but '%s' was given", verb_names[options->verb],
+    if (options->verb->refuses_files && options->file_count > 0) {
+        report("--%s takes no FILE, but '%s' was given", verb_name(options->verb),
                options->files[0]);
         return false;
     }
@@ -338,8 +362,11 @@ static void settle_daemon(struct options *options) {
 
 int options_parse(struct options *options, int argc, char **argv) {
     static char program[] = "esm1nv";
-    *options = (struct options){
-        .pooling = ESM1NV_POOL_MEAN, .format = output_formats[0], .idle_exit = 600, .wait = 30};
+    *options = (struct options){.verb = &verb_embed,
+                                .pooling = ESM1NV_POOL_MEAN,
+                                .format = output_formats[0],
+                                .idle_exit = 600,
+                                .wait = 30};
     if (argc > 0)
         argv[0] = program; /* for getopt_long()'s messages */
     bool dtype_given = false;

@@ -5,6 +5,7 @@
  */
 #include "client/filter/report.h"
 
+#include "client/esm1nv.h"
 #include "client/filter/input/record.h"
 
 #include <inttypes.h>
@@ -43,6 +44,27 @@ void report_text(const char *text) {
     char line[256] = "esm1nv: ";
     strncat(line, text, sizeof line - 10);
     tell(line, strlen(line));
+}
+
+int report_daemon_error(int result, const char *text) {
+    switch (result) {
+    case ESM1NV_ERROR_CONNECT:
+        report("%s (esm1nvd --model FILE.nemo, or --socket PATH)", text);
+        return EX_UNAVAILABLE;
+    case ESM1NV_ERROR_BUSY:
+        report("%s; try again later", text);
+        return EX_TEMPFAIL;
+    case ESM1NV_ERROR_LOST:
+        report("%s; run again for what did not come out", text);
+        return EX_TEMPFAIL;
+    case ESM1NV_ERROR_MODEL:
+    case ESM1NV_ERROR_REFUSED:
+        report("%s; 'esm1nv --status' shows what the daemon serves", text);
+        return EX_CONFIG;
+    default:
+        report("%s", text);
+        return EX_SOFTWARE;
+    }
 }
 
 void *allocate(void *old, size_t size) {

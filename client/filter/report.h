@@ -17,6 +17,9 @@ void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same for a text of ours, up to 200 bytes, without the weight of formatting. */
 void report_text(const char *text);
 
+/* An error of the library's, with its text, and what to do about it. Returns the exit status. */
+int report_daemon_error(int result, const char *text);
+
 /* realloc() that cannot fail: it reports and exits with EX_SOFTWARE instead. */
 void *allocate(void *old, size_t size);
 
