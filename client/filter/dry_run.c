@@ -4,6 +4,7 @@
  * and says what would come out.
  */
 #include "client/filter/verbs.h"
+#include "client/filter/warnings.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -11,7 +11,9 @@
  * When the daemon goes away, what is in the queue is sent again to the one that comes.
  */
 #include "client/filter/connection.h"
+#include "client/filter/report.h"
 #include "client/filter/verbs.h"
+#include "client/filter/warnings.h"
 #include "client/filter/window.h"
 
 #include <errno.h>

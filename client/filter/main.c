@@ -4,6 +4,7 @@
  * what was printed on stdout really went there.
  */
 #include "client/filter/output/target.h"
+#include "client/filter/report.h"
 #include "client/filter/verbs.h"
 
 #include <errno.h>

@@ -6,9 +6,9 @@
 #define ESM1NV_FILTER_OPTIONS_H
 
 #include "client/esm1nv.h"
-#include "client/filter/output/output.h"
 #include "client/filter/input/reader.h"
-#include "client/filter/report.h"
+#include "client/filter/output/output.h"
+#include "client/filter/progress.h"
 
 struct verb;
 
