@@ -15,6 +15,7 @@
 #include "client/filter/verbs.h"
 #include "client/filter/warnings.h"
 #include "client/filter/window.h"
+#include "ipc/base/fifo.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -27,12 +28,6 @@
 #define QUEUE_SLOTS_FIRST 2u   /* a small call needs no more */
 #define QUEUE_BYTES (4u << 20) /* of input in the queue: no record joins more */
 #define FEED_RECORDS 32
-
-/* Grows. Null value: {0}. */
-struct queue {
-    struct record *slots;
-    uint64_t count; /* a power of two, or 0 */
-};
 
 struct stream {
     const struct options *options;
@@ -47,7 +42,7 @@ struct stream {
 
     /* Slots head, head + 1, ... modulo their number: first those that were submitted (or failed),
      * then at most one that waits for room, then the one that is being read. */
-    struct queue queue;
+    struct fifo queue; /* of struct record */
     uint64_t head, submitted, tail;
     size_t queued;        /* bytes of input in it */
     uint32_t sent;        /* windows of the record at submitted that went */
@@ -62,22 +57,8 @@ struct stream {
     int input_error; /* negative exit status: told when all before it is written */
 };
 
-static struct record *queue_at(const struct queue *queue, uint64_t number) {
-    return &queue->slots[number & (queue->count - 1)];
-}
-
 static struct record *slot(const struct stream *stream, uint64_t number) {
-    return queue_at(&stream->queue, number);
-}
-
-/* Doubles the slots, which are all taken, from `first` on. */
-static void queue_grow(struct queue *queue, uint64_t first) {
-    struct queue grown = {.count = queue->count ? 2 * queue->count : QUEUE_SLOTS_FIRST};
-    grown.slots = allocate(NULL, grown.count * sizeof *grown.slots);
-    for (uint64_t i = 0; i < grown.count; i++)
-        *queue_at(&grown, first + i) = i < queue->count ? *queue_at(queue, first + i) : RECORD_NULL;
-    free(queue->slots);
-    *queue = grown;
+    return fifo_at(&stream->queue, number, sizeof(struct record));
 }
 
 static struct windows windows_of_record(const struct stream *stream, const struct record *record) {
@@ -221,8 +202,9 @@ static bool wants_record(const struct stream *stream) {
 static int read_record(struct stream *stream) {
     if (!wants_record(stream) || stream->input_waits)
         return 0;
-    if (stream->tail - stream->head == stream->queue.count)
-        queue_grow(&stream->queue, stream->head);
+    if (stream->tail - stream->head == stream->queue.count &&
+        fifo_grow(&stream->queue, stream->head, QUEUE_SLOTS_FIRST, sizeof(struct record)) < 0)
+        exit_out_of_memory();
     struct record *record = slot(stream, stream->tail);
     int result = reader_next(&stream->reader, record);
     if (result == READER_RECORD) {
@@ -373,7 +355,7 @@ static int embed_run(const struct options *options) {
     output_finish(&stream.output);
     input_finish(&stream.input);
     for (uint64_t i = 0; i < stream.queue.count; i++)
-        record_finish(&stream.queue.slots[i]);
+        record_finish(slot(&stream, i));
     free(stream.queue.slots);
     return -result;
 }

@@ -7,6 +7,7 @@
 
 #include "client/esm1nv.h"
 #include "client/filter/progress.h"
+#include "ipc/base/text.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -30,9 +31,7 @@ void report(const char *format, ...) {
     vsnprintf(line + 8, sizeof line - 9, format, arguments);
     va_end(arguments);
     size_t size = strlen(line);
-    for (size_t i = 0; i < size; i++)
-        if ((unsigned char)line[i] < ' ' || line[i] == 0x7F)
-            line[i] = '?';
+    text_make_printable(line, size);
     tell(line, size);
 }
 
@@ -63,11 +62,14 @@ int report_daemon_error(int result, const char *text) {
     }
 }
 
+void exit_out_of_memory(void) {
+    report("out of memory");
+    exit(EX_SOFTWARE);
+}
+
 void *allocate(void *old, size_t size) {
     void *memory = realloc(old, size ? size : 1);
-    if (!memory) {
-        report("out of memory");
-        exit(EX_SOFTWARE);
-    }
+    if (!memory)
+        exit_out_of_memory();
     return memory;
 }

@@ -15,7 +15,10 @@ void report_text(const char *text);
 /* An error of the library's, with its text, and what to do about it. Returns the exit status. */
 int report_daemon_error(int result, const char *text);
 
-/* realloc() that cannot fail: it reports and exits with EX_SOFTWARE instead. */
+/* Reports it and exits with EX_SOFTWARE. */
+_Noreturn void exit_out_of_memory(void);
+
+/* realloc() that cannot fail: it calls exit_out_of_memory() instead. */
 void *allocate(void *old, size_t size);
 
 #endif
