@@ -38,7 +38,7 @@ void progress_start(struct progress *progress, enum progress_mode mode, uint64_t
 
 static size_t draw_bar(const struct progress *progress, uint64_t bytes, int64_t elapsed, char *text,
                        size_t capacity) {
-    if (!progress->total_bytes)
+    if (progress->total_bytes == 0)
         return 0;
     double share = (double)bytes / (double)progress->total_bytes;
     share = share > 1 ? 1 : share;

@@ -41,8 +41,8 @@ void report_text(const char *text) {
     tell(line, strlen(line));
 }
 
-int report_daemon_error(int result, const char *text) {
-    switch (result) {
+int report_daemon_error(int reason, const char *text) {
+    switch (reason) {
     case ESM1NV_ERROR_CONNECT:
         report("%s (esm1nvd --model FILE.nemo, or --socket PATH)", text);
         return EX_UNAVAILABLE;
@@ -68,7 +68,7 @@ void exit_out_of_memory(void) {
 }
 
 void *allocate(void *old, size_t size) {
-    void *memory = realloc(old, size ? size : 1);
+    void *memory = realloc(old, size > 0 ? size : 1);
     if (!memory)
         exit_out_of_memory();
     return memory;

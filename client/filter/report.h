@@ -12,8 +12,9 @@ void report(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* The same for a text of ours, up to 200 bytes, without the weight of formatting. */
 void report_text(const char *text);
 
-/* An error of the library's, with its text, and what to do about it. Returns the exit status. */
-int report_daemon_error(int result, const char *text);
+/* An error of the library's, ESM1NV_ERROR_*, with its text, and what to do about it. Returns the
+ * exit status. */
+int report_daemon_error(int reason, const char *text);
 
 /* Reports it and exits with EX_SOFTWARE. */
 _Noreturn void exit_out_of_memory(void);

@@ -18,8 +18,8 @@ static void tell_record(const struct record *record, const char *what) {
            record->ordinal, size, record->id, record->id_size > ID_SHOWN ? "..." : "", what);
 }
 
-static void warn(struct warnings *warnings, const struct record *record, enum warning kind,
-                 const char *what) {
+static void warnings_count(struct warnings *warnings, const struct record *record,
+                           enum warning kind, const char *what) {
     warnings->count[kind]++;
     if (warnings->verbose)
         tell_record(record, what);
@@ -28,18 +28,22 @@ static void warn(struct warnings *warnings, const struct record *record, enum wa
 void warnings_add(struct warnings *warnings, const struct record *record) {
     warnings->records++;
     if (record->id_repaired)
-        warn(warnings, record, WARNING_ID, "its id is not UTF-8; U+FFFD stands for each bad byte");
+        warnings_count(warnings, record, WARNING_ID,
+                       "its id is not UTF-8; U+FFFD stands for each bad byte");
     if (record_failed(record)) {
         if (warnings->failed++ < FAILURES_SHOWN || warnings->verbose)
             tell_record(record, record->failure);
         return;
     }
     if (record->truncated)
-        warn(warnings, record, WARNING_TRUNCATED, "longer than the model takes; its end was cut");
+        warnings_count(warnings, record, WARNING_TRUNCATED,
+                       "longer than the model takes; its end was cut");
     if (record->has_unknown)
-        warn(warnings, record, WARNING_UNKNOWN, "letters outside the alphabet became <unk>");
+        warnings_count(warnings, record, WARNING_UNKNOWN,
+                       "letters outside the alphabet became <unk>");
     if (record->has_dropped)
-        warn(warnings, record, WARNING_DROPPED, "letters outside the alphabet were left out");
+        warnings_count(warnings, record, WARNING_DROPPED,
+                       "letters outside the alphabet were left out");
 }
 
 /* "1 record" or "2 records". */
@@ -70,9 +74,9 @@ static void tell_kind(const struct warnings *warnings, enum warning kind) {
 
 void warnings_tell(const struct warnings *warnings) {
     for (int kind = 0; kind < WARNING_KINDS; kind++)
-        if (warnings->count[kind])
+        if (warnings->count[kind] > 0)
             tell_kind(warnings, (enum warning)kind);
-    if (!warnings->failed)
+    if (warnings->failed == 0)
         return;
     char count[40];
     count_records(warnings->records, count);
