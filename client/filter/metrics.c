@@ -4,6 +4,8 @@
  * one gauge, esm1nv_info, for the older text format of Prometheus knows no type info and would
  * refuse the whole; so both readers take it.
  */
+#include "client/filter/report.h"
+#include "client/filter/status.h"
 #include "client/filter/verbs.h"
 #include "ipc/keys.h"
 
@@ -60,7 +62,7 @@ static void print_fact(void *context, const char *fact, const char *text, uint64
     }
 }
 
-int metrics_show(const struct options *options) {
+static int metrics_show(const struct options *options) {
     char *text = NULL;
     size_t length;
     FILE *labels = open_memstream(&text, &length);
@@ -80,3 +82,5 @@ int metrics_show(const struct options *options) {
     free(text);
     return status;
 }
+
+const struct verb verb_metrics = {.run = metrics_show, .refuses_files = true};

@@ -5,6 +5,8 @@
  */
 #include "client/filter/options.h"
 
+#include "client/filter/report.h"
+#include "client/filter/verbs.h"
 #include "client/filter/window.h"
 
 #include <ctype.h>
@@ -15,6 +17,8 @@
 #include <sysexits.h>
 
 #define SECONDS_MAX 1000000000u
+#define FORMATS_LISTED 32
+#define LIST_SIZE 1024 /* of names, for people */
 
 enum {
     OPTION_ID = 256,
@@ -75,8 +79,8 @@ static const char help[] =
     "                                    embedded in windows (truncate)\n"
     "Output\n"
     "  -p, --pool mean|max|bos|none      one vector per record, or one per residue (mean)\n"
-    "  -f, --format tsv|jsonl|npy|raw|msgpack|h5\n"
-    "                                    (tsv)\n"
+    "  -f, --format %s\n"
+    "                                    (%s)\n"
     "      --dtype f32|f16               values of the binary formats (f32)\n"
     "      --index FILE                  a line per record: id length rows offset status\n"
     "  -o, --output FILE                 appears when complete (stdout)\n"
@@ -111,30 +115,26 @@ static const char *const dtype_names[] = {"f32", "f16", NULL};
 static const char *const progress_names[] = {"auto", "always", "never", NULL};
 static const char *const status_names[] = {"table", "json", NULL};
 
-void options_print_help(void) {
-    fputs(help, stdout);
+/* "a, b or c" out of names, with the separators given. */
+static void list_names(char *list, size_t size, const char *const *names, const char *separator,
+                       const char *last) {
+    size_t used = 0;
+    list[0] = 0;
+    for (size_t i = 0; names[i] && used < size; i++) {
+        const char *before = i == 0 ? "" : names[i + 1] ? separator : last;
+        used += (size_t)snprintf(list + used, size - used, "%s%s", before, names[i]);
+    }
 }
 
 /* Index of value among names, or -1 after reporting. */
 static int choose(const char *option, const char *value, const char *const *names) {
-    char list[128] = "";
     for (int i = 0; names[i]; i++)
         if (strcmp(value, names[i]) == 0)
             return i;
-    for (int i = 0; names[i]; i++) {
-        size_t size = strlen(list);
-        snprintf(list + size, sizeof list - size, "%s%s", i ? ", " : "", names[i]);
-    }
+    char list[LIST_SIZE];
+    list_names(list, sizeof list, names, ", ", ", ");
     report("--%s %s: not one of %s", option, value, list);
     return -1;
-}
-
-static const struct output_format *choose_format(const char *value) {
-    const char *names[8] = {NULL};
-    for (size_t i = 0; output_formats[i]; i++)
-        names[i] = output_formats[i]->name;
-    int choice = choose("format", value, names);
-    return choice < 0 ? NULL : output_formats[choice];
 }
 
 /* Hex digits, lowered in place. */
@@ -166,15 +166,52 @@ static bool choose_seconds(const char *option, const char *value, unsigned least
     return true;
 }
 
-static const char *const verb_names[] = {
-    [VERB_STATUS] = "--status",   [VERB_METRICS] = "--metrics", [VERB_STOP] = "--stop",
-    [VERB_DRY_RUN] = "--dry-run", [VERB_VERSION] = "--version", [VERB_HELP] = "--help",
+static int print_version(const struct options *options) {
+    (void)options;
+    puts("esm1nv " ESM1NV_VERSION);
+    return EX_OK;
+}
+
+static int print_help(const struct options *options) {
+    (void)options;
+    char formats[LIST_SIZE];
+    list_names(formats, sizeof formats, output_format_names, "|", "|");
+    printf(help, formats, output_format_names[0]);
+    return EX_OK;
+}
+
+static const struct verb verb_version = {.run = print_version}, verb_help = {.run = print_help};
+extern const struct verb verb_dry_run, verb_metrics, verb_status, verb_stop;
+
+/* Options that ask for something else than embedding. */
+static const struct request {
+    int option;
+    const char *name;
+    const struct verb *verb;
+} requests[] = {
+    {OPTION_STATUS, "status", &verb_status},    {OPTION_METRICS, "metrics", &verb_metrics},
+    {OPTION_STOP, "stop", &verb_stop},          {OPTION_DRY_RUN, "dry-run", &verb_dry_run},
+    {OPTION_VERSION, "version", &verb_version}, {'h', "help", &verb_help},
 };
 
+static const struct verb *find_verb(int option) {
+    for (size_t i = 0; i < sizeof requests / sizeof *requests; i++)
+        if (requests[i].option == option)
+            return requests[i].verb;
+    return NULL;
+}
+
+static const char *verb_name(const struct verb *verb) {
+    size_t i = 0;
+    while (requests[i].verb != verb)
+        i++;
+    return requests[i].name;
+}
+
 /* The last of a few verbs would win silently. */
-static bool choose_verb(struct options *options, enum verb verb) {
-    if (options->verb != VERB_EMBED && options->verb != verb) {
-        report("%s and %s cannot be used together", verb_names[options->verb], verb_names[verb]);
+static bool choose_verb(struct options *options, const struct verb *verb) {
+    if (options->verb != &verb_embed && options->verb != verb) {
+        report("--%s and --%s cannot be used together", verb_name(options->verb), verb_name(verb));
         return false;
     }
     options->verb = verb;
@@ -233,7 +270,14 @@ static void set_choice(struct options *options, int option, int value) {
 static bool set_status(struct options *options, const char *value) {
     int choice = value ? choose("status", value, status_names) : 0;
     options->status_json = choice == 1;
-    return choice >= 0 && choose_verb(options, VERB_STATUS);
+    return choice >= 0 && choose_verb(options, &verb_status);
+}
+
+static bool set_format(struct options *options, const char *value) {
+    int choice = choose("format", value, output_format_names);
+    if (choice >= 0)
+        options->format = output_formats[choice];
+    return choice >= 0;
 }
 
 static bool set_option(struct options *options, int option, char *value) {
@@ -245,7 +289,7 @@ static bool set_option(struct options *options, int option, char *value) {
     }
     switch (option) {
     case 'f':
-        return (options->format = choose_format(value)) != NULL;
+        return set_format(options, value);
     case 'o':
         options->output = strcmp(value, "-") == 0 ? NULL : value;
         return true;
@@ -263,8 +307,6 @@ static bool set_option(struct options *options, int option, char *value) {
         return choose_seconds("wait", value, 0, &options->wait);
     case 'v':
         return options->verbose = true;
-    case 'h':
-        return choose_verb(options, VERB_HELP);
     case OPTION_INDEX:
         options->index = value;
         return true;
@@ -272,25 +314,30 @@ static bool set_option(struct options *options, int option, char *value) {
         return choose_digest(options, value);
     case OPTION_STATUS:
         return set_status(options, value);
-    case OPTION_METRICS:
-        return choose_verb(options, VERB_METRICS);
-    case OPTION_STOP:
-        return choose_verb(options, VERB_STOP);
-    case OPTION_DRY_RUN:
-        return choose_verb(options, VERB_DRY_RUN);
-    case OPTION_VERSION:
-        return choose_verb(options, VERB_VERSION);
-    default: /* getopt_long() has said what is wrong */
+    default:
+        if (find_verb(option))
+            return choose_verb(options, find_verb(option));
+        /* getopt_long() has said what is wrong. */
         report("try 'esm1nv --help'");
         return false;
     }
 }
 
+static bool refuse_dtype(const struct options *options) {
+    const char *binary[FORMATS_LISTED + 1] = {NULL};
+    for (size_t i = 0, count = 0; output_formats[i] && count < FORMATS_LISTED; i++)
+        if (output_formats[i]->binary)
+            binary[count++] = output_formats[i]->name;
+    char list[LIST_SIZE];
+    list_names(list, sizeof list, binary, ", ", " or ");
+    report("--dtype %s is for binary formats, not for --format %s; use %s",
+           dtype_names[options->dtype], options->format->name, list);
+    return false;
+}
+
 static bool check(const struct options *options, bool dtype_given) {
-    bool daemon_verb =
-        options->verb == VERB_STATUS || options->verb == VERB_METRICS || options->verb == VERB_STOP;
-    if (daemon_verb && options->file_count) {
-        report("%s takes no FILE, but '%s' was given", verb_names[options->verb],
+    if (options->verb->refuses_files && options->file_count > 0) {
+        report("--%s takes no FILE, but '%s' was given", verb_name(options->verb),
                options->files[0]);
         return false;
     }
@@ -299,12 +346,7 @@ static bool check(const struct options *options, bool dtype_given) {
                options->socket);
         return false;
     }
-    if (dtype_given && !options->format->binary) {
-        report("--dtype %s is for binary formats, not for --format %s; use npy, raw, msgpack or h5",
-               dtype_names[options->dtype], options->format->name);
-        return false;
-    }
-    return true;
+    return !dtype_given || options->format->binary || refuse_dtype(options);
 }
 
 /* The environment counts where no option does; where a socket is named, nothing is started. */
@@ -320,8 +362,11 @@ static void settle_daemon(struct options *options) {
 
 int options_parse(struct options *options, int argc, char **argv) {
     static char program[] = "esm1nv";
-    *options = (struct options){
-        .pooling = ESM1NV_POOL_MEAN, .format = &output_tsv, .idle_exit = 600, .wait = 30};
+    *options = (struct options){.verb = &verb_embed,
+                                .pooling = ESM1NV_POOL_MEAN,
+                                .format = output_formats[0],
+                                .idle_exit = 600,
+                                .wait = 30};
     if (argc > 0)
         argv[0] = program; /* for getopt_long()'s messages */
     bool dtype_given = false;

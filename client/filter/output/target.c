@@ -35,7 +35,7 @@ static void remove_temporaries(void) {
             unlink(temporaries[i]);
 }
 
-static void on_signal(int signal_number) {
+static void remove_on_signal(int signal_number) {
     remove_temporaries();
     signal(signal_number, SIG_DFL);
     raise(signal_number); /* pending until this handler returns */
@@ -54,13 +54,13 @@ static void catch_signals(void) {
         sigaction(signals[i], NULL, &action);
         if (action.sa_handler == SIG_IGN)
             continue; /* nohup and the like */
-        action = (struct sigaction){.sa_handler = on_signal};
+        action = (struct sigaction){.sa_handler = remove_on_signal};
         sigaction(signals[i], &action, NULL);
     }
     atexit(remove_temporaries);
 }
 
-static void remember(const char *path) {
+static void remember_temporary(const char *path) {
     for (int i = 0; i < TEMPORARIES_MAX; i++)
         if (!temporaries[i]) {
             temporaries[i] = path;
@@ -68,7 +68,7 @@ static void remember(const char *path) {
         }
 }
 
-static void forget(const char *path) {
+static void forget_temporary(const char *path) {
     for (int i = 0; i < TEMPORARIES_MAX; i++)
         if (temporaries[i] == path)
             temporaries[i] = NULL;
@@ -136,11 +136,11 @@ static int create_temporary(char *name) {
         catch_signals();
     caught = true;
     int fd = mkostemp(name, O_CLOEXEC);
-    int error = errno;
+    int reason = errno;
     if (fd >= 0)
-        remember(name);
+        remember_temporary(name);
     sigprocmask(SIG_SETMASK, &before, NULL);
-    errno = error;
+    errno = reason;
     return fd;
 }
 
@@ -312,7 +312,7 @@ int target_commit(struct target *target) {
         return 0;
     if (rename(target->temporary, target->path) < 0)
         return cannot_write(target);
-    forget(target->temporary);
+    forget_temporary(target->temporary);
     free(target->temporary);
     target->temporary = NULL;
     return 0;
@@ -323,7 +323,7 @@ void target_finish(struct target *target) {
         close(target->fd);
     if (target->temporary) {
         unlink(target->temporary);
-        forget(target->temporary);
+        forget_temporary(target->temporary);
     }
     free(target->temporary);
     free(target->path);
