@@ -26,8 +26,9 @@ struct options {
 };
 
 /* Returns 0, or -1 with EX_USAGE and a line that names the option and the value. */
-int options_parse(struct options *options, int argc, char **argv, struct error *error);
+int daemon_options_parse(struct options *options, int argc, char **argv, struct error *error);
 
-extern const char options_help[];
+/* On standard output, whose errors the caller looks for. */
+void daemon_options_help(void);
 
 #endif

@@ -37,7 +37,7 @@ static int run(const struct options *options) {
         puts("esm1nv " ESM1NV_VERSION);
         return EX_OK;
     case VERB_HELP:
-        options_print_help();
+        filter_options_help();
         return EX_OK;
     case VERB_EMBED:
         break;
@@ -49,7 +49,7 @@ int main(int argc, char **argv) {
     occupy_standard_files();
     target_set_signals();
     struct options options;
-    int result = options_parse(&options, argc, argv);
+    int result = filter_options_parse(&options, argc, argv);
     if (result < 0)
         return -result;
     int status = run(&options);

@@ -29,6 +29,7 @@ struct options {
     enum esm1nv_pooling pooling;
     const struct output_format *format;
     enum esm1nv_dtype dtype;
+    bool dtype_given;
     const char *output; /* NULL: stdout */
     const char *index;
     bool verbose;
@@ -39,15 +40,15 @@ struct options {
     bool no_autostart;
     unsigned idle_exit; /* seconds */
     unsigned wait;      /* seconds */
-    const char *expect; /* lower-case hex digits */
+    char *expect;       /* lower-case hex digits */
     bool status_json;
     char **files;
     size_t file_count;
 };
 
 /* Returns 0, or a negative exit status after reporting. */
-int options_parse(struct options *options, int argc, char **argv);
-void options_print_help(void);
+int filter_options_parse(struct options *options, int argc, char **argv);
+void filter_options_help(void);
 /* How records are read for a model. */
 void options_set_rules(const struct options *options, struct record_rules *rules,
                        const uint8_t alphabet[32], uint32_t positions, uint32_t hidden);

@@ -9,6 +9,10 @@
 #include <string.h>
 #include <sysexits.h>
 
+extern const char *const engine_backends[], *const engine_precisions[];
+const char *const engine_backends[] = {"auto", "cpu", "cuda", "null", NULL};
+const char *const engine_precisions[] = {"auto", "f32", "bf16", "f16", NULL};
+
 /* Rates are flat from about here on; more only makes others wait. */
 #define BATCH_TOKENS 2048u
 #define BATCH_TOKENS_CUDA 8192u

@@ -18,6 +18,7 @@
 
 const struct output_format *const output_formats[] = {
     &output_tsv, &output_jsonl, &output_npy, &output_raw, &output_msgpack, &output_h5, NULL};
+const char *const output_format_names[] = {"tsv", "jsonl", "npy", "raw", "msgpack", "h5", NULL};
 
 static bool can_patch(const struct target *target, bool standard_output) {
     struct stat status;

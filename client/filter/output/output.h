@@ -31,8 +31,9 @@ struct output_format {
 
 extern const struct output_format output_tsv, output_jsonl, output_raw, output_npy, output_msgpack,
     output_h5;
-/* All of them, ended by NULL. */
+/* All of them, and their names in the same order; both ended by NULL. */
 extern const struct output_format *const output_formats[];
+extern const char *const output_format_names[];
 
 struct output {
     const struct output_format *format;
