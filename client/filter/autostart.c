@@ -24,8 +24,6 @@
 
 #define LISTEN_FD 3 /* where sd_listen_fds(3) looks */
 
-/* --- Finding the program ---------------------------------------------------------------------- */
-
 static bool is_program(const char *path) {
     struct stat status;
     return stat(path, &status) == 0 && S_ISREG(status.st_mode) && access(path, X_OK) == 0;
@@ -65,8 +63,6 @@ static int cannot_start(const char *what, const char *path, int error) {
     report("cannot start a private esm1nvd: %s %s: %s", what, path, strerror(error));
     return -EX_UNAVAILABLE;
 }
-
-/* --- The daemon ------------------------------------------------------------------------------- */
 
 /* In the child: nothing of the filter's surroundings but its environment is left. Standard
  * descriptors are never among the three given. */
@@ -160,22 +156,16 @@ int autostart(struct private_daemon *daemon, unsigned idle_exit) {
 
 /* The last line it wrote, without the program's name. */
 static void read_reason(const struct private_daemon *daemon, char reason[1500]) {
-    char text[1500];
-    int fd = open(daemon->log, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
-    off_t from = size > (off_t)sizeof text - 1 ? size - (off_t)sizeof text + 1 : 0;
-    ssize_t got = fd < 0 ? 0 : pread(fd, text, sizeof text - 1, from);
-    if (fd >= 0)
-        close(fd);
-    text[got > 0 ? got : 0] = '\0';
-    size_t length = strlen(text);
-    while (length > 0 && text[length - 1] == '\n')
-        text[--length] = '\0';
-    const char *line = strrchr(text, '\n');
-    line = line ? line + 1 : text;
-    if (strncmp(line, "esm1nvd: ", 9) == 0)
-        line += 9;
-    strcpy(reason, *line ? line : "it did not say why");
+    FILE *log = fopen(daemon->log, "re");
+    char line[1500];
+    strcpy(reason, "it did not say why");
+    while (log && fgets(line, sizeof line, log)) {
+        line[strcspn(line, "\n")] = '\0';
+        if (line[0])
+            strcpy(reason, line + (strncmp(line, "esm1nvd: ", 9) == 0 ? 9 : 0));
+    }
+    if (log)
+        fclose(log);
 }
 
 int autostart_check(struct private_daemon *daemon) {

@@ -117,10 +117,9 @@ static int bind_failed(const struct socket_file *file, int condition, const char
                          "socket %s: another program serves it%s%s; stop that one or choose "
                          "another --socket",
                          path, file->error ? ": " : "", file->error ? reason : "");
-    case SOCKET_FILE_STUCK:
-        return error_set(error, EX_CANTCREAT, "socket %s: stale, but: %s", path, reason);
     default:
-        return error_set(error, EX_CANTCREAT, "socket %s: %s", path, reason);
+        return error_set(error, EX_CANTCREAT, "socket %s: %s%s", path,
+                         condition == SOCKET_FILE_STUCK ? "stale, but: " : "", reason);
     }
 }
 

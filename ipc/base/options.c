@@ -176,15 +176,6 @@ static void option_table_convert(const struct option_table *table,
     *letters = '\0';
 }
 
-static const struct option_row *option_find(const struct option_table *table, int found) {
-    if (found >= LONG_ONLY)
-        return &table->rows[found - LONG_ONLY];
-    for (size_t i = 0; i < table->count; i++)
-        if (table->rows[i].letter == found)
-            return &table->rows[i];
-    return NULL;
-}
-
 /* getopt_long()'s ':' and '?' in words. */
 static int option_bad(const struct option_reader *reader, int found, char **argv) {
     const char *given = argv[optind - 1], *program = reader->table->program;
@@ -196,26 +187,24 @@ static int option_bad(const struct option_reader *reader, int found, char **argv
                        program);
 }
 
-static int option_set_standards(const struct option_reader *reader) {
-    int result = 0;
-    for (size_t i = 0; i < reader->table->count && result == 0; i++)
-        if (reader->table->rows[i].standard)
-            result = option_set(reader, &reader->table->rows[i], reader->table->rows[i].standard);
-    return result;
-}
-
 int option_table_read(const struct option_table *table, void *into, int argc, char **argv,
                       char error[OPTION_TEXT_MAX]) {
     const struct option_reader reader = {table, into, error};
     struct option longs[OPTION_ROWS_MAX + 1];
     char letters[2 * OPTION_ROWS_MAX + 2];
     option_table_convert(table, longs, letters);
-    int found, result = option_set_standards(&reader);
+    int found, result = 0;
+    for (const struct option_row *row = table->rows; row < table->rows + table->count; row++)
+        if (row->standard && option_set(&reader, row, row->standard) < 0)
+            return -1;
     opterr = 0;
     while (result == 0 && (found = getopt_long(argc, argv, letters, longs, NULL)) != -1) {
-        const struct option_row *row = option_find(table, found);
-        if (!row)
+        size_t i = found < LONG_ONLY ? 0 : (size_t)(found - LONG_ONLY);
+        while (found < LONG_ONLY && i < table->count && table->rows[i].letter != found)
+            i++;
+        if (i == table->count)
             return option_bad(&reader, found, argv);
+        const struct option_row *row = &table->rows[i];
         result = option_set(&reader, row, optarg);
         if (row->given)
             memcpy((char *)into + row->given, &(bool){true}, sizeof(bool));
@@ -260,11 +249,9 @@ static void option_print(const struct option_row *row) {
     int at = option_print_head(row);
     if (row->standard)
         snprintf(standard, sizeof standard, "(%s)", row->standard);
-    if (row->help[0] || standard[0]) {
-        if (at >= HELP_COLUMN)
-            at = printf("\n") - 1;
-        at += printf("%*s", HELP_COLUMN - at, "");
-    }
+    if (at >= HELP_COLUMN)
+        at = printf("\n") - 1;
+    at += printf("%*s", HELP_COLUMN - at, "");
     option_print_words(standard, option_print_words(row->help, at));
     printf("\n");
 }

@@ -42,7 +42,7 @@ struct option_row {
     bool (*accepts)(const char *text); /* NULL: everything */
     const char *wanted;                /* what it accepts, for "is not ..." */
     const char *group;                 /* heading above this row in the help; NULL: none */
-    const char *help;                  /* may be empty; the default is added to it */
+    const char *help;                  /* the default is added to it */
 };
 #define OPTION_INTO(type, member)                                                                  \
     .offset = offsetof(type, member), .size = sizeof((type *)0)->member

@@ -30,13 +30,14 @@ static bool is_short(const char *text) {
 
 #define INTO(member) OPTION_INTO(struct settings, member)
 static const struct option_row rows[] = {
-    {"loud", 'l', OPTION_FLAG, INTO(loud), .group = "First", .help = ""},
+    {"loud", 'l', OPTION_FLAG, INTO(loud), .group = "First", .help = "more"},
     {"colour", 'c', OPTION_CHOICE, INTO(colour), .names = colours, .standard = "green",
      .given = offsetof(struct settings, colour_given), .help = "of the output"},
     {"named", '\0', OPTION_CHOICE, INTO(named), .names = colours, .picks = colours, .help = "one"},
     {"small", 's', OPTION_NUMBER, INTO(small), .least = 2, .most = 4096, .value = "N",
      .standard = "1K", .help = "a number whose meaning takes more words than one line can have"},
-    {"large", '\0', OPTION_NUMBER, INTO(large), .most = UINT64_MAX, .value = "BYTES", .help = ""},
+    {"large", '\0', OPTION_NUMBER, INTO(large), .most = UINT64_MAX, .value = "BYTES",
+     .help = "any"},
     {"wait", '\0', OPTION_SECONDS, INTO(wait), .most = 60, .value = "SECONDS", .standard = "30",
      .help = "before it gives up"},
     {"text", 't', OPTION_TEXT, INTO(text), .accepts = is_short, .wanted = "a short text",
@@ -178,12 +179,12 @@ static void test_help(void) {
     static const char wanted[] =
         "Usage\n"
         "First\n"
-        "  -l, --loud\n"
+        "  -l, --loud                        more\n"
         "  -c, --colour red|green|blue       of the output (green)\n"
         "      --named red|green|blue        one\n"
         "  -s, --small N                     a number whose meaning takes more words than\n"
         "                                    one line can have (1K)\n"
-        "      --large BYTES\n"
+        "      --large BYTES                 any\n"
         "      --wait SECONDS                before it gives up (30)\n"
         "  -t, --text A-VALUE-WITH-A-VERY-LONG-NAME\n"
         "                                    anything\n"
