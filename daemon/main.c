@@ -99,7 +99,8 @@ static int act(const struct options *options, struct error *error) {
     raise_open_files();
     switch (options->action) {
     case OPTIONS_HELP:
-        return fputs(options_help, stdout) < 0 || fflush(stdout) != 0;
+        daemon_options_help();
+        return ferror(stdout) || fflush(stdout) != 0;
     case OPTIONS_VERSION:
         return printf("esm1nvd %s\n", ESM1NV_VERSION) < 0 || fflush(stdout) != 0;
     case OPTIONS_CHECK:
@@ -115,7 +116,7 @@ int main(int argc, char **argv) {
     struct error error = {0};
 
     log_init(LOG_LEVEL_INFO);
-    int result = options_parse(&options, argc, argv, &error);
+    int result = daemon_options_parse(&options, argc, argv, &error);
     if (result == 0)
         result = act(&options, &error);
     if (result < 0)

@@ -10,9 +10,12 @@
 #include "daemon/serve/generation.h"
 #include "daemon/serve/limits.h"
 
+struct option_row;
+
 struct options {
-    enum { OPTIONS_RUN, OPTIONS_CHECK, OPTIONS_HELP, OPTIONS_VERSION } action;
-    const char *socket; /* NULL: the default */
+    enum options_action { OPTIONS_RUN, OPTIONS_CHECK, OPTIONS_HELP, OPTIONS_VERSION } action;
+    const struct option_row *action_row; /* the option that asked for it, or NULL */
+    const char *socket;                  /* NULL: the default */
     const char *group;
     struct generation_request load; /* its model is NULL when none was named */
     unsigned idle_exit;             /* seconds; 0: never */
@@ -21,8 +24,9 @@ struct options {
 };
 
 /* Returns 0, or -1 with EX_USAGE and a line that names the option and the value. */
-int options_parse(struct options *options, int argc, char **argv, struct error *error);
+int daemon_options_parse(struct options *options, int argc, char **argv, struct error *error);
 
-extern const char options_help[];
+/* On standard output, whose errors the caller looks for. */
+void daemon_options_help(void);
 
 #endif

@@ -8,6 +8,8 @@
 #include "client/filter/autostart.h"
 
 #include "client/filter/report.h"
+#include "ipc/base/beside.h"
+#include "ipc/socket_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,8 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -24,32 +24,9 @@
 
 #define LISTEN_FD 3 /* where sd_listen_fds(3) looks */
 
-/* --- Finding the program ---------------------------------------------------------------------- */
-
 static bool is_program(const char *path) {
     struct stat status;
     return stat(path, &status) == 0 && S_ISREG(status.st_mode) && access(path, X_OK) == 0;
-}
-
-/* Beside the filter's own file, or where the build puts it. */
-static bool find_beside(char program[PATH_MAX]) {
-    static const char in_build[] = "/client/filter";
-    char own[PATH_MAX];
-    ssize_t size = readlink("/proc/self/exe", own, sizeof own - 1);
-    if (size <= 0)
-        return false;
-    own[size] = '\0';
-    char *slash = strrchr(own, '/');
-    if (!slash)
-        return false;
-    *slash = '\0';
-    if (snprintf(program, PATH_MAX, "%s/esm1nvd", own) < PATH_MAX && is_program(program))
-        return true;
-    size_t length = strlen(own), tail = strlen(in_build);
-    if (length <= tail || strcmp(own + length - tail, in_build) != 0)
-        return false;
-    own[length - tail] = '\0';
-    return snprintf(program, PATH_MAX, "%s/daemon/esm1nvd", own) < PATH_MAX && is_program(program);
 }
 
 static bool find_in_path(char program[PATH_MAX]) {
@@ -73,68 +50,25 @@ static int find_program(char program[PATH_MAX]) {
         report("$ESM1NVD is %s, which is not a program", named);
         return -EX_UNAVAILABLE;
     }
-    if (find_beside(program) || find_in_path(program))
+    if ((beside_find(program, "", "esm1nvd") && is_program(program)) ||
+        (beside_find(program, "/client/filter", "daemon/esm1nvd") && is_program(program)) ||
+        find_in_path(program))
         return 0;
     report("no daemon answers, and esm1nvd is neither beside esm1nv nor in $PATH; install it, or "
            "set $ESM1NVD to its path");
     return -EX_UNAVAILABLE;
 }
 
-/* --- Lock and socket -------------------------------------------------------------------------- */
-
-static int cannot(const char *what, const char *path) {
-    report("cannot start a private esm1nvd: %s %s: %s", what, path, strerror(errno));
+static int cannot_start(const char *what, const char *path, int error) {
+    report("cannot start a private esm1nvd: %s %s: %s", what, path, strerror(error));
     return -EX_UNAVAILABLE;
 }
-
-/* The lock file is never removed, for others may wait for it. */
-static int take_lock(const struct private_daemon *daemon, int *lock) {
-    *lock = open(daemon->lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (*lock < 0)
-        return cannot("lock file", daemon->lock);
-    if (flock(*lock, LOCK_EX | LOCK_NB) == 0)
-        return 0;
-    return errno == EWOULDBLOCK || errno == EINTR ? AUTOSTART_LATER
-                                                  : cannot("lock file", daemon->lock);
-}
-
-/* With the lock held. *listener stays -1 when something listens already. */
-static int bind_socket(const struct private_daemon *daemon, int *listener) {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    const struct sockaddr *name = (const struct sockaddr *)&address;
-    memcpy(address.sun_path, daemon->socket, sizeof address.sun_path);
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return cannot("socket", daemon->socket);
-    if (connect(fd, name, sizeof address) == 0) {
-        close(fd);
-        return 0;
-    }
-    int result = 0;
-    if ((errno != ECONNREFUSED && errno != ENOENT) ||
-        (unlink(daemon->socket) < 0 && errno != ENOENT))
-        result = cannot("socket", daemon->socket);
-    mode_t mask = umask(0177);
-    if (result == 0 && (bind(fd, name, sizeof address) < 0 || listen(fd, SOMAXCONN) < 0))
-        result = cannot("socket", daemon->socket);
-    umask(mask);
-    if (result == 0)
-        *listener = fd;
-    else
-        close(fd);
-    return result;
-}
-
-/* --- The daemon ------------------------------------------------------------------------------- */
 
 /* In the child: nothing of the filter's surroundings but its environment is left. Standard
  * descriptors are never among the three given. */
 static void become_daemon(int listener, int log, int null) {
     static const char *const not_ours[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
                                            "LISTEN_FDNAMES"};
-    sigset_t none;
-    char pid[24];
-
     setsid();
     dup2(null, STDIN_FILENO);
     dup2(log, STDOUT_FILENO);
@@ -144,10 +78,12 @@ static void become_daemon(int listener, int log, int null) {
     else
         dup2(listener, LISTEN_FD);
     close_range(LISTEN_FD + 1, ~0u, 0);
+    sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     for (size_t i = 0; i < sizeof not_ours / sizeof *not_ours; i++)
         unsetenv(not_ours[i]);
+    char pid[24];
     snprintf(pid, sizeof pid, "%d", (int)getpid());
     setenv("LISTEN_PID", pid, 1);
     setenv("LISTEN_FDS", "1", 1);
@@ -162,7 +98,7 @@ static int spawn(struct private_daemon *daemon, const char *program, unsigned id
     int log =
         open(daemon->log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (log < 0)
-        return cannot("log file", daemon->log);
+        return cannot_start("log file", daemon->log, errno);
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     pid_t child = null < 0 ? -1 : fork();
     if (child == 0) {
@@ -171,7 +107,7 @@ static int spawn(struct private_daemon *daemon, const char *program, unsigned id
         dprintf(STDERR_FILENO, "cannot run %s: %s\n", program, strerror(errno));
         _exit(EX_UNAVAILABLE);
     }
-    int result = child < 0 ? cannot("process", program) : 0;
+    int result = child < 0 ? cannot_start("process", program, errno) : 0;
     if (child > 0)
         daemon->child = child;
     daemon->served = false;
@@ -181,45 +117,55 @@ static int spawn(struct private_daemon *daemon, const char *program, unsigned id
     return result;
 }
 
+/* Returns 0 when something listens. */
+static int spawn_listening(struct private_daemon *daemon, const char *program, unsigned idle_exit,
+                           struct socket_file *file) {
+    switch (socket_file_open(file, daemon->socket, 0600, 0)) {
+    case 0:
+        return spawn(daemon, program, idle_exit, file->fd);
+    case SOCKET_FILE_SERVED:
+        return 0;
+    case SOCKET_FILE_LOCKED:
+        return AUTOSTART_LATER;
+    case SOCKET_FILE_NO_LOCK:
+        report("cannot start a private esm1nvd: lock file %s.lock: %s", daemon->socket,
+               strerror(file->error));
+        return -EX_UNAVAILABLE;
+    default:
+        return cannot_start("socket", daemon->socket, file->error ? file->error : ENOTSOCK);
+    }
+}
+
 int autostart(struct private_daemon *daemon, unsigned idle_exit) {
     char program[PATH_MAX];
-    int lock = -1, listener = -1;
     if (daemon->child) /* not gone yet: autostart_check() */
         return AUTOSTART_LATER;
     int result = find_program(program);
     if (result == 0)
         result = private_make_directory(daemon);
-    if (result == 0)
-        result = take_lock(daemon, &lock);
-    if (result == 0)
-        result = bind_socket(daemon, &listener);
-    if (listener >= 0) {
-        result = spawn(daemon, program, idle_exit, listener);
-        close(listener);
-    }
-    if (lock >= 0)
-        close(lock);
+    if (result < 0)
+        return result;
+    struct socket_file file;
+    result = spawn_listening(daemon, program, idle_exit, &file);
+    if (file.fd >= 0)
+        close(file.fd);
+    if (file.lock >= 0)
+        close(file.lock);
     return result;
 }
 
 /* The last line it wrote, without the program's name. */
 static void read_reason(const struct private_daemon *daemon, char reason[1500]) {
-    char text[1500];
-    int fd = open(daemon->log, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
-    off_t size = fd < 0 ? 0 : lseek(fd, 0, SEEK_END);
-    off_t from = size > (off_t)sizeof text - 1 ? size - (off_t)sizeof text + 1 : 0;
-    ssize_t got = fd < 0 ? 0 : pread(fd, text, sizeof text - 1, from);
-    if (fd >= 0)
-        close(fd);
-    text[got > 0 ? got : 0] = '\0';
-    size_t length = strlen(text);
-    while (length && text[length - 1] == '\n')
-        text[--length] = '\0';
-    const char *line = strrchr(text, '\n');
-    line = line ? line + 1 : text;
-    if (strncmp(line, "esm1nvd: ", 9) == 0)
-        line += 9;
-    strcpy(reason, *line ? line : "it did not say why");
+    FILE *log = fopen(daemon->log, "re");
+    char line[1500];
+    strcpy(reason, "it did not say why");
+    while (log && fgets(line, sizeof line, log)) {
+        line[strcspn(line, "\n")] = '\0';
+        if (line[0])
+            strcpy(reason, line + (strncmp(line, "esm1nvd: ", 9) == 0 ? 9 : 0));
+    }
+    if (log)
+        fclose(log);
 }
 
 int autostart_check(struct private_daemon *daemon) {

@@ -16,9 +16,8 @@
 struct private_daemon {
     char model[PATH_MAX];          /* as the daemon gets it: absolute, or synthetic[:SEED] */
     char directory[PATH_MAX];      /* of the files below */
-    char socket[PRIVATE_PATH_MAX]; /* empty: not located */
+    char socket[PRIVATE_PATH_MAX]; /* empty: not located; its lock is at socket.lock */
     char log[PATH_MAX];
-    char lock[PATH_MAX];
     pid_t child; /* the one started here; 0: none */
     bool served; /* it has welcomed somebody: whatever ends it now, it is no bad model */
 };

@@ -28,7 +28,7 @@ int main(int argc, char **argv) {
     occupy_standard_files();
     target_set_signals();
     struct options options;
-    int result = options_parse(&options, argc, argv);
+    int result = filter_options_parse(&options, argc, argv);
     if (result < 0)
         return -result;
     result = options.verb->run(&options);

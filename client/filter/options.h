@@ -10,9 +10,11 @@
 #include "client/filter/output/output.h"
 #include "client/filter/progress.h"
 
+struct option_row;
 struct verb;
 
 struct options {
+    const struct option_row *action; /* the option that asked for another verb, or NULL */
     const struct verb *verb;
     enum input_kind input;
     enum id_rule id;
@@ -21,6 +23,7 @@ struct options {
     enum esm1nv_pooling pooling;
     const struct output_format *format;
     enum esm1nv_dtype dtype;
+    bool dtype_given;
     const char *output; /* NULL: stdout */
     const char *index;
     bool verbose;
@@ -31,14 +34,14 @@ struct options {
     bool no_autostart;
     unsigned idle_exit; /* seconds */
     unsigned wait;      /* seconds */
-    const char *expect; /* lower-case hex digits */
+    char *expect;       /* lower-case hex digits */
     bool status_json;
     char **files;
     size_t file_count;
 };
 
 /* Returns 0, or a negative exit status after reporting. */
-int options_parse(struct options *options, int argc, char **argv);
+int filter_options_parse(struct options *options, int argc, char **argv);
 /* How records are read for a model. */
 void options_set_rules(const struct options *options, struct record_rules *rules,
                        const uint8_t alphabet[32], uint32_t positions, uint32_t hidden);

@@ -27,7 +27,7 @@ static uint64_t hash_text(const char *text) {
 }
 
 static bool is_synthetic(const char *model) {
-    return strncmp(model, "synthetic", 9) == 0 && (model[9] == 0 || model[9] == ':');
+    return strncmp(model, "synthetic", 9) == 0 && (model[9] == '\0' || model[9] == ':');
 }
 
 /* Makes the name absolute, and tells what the file is known by. */
@@ -125,6 +125,5 @@ int private_locate(struct private_daemon *daemon, const char *model) {
     }
     snprintf(daemon->socket, sizeof daemon->socket, "%.*s", size, stem);
     snprintf(daemon->log, sizeof daemon->log, "%s.log", daemon->socket);
-    snprintf(daemon->lock, sizeof daemon->lock, "%s.lock", daemon->socket);
     return 0;
 }

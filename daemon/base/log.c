@@ -6,21 +6,23 @@
 #include "daemon/base/log.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+const char *const log_level_names[] = {"error", "warning", "info", "debug", NULL};
+
 static const struct {
-    const char *name;
     const char *label;
     int priority; /* syslog's */
 } levels[] = {
-    [LOG_LEVEL_ERROR] = {"error", "", 3},
-    [LOG_LEVEL_WARNING] = {"warning", "warning: ", 4},
-    [LOG_LEVEL_INFO] = {"info", "", 6},
-    [LOG_LEVEL_DEBUG] = {"debug", "debug: ", 7},
+    [LOG_LEVEL_ERROR] = {"", 3},
+    [LOG_LEVEL_WARNING] = {"warning: ", 4},
+    [LOG_LEVEL_INFO] = {"", 6},
+    [LOG_LEVEL_DEBUG] = {"debug: ", 7},
 };
 
 static enum log_level shown = LOG_LEVEL_INFO;
@@ -39,16 +41,6 @@ static bool stderr_is_journal(void) {
 void log_init(enum log_level level) {
     shown = level;
     to_journal = stderr_is_journal();
-}
-
-bool log_level_parse(const char *text, enum log_level *level) {
-    for (unsigned i = 0; i < sizeof levels / sizeof *levels; i++) {
-        if (!strcmp(text, levels[i].name)) {
-            *level = (enum log_level)i;
-            return true;
-        }
-    }
-    return false;
 }
 
 void log_line(enum log_level level, const char *format, ...) {

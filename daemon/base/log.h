@@ -6,15 +6,13 @@
 #ifndef ESM1NV_LOG_H
 #define ESM1NV_LOG_H
 
-#include <stdbool.h>
-
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 /* Lines above this level are left out. Looks at $JOURNAL_STREAM. */
 void log_init(enum log_level level);
 
-/* "error", "warning", "info" or "debug". */
-bool log_level_parse(const char *text, enum log_level *level);
+/* In their order, ended by NULL. */
+extern const char *const log_level_names[];
 
 __attribute__((format(printf, 2, 3))) void log_line(enum log_level level, const char *format, ...);
 

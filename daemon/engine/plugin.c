@@ -5,16 +5,15 @@
  */
 #include "daemon/engine/plugin.h"
 
+#include "ipc/base/beside.h"
+
 #include <dlfcn.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
 #define PLUGIN "esm1nv-cuda.so"
-#define IN_BUILD "../cuda/" PLUGIN /* as seen from the program's directory */
 
 /* CUDA's libraries take 0.2 s and 200 MB to load: not without a driver. What cudart says of one
  * that is too old, or has no device, comes later. */
@@ -24,42 +23,26 @@ static int find_driver(struct error *error) {
     return error_set(error, EX_CONFIG, "backend cuda: there is no NVIDIA driver (%s)", dlerror());
 }
 
-/* Where the plugin of the program's own build would be. */
-static bool find_in_build(char path[PATH_MAX]) {
-    ssize_t size = readlink("/proc/self/exe", path, PATH_MAX - sizeof IN_BUILD);
-    char *slash;
-
-    if (size <= 0)
-        return false;
-    path[size] = '\0';
-    slash = strrchr(path, '/');
-    strcpy(slash ? slash + 1 : path, IN_BUILD);
-    return access(path, F_OK) == 0;
-}
-
 /* Returns 0, 1 when there is none, or -1. One that is named need not be there, nor be for a real
  * GPU: dlopen() complains. */
-static int find(char path[PATH_MAX], struct error *error) {
+static int plugin_find(char path[PATH_MAX], struct error *error) {
     const char *named = getenv("ESM1NV_CUDA_PLUGIN");
-
     if (named) {
         snprintf(path, PATH_MAX, "%s", named);
         return path[0] ? 0 : 1;
     }
-    if (!find_in_build(path))
+    if (!beside_find(path, "/daemon", "cuda/" PLUGIN))
         snprintf(path, PATH_MAX, "%s/%s", ESM1NV_PLUGINS, PLUGIN);
     return access(path, F_OK) == 0 ? find_driver(error) : 1;
 }
 
 int plugin_load(const struct engine_table **table, struct error *error) {
-    char path[PATH_MAX];
-    void *plugin;
-    int result = find(path, error);
-
     *table = NULL;
+    char path[PATH_MAX];
+    int result = plugin_find(path, error);
     if (result != 0)
         return result;
-    plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!plugin)
         return error_set(error, EX_CONFIG,
                          "backend cuda cannot be loaded: %s; install what is missing", dlerror());

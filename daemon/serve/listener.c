@@ -1,22 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Listening. Whoever holds the lock file owns the path: with the lock held, a socket file that
- * nobody answers is stale and is replaced, one that answers belongs to somebody else and stays.
- * The lock file itself is never removed, for another daemon may be waiting on it.
+ * Listening: takes over what the service manager passed, or finds the path, makes its directory and
+ * binds a socket there, and says in full why it cannot.
  */
 #include "daemon/serve/listener.h"
 #include "daemon/base/log.h"
 #include "daemon/serve/refusal.h"
 #include "ipc/channel.h"
+#include "ipc/socket_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sysexits.h>
@@ -25,8 +23,7 @@
 
 #define REFUSALS_MAX 1024
 
-/* How often, and how long, it is looked whether a socket's owner is still there. */
-#define PROBES 5
+/* How long it is watched, each time, whether a socket's owner is still there. */
 #define PROBE_MS 1000
 
 static int take_passed(struct listener *listener, int count, struct error *error) {
@@ -35,7 +32,6 @@ static int take_passed(struct listener *listener, int count, struct error *error
                          LISTENER_MAX);
     for (int i = 0; i < count; i++) {
         int fd = SD_LISTEN_FDS_START + i;
-
         if (sd_is_socket_unix(fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0)
             return error_set(error, EX_CONFIG,
                              "LISTEN_FDS: descriptor %d is not a listening AF_UNIX SOCK_SEQPACKET "
@@ -53,7 +49,6 @@ static int take_passed(struct listener *listener, int count, struct error *error
 static int set_path(struct listener *listener, const char *path, struct error *error) {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     int length;
-
     if (path)
         length = snprintf(listener->path, sizeof listener->path, "%s", path);
     else if (geteuid() != 0 && runtime && runtime[0])
@@ -70,15 +65,13 @@ static int set_path(struct listener *listener, const char *path, struct error *e
 /* The directory of the socket, one level; an existing one stays as it is. */
 static int make_directory(const char *path, struct error *error) {
     char directory[sizeof((struct listener *)0)->path];
-    char *slash;
-    mode_t mode =
-        strncmp(path, "/run/", 5) == 0 && strncmp(path, "/run/user/", 10) != 0 ? 0755 : 0700;
-
     snprintf(directory, sizeof directory, "%s", path);
-    slash = strrchr(directory, '/');
+    char *slash = strrchr(directory, '/');
     if (!slash || slash == directory)
         return 0;
     *slash = '\0';
+    mode_t mode =
+        strncmp(path, "/run/", 5) == 0 && strncmp(path, "/run/user/", 10) != 0 ? 0755 : 0700;
     if (mkdir(directory, mode) == 0)
         return chmod(directory, mode) == 0
                    ? 0
@@ -91,72 +84,8 @@ static int make_directory(const char *path, struct error *error) {
                      path, strerror(errno));
 }
 
-static int take_lock(struct listener *listener, struct error *error) {
-    char path[sizeof listener->path + 8];
-
-    snprintf(path, sizeof path, "%s.lock", listener->path);
-    listener->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (listener->lock < 0)
-        return error_set(error, EX_CANTCREAT, "lock file %s: %s; choose another --socket", path,
-                         strerror(errno));
-    if (flock(listener->lock, LOCK_EX | LOCK_NB) == 0)
-        return 0;
-    return error_set(
-        error, EX_CANTCREAT,
-        "socket %s belongs to another esm1nvd that is running (lock %s); stop that one "
-        "or choose another --socket",
-        listener->path, path);
-}
-
-/* Connects to see who is there: -ECONNREFUSED says nobody. When a daemon is killed, the kernel may
- * keep its listening socket for a moment, for io_uring's sake; whoever connects then is hung up on.
- * Returns 0 when somebody is there, else -errno. */
-static int probe(const char *path) {
-    for (unsigned attempt = 0; attempt < PROBES; attempt++) {
-        int fd = channel_connect(path);
-        struct pollfd wait = {.fd = fd, .events = POLLIN};
-        bool gone;
-        char byte;
-
-        if (fd < 0)
-            return fd;
-        gone = poll(&wait, 1, PROBE_MS) == 1 && recv(fd, &byte, 1, MSG_DONTWAIT) <= 0;
-        close(fd);
-        if (!gone)
-            return 0;
-    }
-    return 0;
-}
-
-/* Makes the path free, if it may be. */
-static int remove_stale(const char *path, struct error *error) {
-    struct stat status;
-    int found;
-
-    if (lstat(path, &status) < 0)
-        return errno == ENOENT
-                   ? 0
-                   : error_set(error, EX_CANTCREAT, "socket %s: %s", path, strerror(errno));
-    if (!S_ISSOCK(status.st_mode))
-        return error_set(error, EX_CANTCREAT,
-                         "socket %s: something that is not a socket is there; remove it or choose "
-                         "another --socket",
-                         path);
-    found = probe(path);
-    if (found != -ECONNREFUSED)
-        return error_set(error, EX_CANTCREAT,
-                         "socket %s: another program serves it%s%s; stop that one or choose "
-                         "another --socket",
-                         path, found < 0 ? ": " : "", found < 0 ? strerror(-found) : "");
-    log_info("socket %s: stale, replaced", path);
-    if (unlink(path) < 0)
-        return error_set(error, EX_CANTCREAT, "socket %s: stale, but: %s", path, strerror(errno));
-    return 0;
-}
-
 static int give_group(const char *path, const char *name, struct error *error) {
     struct group *group = getgrnam(name);
-
     if (!group)
         return error_set(error, EX_USAGE, "--group: there is no group '%s'", name);
     if (chown(path, (uid_t)-1, group->gr_gid) < 0)
@@ -165,18 +94,48 @@ static int give_group(const char *path, const char *name, struct error *error) {
     return 0;
 }
 
+static int bind_failed(const struct socket_file *file, int condition, const char *path,
+                       struct error *error) {
+    const char *reason = strerror(file->error);
+    switch (condition) {
+    case SOCKET_FILE_NO_LOCK:
+        return error_set(error, EX_CANTCREAT, "lock file %s.lock: %s; choose another --socket",
+                         path, reason);
+    case SOCKET_FILE_LOCKED:
+        return error_set(error, EX_CANTCREAT,
+                         "socket %s belongs to another esm1nvd that is running (lock %s.lock); "
+                         "stop that one or choose another --socket",
+                         path, path);
+    case SOCKET_FILE_FOREIGN:
+        return error_set(error, EX_CANTCREAT,
+                         "socket %s: something that is not a socket is there; remove it or choose "
+                         "another --socket",
+                         path);
+    case SOCKET_FILE_SERVED:
+    case SOCKET_FILE_UNKNOWN:
+        return error_set(error, EX_CANTCREAT,
+                         "socket %s: another program serves it%s%s; stop that one or choose "
+                         "another --socket",
+                         path, file->error ? ": " : "", file->error ? reason : "");
+    default:
+        return error_set(error, EX_CANTCREAT, "socket %s: %s%s", path,
+                         condition == SOCKET_FILE_STUCK ? "stale, but: " : "", reason);
+    }
+}
+
 static int bind_own(struct listener *listener, const char *group, struct error *error) {
     const char *path = listener->path;
-    struct stat status;
-    int fd;
-
-    if (make_directory(path, error) < 0 || take_lock(listener, error) < 0 ||
-        remove_stale(path, error) < 0)
+    if (make_directory(path, error) < 0)
         return -1;
-    fd = channel_listen(path, 0660);
-    if (fd < 0)
-        return error_set(error, EX_CANTCREAT, "socket %s: %s", path, strerror(-fd));
-    listener->fds[listener->count++] = fd;
+    struct socket_file file;
+    int result = socket_file_open(&file, path, 0660, PROBE_MS);
+    listener->lock = file.lock;
+    if (result != 0)
+        return bind_failed(&file, result, path, error);
+    if (file.replaced)
+        log_info("socket %s: stale, replaced", path);
+    listener->fds[listener->count++] = file.fd;
+    struct stat status;
     if (lstat(path, &status) < 0)
         return error_set(error, EX_CANTCREAT, "socket %s: %s", path, strerror(errno));
     listener->own = true;
@@ -187,9 +146,7 @@ static int bind_own(struct listener *listener, const char *group, struct error *
 
 int listener_open(struct listener *listener, const char *path, const char *group,
                   struct error *error) {
-    int passed = sd_listen_fds(1);
-    int result;
-
+    int passed = sd_listen_fds(1), result;
     *listener = (struct listener){.lock = -1};
     if (passed < 0)
         return error_set(error, EX_CONFIG, "LISTEN_FDS: %s", strerror(-passed));
@@ -207,7 +164,6 @@ int listener_open(struct listener *listener, const char *path, const char *group
 /* Emptied before it is closed, so that the peer reads the refusal and not ECONNRESET. */
 static void hang_up(int fd) {
     char byte;
-
     shutdown(fd, SHUT_RDWR);
     while (recv(fd, &byte, 1, MSG_DONTWAIT) > 0)
         continue;
@@ -218,7 +174,6 @@ void listener_refuse_all(struct listener *listener, enum wire_refusal code, cons
     for (unsigned i = 0; i < listener->count; i++) {
         for (unsigned refused = 0; refused < REFUSALS_MAX; refused++) {
             int fd = accept4(listener->fds[i], NULL, NULL, SOCK_CLOEXEC);
-
             if (fd < 0)
                 break;
             refusal_send(fd, code, false, text);
@@ -229,7 +184,6 @@ void listener_refuse_all(struct listener *listener, enum wire_refusal code, cons
 
 void listener_close(struct listener *listener) {
     struct stat status;
-
     if (listener->own && lstat(listener->path, &status) == 0 && status.st_dev == listener->device &&
         status.st_ino == listener->inode)
         unlink(listener->path);

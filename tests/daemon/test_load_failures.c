@@ -106,7 +106,7 @@ int main(int argc, char **argv) {
 
     test_case("each failure is told, and leaves nothing behind");
     CHECK(argc == 2, "usage: test_load_failures MODEL.nemo");
-    options_parse(&options, 1, argv, &error);
+    daemon_options_parse(&options, 1, argv, &error);
     options.load.model = argv[1];
     options.load.threads = 3;
     options.load.backend = "cpu";

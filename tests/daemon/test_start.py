@@ -50,6 +50,17 @@ def options_and_their_errors():
             status, out, err = run(option, value)
             equal((status, out), (64, ""))
             check(option in err and f"'{value}'" in err and err.count("\n") == 1, err)
+    for option, least, most in (
+            ("--threads", 1, 4096), ("--max-clients", 1, 65536), ("--ring-size", 1 << 17, 1 << 32),
+            ("--max-clients-per-user", 1, 65536), ("--max-pinned-per-user", 1, 1 << 50),
+            ("--max-queued-per-user", 1, 1 << 50), ("--max-batch-residues", 3, 1 << 20),
+            ("--idle-exit", 1, 1000000000)):
+        for value in (least, most):
+            equal(run(option, str(value), "--version")[0], 0)
+        for value in (least - 1, most + 1):
+            status, _, err = run(option, str(value), "--version")
+            equal(status, 64)
+            check(f"{option}: '{value}' is not a number from {least} to {most}\n" in err, err)
     for value in ("x", "0,", ",1", "0,,1", "0,all", "-1"):
         status, _, err = run("--device", value)
         equal(status, 64)
@@ -59,6 +70,9 @@ def options_and_their_errors():
         status, _, err = run(option, value)
         equal(status, 64)
         check(option in err and f"'{value}'" in err, err)
+    status, _, err = run("--backend", "gpu")
+    check("--backend: 'gpu' is not one of auto, cpu, cuda, null\n" in err, err)
+    equal(run("--check", "--help", "--nonsense")[0], 0)
     for arguments in (["--nonsense"], ["-z"], ["--model"], ["-t"], ["file.nemo"], ["--check=x"]):
         status, _, err = run(*arguments)
         equal(status, 64)
@@ -67,6 +81,8 @@ def options_and_their_errors():
     check(status == 0 and out.startswith("esm1nvd ") and out.count(".") == 2 and not err, out)
     status, out, _ = run("--help")
     check(status == 0 and "--max-pinned-per-user" in out)
+    with open("/dev/full", "w") as full:
+        equal(subprocess.run([PROGRAM, "--help"], stdout=full, stderr=full).returncode, 74)
 
 
 @case

@@ -4,10 +4,13 @@ adopts the daemons that the filters leave behind, so that it can count them and 
 """
 import contextlib
 import ctypes
+import errno
+import fcntl
 import json
 import os
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import tempfile
@@ -150,6 +153,28 @@ def together():
             assert results == [((wanted, b""), 0)] * 8, results
             seen = children()
             assert list(seen.values()) == [None], seen
+
+
+@tap.case("a filter that does not get the lock waits for who has it, and starts one when that gave up")
+def locked():
+    with Place() as place:
+        wanted = place.run("-m", TINY2).stdout
+        path = place.status("-m", TINY2)["socket"]
+        pid, = running()
+        os.kill(pid, signal.SIGKILL)
+        await_end(pid)
+        with open(path + ".lock") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            process = subprocess.Popen([FILTER, "-m", TINY2], stdin=subprocess.PIPE,
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                       env=place.environment())
+            time.sleep(1)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
+                assert client.connect_ex(path) == errno.ECONNREFUSED, "started without the lock"
+            assert process.poll() is None
+        out, err = process.communicate(FASTA, timeout=programs.PATIENCE)
+        assert out == wanted and err.count(b"\n") == err.count(b"waiting up to"), err
+        assert len(running()) == 1
 
 
 @tap.case("--idle-exit ends it, and another takes the socket over")

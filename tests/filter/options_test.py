@@ -22,19 +22,23 @@ REFUSED = [  # arguments, what the message must name
     (["-f", "csv"], ["--format", "csv", "tsv, jsonl, npy, raw, msgpack, h5"]),
     (["-f", "h5"], ["--format h5", "--output FILE"]),
     (["-f", "npy", "--dtype", "f64"], ["--dtype", "f64", "f16"]),
-    (["--dtype", "f16"], ["--dtype f16", "--format tsv"]),
+    (["--dtype", "f16"], ["--dtype f16", "--format tsv", "use npy, raw, msgpack or h5"]),
     (["--dtype", "f32", "-f", "jsonl"], ["--dtype f32", "--format jsonl"]),
     (["--progress", "maybe"], ["--progress", "maybe", "never"]),
-    (["--progress"], ["progress", "argument"]),
+    (["--progress"], ["--progress", "value", "--help"]),
     (["--status=xml"], ["--status", "xml", "json"]),
     (["--expect-model", "xyz"], ["--expect-model", "xyz", "hex"]),
     (["--expect-model", ""], ["--expect-model"]),
     (["--expect-model", "0" * 65], ["--expect-model"]),
-    (["--status", "--stop"], ["--status", "--stop"]),
+    (["--status", "--stop"], ["--status and --stop cannot"]),
+    (["--help", "--status=json"], ["--help and --status cannot"]),
+    (["--dry-run=json"], ["--dry-run"]), (["--status", "json"], ["--status takes no FILE", "json"]),
     (["--status", "file"], ["--status", "file"]),
     (["--stop", "file"], ["--stop", "file"]),
     (["--wait", "-3"], ["--wait", "-3"]), (["--wait", "3s"], ["--wait", "3s"]),
-    (["--wait", "99999999999"], ["--wait"]), (["--idle-exit", "0"], ["--idle-exit"]),
+    (["--wait", "1000000001"], ["--wait", "0 to 1000000000"]), (["--wait", "1K"], ["--wait", "1K"]),
+    (["--wait", "99999999999999999999"], ["--wait"]),
+    (["--idle-exit", "0"], ["--idle-exit", "1 to 1000000000"]),
     (["-m", "x.nemo", "-s", "path"], ["--model", "--socket path"]), (["--cache"], ["cache"]),
     (["--metrics", "--stop"], ["--metrics", "--stop"]),
     (["--metrics", "file"], ["--metrics", "file"]),
@@ -57,7 +61,8 @@ for option in ("--input", "--id", "--invalid", "--long", "--pool", "--format", "
                "--output", "--verbose", "--progress", "--socket", "--expect-model", "--status",
                "--stop", "--model", "--no-autostart", "--idle-exit", "--wait", "--dry-run", "--version", "--help"):
     check(option.encode() in result.out, option)
-check(max(len(line) for line in result.out.split(b"\n")) <= 90, "help is too wide")
+check(max(len(line) for line in result.out.split(b"\n")) <= 80, "help is too wide")
+equal(run("--verb", "--wai=1000000000", "--idle-exit", "1", "--version").status, 0)
 
 case("the last of an option given twice counts")
 equal(run("-p", "none", "-p", "mean", stdin=GOOD).out, run(stdin=GOOD).out)

@@ -7,30 +7,17 @@
 
 #include "client/filter/output/h5.h"
 #include "client/filter/report.h"
+#include "ipc/base/beside.h"
 
 #include <dlfcn.h>
-#include <limits.h>
 #include <stdio.h>
-#include <string.h>
 #include <sysexits.h>
-#include <unistd.h>
 
 #define MODULE "esm1nv-h5.so"
 
-/* The module's path beside the program, if it is there. */
-static bool find_beside(char path[PATH_MAX]) {
-    ssize_t size = readlink("/proc/self/exe", path, PATH_MAX - sizeof MODULE);
-    if (size <= 0)
-        return false;
-    path[size] = 0;
-    char *slash = strrchr(path, '/');
-    strcpy(slash ? slash + 1 : path, MODULE);
-    return access(path, R_OK) == 0;
-}
-
 static const struct h5_table *load_table(void) {
-    char path[PATH_MAX] = "";
-    if (!find_beside(path))
+    char path[PATH_MAX];
+    if (!beside_find(path, "", MODULE))
         snprintf(path, sizeof path, "%s/%s", ESM1NV_MODULES, MODULE);
     void *module = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     if (!module) {

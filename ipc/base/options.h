@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The command line of a program as a table: each option is one row, from which parsing, defaults,
+ * --help and error messages follow. The manual page describes the same rows in the same order; a
+ * test compares them.
+ *
+ * A program puts its rows together with OPTION_INTO() for the destination, a member of the
+ * structure that option_table_read() fills:
+ *
+ *     {"wait", .kind = OPTION_SECONDS, OPTION_INTO(struct options, wait), .most = 60,
+ *      .value = "SECONDS", .standard = "30", .help = "how long to wait for a busy daemon"},
+ */
+#ifndef ESM1NV_BASE_OPTIONS_H
+#define ESM1NV_BASE_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum option_kind {
+    OPTION_FLAG,    /* bool: true when it is given */
+    OPTION_CHOICE,  /* int or bool: the place among `names`; with `picks` a pointer, see there */
+    OPTION_NUMBER,  /* unsigned or uint64_t, from `least` to `most`; takes K, M, G, Ki, Mi, Gi */
+    OPTION_SECONDS, /* the same without suffixes */
+    OPTION_TEXT,    /* const char *: the argument itself, where `accepts` finds it good */
+    OPTION_ACTION,  /* the table's action becomes this row; two actions exclude each other. With
+                     * `names`, an optional value goes where one of a choice does. */
+    OPTION_ACTION_LAST, /* the same, but wins over another action and over all that follows it */
+};
+
+struct option_row {
+    const char *name;         /* without the dashes */
+    char letter;              /* '\0': none */
+    uint8_t kind;             /* enum option_kind */
+    uint16_t offset, size;    /* of the destination; size 0: none */
+    uint16_t given;           /* offset of a bool that becomes true when it is given; 0: none */
+    const char *const *names; /* ended by NULL */
+    const void *picks;        /* as many pointers: what is stored in place of the place */
+    const char *value;        /* how the value is called; NULL: by `names`, or there is none */
+    const char *standard;     /* the default as it would be given; NULL: the destination stays 0 */
+    uint64_t least, most;
+    const void *action; /* of an action: what the program does then, in its own terms */
+    bool (*accepts)(const char *text); /* NULL: everything */
+    const char *wanted;                /* what it accepts, for "is not ..." */
+    const char *group;                 /* heading above this row in the help; NULL: none */
+    const char *help;                  /* the default is added to it */
+};
+#define OPTION_INTO(type, member)                                                                  \
+    .offset = offsetof(type, member), .size = sizeof((type *)0)->member
+
+struct option_table {
+    const char *program;
+    const struct option_row *rows;
+    size_t count;       /* at most OPTION_ROWS_MAX */
+    size_t action;      /* offset of a const struct option_row *: the action's, or NULL */
+    const char *usage;  /* the help before the rows */
+    const char *ending; /* the help after them */
+};
+#define OPTION_ROWS_MAX 64
+#define OPTION_TEXT_MAX 1024
+
+/* Fills `into` from the rows' defaults and the command line; destinations without either are left
+ * alone. Long names may be shortened, and arguments that are no options may stand among them: they
+ * are moved to the end. Texts point into argv. Returns the place of the first of those in argv, or
+ * -1 with a message, which names the option and the value. */
+int option_table_read(const struct option_table *table, void *into, int argc, char **argv,
+                      char error[OPTION_TEXT_MAX]);
+
+/* Prints the help on standard output, at most 80 columns wide. */
+void option_table_help(const struct option_table *table);
+
+/* "a, b, c", or "a, b or c" where `last` is " or ". */
+void option_names_list(const char *const *names, const char *last, char list[OPTION_TEXT_MAX]);
+
+#endif
