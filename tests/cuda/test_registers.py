@@ -3,8 +3,8 @@
 they decide how many blocks a multiprocessor holds, and nothing may spill or lie on a stack. Another
 toolkit has another table.
 
-    registers.py TABLE LOG...            compares; a TAP test
-    registers.py --write TABLE LOG...    accepts what is
+    test_registers.py TABLE LOG...            compares; a TAP test
+    test_registers.py --write TABLE LOG...    accepts what is
 """
 import re
 import subprocess
@@ -59,7 +59,7 @@ def read_table(path):
 def write_table(path, kernels):
     with open(path, "w") as file:
         file.write("# SPDX-License-Identifier: Apache-2.0\n"
-                   "# Made by registers.py --write: architecture, registers a thread, bytes of "
+                   "# Made by test_registers.py --write: architecture, registers a thread, bytes of "
                    "shared memory a block, kernel.\n")
         for (sm, name), (registers, shared, _) in sorted(kernels.items()):
             file.write("%s %d %d %s\n" % (sm, registers, shared, name))
