@@ -4,10 +4,7 @@
  */
 #include "planted.h"
 
-#include "cublasLt.h"
 #include "cuda_fp16.h"
-
-#include <cmath>
 
 namespace {
 
@@ -38,22 +35,10 @@ bool all_are(const float *x, float value) {
     return true;
 }
 
-class mark {
-  public:
+struct mark : scoped<cudaEvent_t, cudaEventDestroy> {
     mark() {
-        must(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+        must(cudaEventCreateWithFlags(&handle, cudaEventDisableTiming));
     }
-    ~mark() {
-        must(cudaEventDestroy(event));
-    }
-    mark(const mark &) = delete;
-    mark &operator=(const mark &) = delete;
-    operator cudaEvent_t() const {
-        return event;
-    }
-
-  private:
-    cudaEvent_t event;
 };
 
 bool sync_missing(bool broken) {
@@ -223,16 +208,17 @@ bool wait_in_capture(bool broken) {
 
 const int INPUTS = 192, OUTPUTS = 128, ROWS = 512;
 
-void must(cublasStatus_t status) {
-    if (status != CUBLAS_STATUS_SUCCESS)
-        must(cudaErrorUnknown);
-}
+struct preference : scoped<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy> {
+    preference() {
+        must(cublasLtMatmulPreferenceCreate(&handle));
+    }
+};
 
 /* y[rows][OUTPUTS] = gelu(x w' + bias), row-major, w [OUTPUTS][INPUTS]. */
 struct layer {
     queue stream;
     both<half> x{ROWS * INPUTS}, w{OUTPUTS * INPUTS}, y{ROWS * OUTPUTS}, bias{OUTPUTS};
-    cublasLtHandle_t handle;
+    library handle;
 
     layer() {
         for (int i = 0; i < ROWS * INPUTS; i++)
@@ -244,43 +230,23 @@ struct layer {
         x.up(stream);
         w.up(stream);
         bias.up(stream);
-        must(cublasLtCreate(&handle));
-    }
-    ~layer() {
-        must(cublasLtDestroy(handle));
     }
 
     /* With the heuristic's first choice for so many rows, or for ROWS. */
     void run(int rows, cublasLtEpilogue_t epilogue, int ld, bool own_choice) {
-        cublasLtMatmulDesc_t product;
-        cublasLtMatrixLayout_t a, b, d, all_b, all_d;
-        cublasLtMatmulPreference_t preference;
+        matmul product(CUBLAS_OP_T, CUBLAS_OP_N, epilogue, bias.device);
+        layout a(CUDA_R_16F, INPUTS, OUTPUTS, INPUTS), b(CUDA_R_16F, INPUTS, rows, INPUTS);
+        layout d(CUDA_R_16F, OUTPUTS, rows, ld), all_b(CUDA_R_16F, INPUTS, ROWS, INPUTS);
+        layout all_d(CUDA_R_16F, OUTPUTS, ROWS, OUTPUTS);
+        const layout &chosen_b = own_choice ? b : all_b, &chosen_d = own_choice ? d : all_d;
+        preference none;
         cublasLtMatmulHeuristicResult_t found;
-        cublasOperation_t transposed = CUBLAS_OP_T;
         float one = 1.0f, zero = 0.0f;
         int count;
-        must(cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-        must(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
-                                            sizeof transposed));
-        must(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
-                                            sizeof epilogue));
-        must(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                                            &bias.device, sizeof bias.device));
-        must(cublasLtMatrixLayoutCreate(&a, CUDA_R_16F, INPUTS, OUTPUTS, INPUTS));
-        must(cublasLtMatrixLayoutCreate(&b, CUDA_R_16F, INPUTS, uint64_t(rows), INPUTS));
-        must(cublasLtMatrixLayoutCreate(&d, CUDA_R_16F, OUTPUTS, uint64_t(rows), ld));
-        must(cublasLtMatrixLayoutCreate(&all_b, CUDA_R_16F, INPUTS, ROWS, INPUTS));
-        must(cublasLtMatrixLayoutCreate(&all_d, CUDA_R_16F, OUTPUTS, ROWS, OUTPUTS));
-        must(cublasLtMatmulPreferenceCreate(&preference));
-        must(cublasLtMatmulAlgoGetHeuristic(handle, product, a, own_choice ? b : all_b,
-                                            own_choice ? d : all_d, own_choice ? d : all_d,
-                                            preference, 1, &found, &count));
+        must(cublasLtMatmulAlgoGetHeuristic(handle, product, a, chosen_b, chosen_d, chosen_d, none,
+                                            1, &found, &count));
         must(cublasLtMatmul(handle, product, &one, w.device, a, x.device, b, &zero, y.device, d,
                             y.device, d, &found.algo, nullptr, 0, stream));
-        for (cublasLtMatrixLayout_t layout : {a, b, d, all_b, all_d})
-            must(cublasLtMatrixLayoutDestroy(layout));
-        must(cublasLtMatmulPreferenceDestroy(preference));
-        must(cublasLtMatmulDescDestroy(product));
         y.down(stream);
         stream.wait();
     }
@@ -328,18 +294,18 @@ bool batch_dependent(bool broken) {
 } // namespace
 
 const std::vector<planted> planted_hosts = {
-    {"host reads too early", sync_missing},
-    {"host buffer used again too early", buffer_reused},
-    {"event not waited for", wait_missing},
-    {"event not waited for before reuse", wait_missing_before_reuse},
-    {"asynchronous copy of pageable memory", copy_pageable},
-    {"copy past an allocation", copy_overrun},
-    {"host reads device memory", device_memory_read},
-    {"copy into freed memory", used_after_free},
-    {"more shared memory than allowed", shared_too_large},
-    {"capture not joined", capture_unjoined},
-    {"wait within a capture", wait_in_capture},
-    {"epilogue without bias", epilogue_wrong},
-    {"leading dimension too large", ld_too_large},
-    {"algorithm by the batch's size", batch_dependent},
+    {"host reads too early", sync_missing, EVERYWHERE(WRONG)},
+    {"host buffer used again too early", buffer_reused, EVERYWHERE(WRONG)},
+    {"event not waited for", wait_missing, EVERYWHERE(WRONG)},
+    {"event not waited for before reuse", wait_missing_before_reuse, EVERYWHERE(WRONG)},
+    {"asynchronous copy of pageable memory", copy_pageable, EVERYWHERE("pageable memory")},
+    {"copy past an allocation", copy_overrun, EVERYWHERE("1028 bytes to offset 0 of 1024")},
+    {"host reads device memory", device_memory_read, {NULL, POISON, NULL}},
+    {"copy into freed memory", used_after_free, EVERYWHERE("or what was freed")},
+    {"more shared memory than allowed", shared_too_large, EVERYWHERE("49152 are allowed")},
+    {"capture not joined", capture_unjoined, EVERYWHERE("cudaErrorStreamCaptureUnjoined")},
+    {"wait within a capture", wait_in_capture, EVERYWHERE("is being captured")},
+    {"epilogue without bias", epilogue_wrong, EVERYWHERE(WRONG)},
+    {"leading dimension too large", ld_too_large, EVERYWHERE("of an allocation of")},
+    {"algorithm by the batch's size", batch_dependent, EVERYWHERE(WRONG)},
 };
