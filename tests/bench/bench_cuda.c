@@ -95,8 +95,8 @@ static void device_prepare(struct device *device, enum precision precision, unsi
 
     device->edge = edge;
     CHECK(cudaStreamCreateWithFlags(&device->stream, cudaStreamNonBlocking));
-    CHECK(cudaEventCreate(&device->begin));
-    CHECK(cudaEventCreate(&device->end));
+    CHECK(cudaEventCreateWithFlags(&device->begin, cudaEventDefault));
+    CHECK(cudaEventCreateWithFlags(&device->end, cudaEventDefault));
     for (int i = 0; i < 3; i++) {
         CHECK(cudaMalloc(&device->matrices[i], bytes));
         CHECK(cudaMemsetAsync(device->matrices[i], 0, bytes, device->stream));

@@ -329,7 +329,7 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
 
 cudaError_t cudaDeviceSynchronize(void) {
     CALL(DEVICE);
-    capture_forbid("cudaDeviceSynchronize");
+    capture_forbid(__func__);
     device_finish(call.device, call.lock);
     return call.done();
 }
@@ -353,42 +353,48 @@ cudaError_t cudaDeviceReset(void) {
 
 namespace {
 
-const std::map<int, std::pair<const char *, const char *>> errors = {
-    {cudaSuccess, {"cudaSuccess", "no error"}},
-    {cudaErrorInvalidValue, {"cudaErrorInvalidValue", "invalid argument"}},
-    {cudaErrorMemoryAllocation, {"cudaErrorMemoryAllocation", "out of memory"}},
-    {cudaErrorInitializationError, {"cudaErrorInitializationError", "initialization error"}},
-    {cudaErrorInvalidConfiguration, {"cudaErrorInvalidConfiguration", "invalid configuration"}},
-    {cudaErrorStubLibrary, {"cudaErrorStubLibrary", "the driver is a stub library"}},
-    {cudaErrorInsufficientDriver,
-     {"cudaErrorInsufficientDriver", "the driver is too old or missing"}},
-    {cudaErrorNoDevice, {"cudaErrorNoDevice", "no CUDA-capable device is detected"}},
-    {cudaErrorInvalidDevice, {"cudaErrorInvalidDevice", "invalid device ordinal"}},
-    {cudaErrorECCUncorrectable, {"cudaErrorECCUncorrectable", "uncorrectable ECC error"}},
-    {cudaErrorInvalidResourceHandle, {"cudaErrorInvalidResourceHandle", "invalid handle"}},
-    {cudaErrorNotReady, {"cudaErrorNotReady", "device not ready"}},
-    {cudaErrorIllegalAddress, {"cudaErrorIllegalAddress", "an illegal memory access"}},
-    {cudaErrorLaunchFailure, {"cudaErrorLaunchFailure", "unspecified launch failure"}},
-    {cudaErrorNotSupported, {"cudaErrorNotSupported", "operation not supported"}},
-    {cudaErrorStreamCaptureUnsupported,
-     {"cudaErrorStreamCaptureUnsupported", "not permitted when stream is capturing"}},
-    {cudaErrorStreamCaptureUnmatched,
-     {"cudaErrorStreamCaptureUnmatched", "the capture began on another stream"}},
-    {cudaErrorStreamCaptureUnjoined,
-     {"cudaErrorStreamCaptureUnjoined", "work of the capture was not joined"}},
-    {cudaErrorStreamCaptureIsolation,
-     {"cudaErrorStreamCaptureIsolation", "dependency on uncaptured work"}},
-    {cudaErrorUnknown, {"cudaErrorUnknown", "unknown error"}},
+#define NAMED(error, text)                                                                         \
+    { error, #error, text }
+
+const struct {
+    cudaError_t error;
+    const char *name, *text;
+} errors[] = {
+    NAMED(cudaSuccess, "no error"),
+    NAMED(cudaErrorInvalidValue, "invalid argument"),
+    NAMED(cudaErrorMemoryAllocation, "out of memory"),
+    NAMED(cudaErrorInvalidConfiguration, "invalid configuration"),
+    NAMED(cudaErrorStubLibrary, "the driver is a stub library"),
+    NAMED(cudaErrorInsufficientDriver, "the driver is too old or missing"),
+    NAMED(cudaErrorNoDevice, "no CUDA-capable device is detected"),
+    NAMED(cudaErrorInvalidDevice, "invalid device ordinal"),
+    NAMED(cudaErrorECCUncorrectable, "uncorrectable ECC error"),
+    NAMED(cudaErrorInvalidResourceHandle, "invalid handle"),
+    NAMED(cudaErrorNotReady, "device not ready"),
+    NAMED(cudaErrorIllegalAddress, "an illegal memory access"),
+    NAMED(cudaErrorLaunchFailure, "unspecified launch failure"),
+    NAMED(cudaErrorNotSupported, "operation not supported"),
+    NAMED(cudaErrorStreamCaptureUnsupported, "not permitted when stream is capturing"),
+    NAMED(cudaErrorStreamCaptureUnmatched, "the capture began on another stream"),
+    NAMED(cudaErrorStreamCaptureUnjoined, "work of the capture was not joined"),
+    NAMED(cudaErrorStreamCaptureIsolation, "dependency on uncaptured work"),
+    NAMED(cudaErrorUnknown, "unknown error"),
+    {cudaSuccess, "unrecognized error code", "unrecognized error code"}, /* of all others */
 };
+
+const auto &error_row(cudaError_t error) {
+    size_t i = 0;
+    while (i + 1 < std::size(errors) && errors[i].error != error)
+        i++;
+    return errors[i];
+}
 
 } // namespace
 
 const char *cudaGetErrorName(cudaError_t error) {
-    auto found = errors.find(error);
-    return found == errors.end() ? "unrecognized error code" : found->second.first;
+    return error_row(error).name;
 }
 
 const char *cudaGetErrorString(cudaError_t error) {
-    auto found = errors.find(error);
-    return found == errors.end() ? "unrecognized error code" : found->second.second;
+    return error_row(error).text;
 }

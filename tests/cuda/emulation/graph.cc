@@ -5,8 +5,6 @@
  */
 #include "state.h"
 
-#include <algorithm>
-
 struct CUgraphExec_st {
     int device;
     std::shared_ptr<const std::vector<node>> nodes;
@@ -14,20 +12,8 @@ struct CUgraphExec_st {
 
 namespace {
 
-std::set<cudaGraph_t> graphs;
-std::set<cudaGraphExec_t> execs;
-
-cudaGraph_t graph_check(cudaGraph_t graph, const char *who) {
-    if (!graphs.count(graph))
-        emulation_die("%s: %p is not a live graph", who, static_cast<void *>(graph));
-    return graph;
-}
-
-cudaGraphExec_t exec_check(cudaGraphExec_t exec, const char *who) {
-    if (!execs.count(exec))
-        emulation_die("%s: %p is not a live executable graph", who, static_cast<void *>(exec));
-    return exec;
-}
+registry<CUgraph_st> graphs = {"graph", {}};
+registry<CUgraphExec_st> execs = {"executable graph", {}};
 
 /* Forward takes the oldest node that can run, backward the newest, rotated one in between. */
 void nodes_run(const std::vector<node> &nodes) {
@@ -50,64 +36,49 @@ void nodes_run(const std::vector<node> &nodes) {
 } // namespace
 
 void graph_keep(cudaGraph_t graph) {
-    graphs.insert(graph);
+    graphs.add(graph);
 }
 
 void graphs_forget(int device) {
-    for (auto next = graphs.begin(); next != graphs.end();) {
-        auto here = next++;
-        if ((*here)->device == device) {
-            delete *here;
-            graphs.erase(here);
-        }
-    }
-    for (auto next = execs.begin(); next != execs.end();) {
-        auto here = next++;
-        if ((*here)->device == device) {
-            delete *here;
-            execs.erase(here);
-        }
-    }
+    graphs.forget(device);
+    execs.forget(device);
 }
 
 size_t graphs_live() {
-    return graphs.size() + execs.size();
+    return graphs.all.size() + execs.all.size();
 }
 
 cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,
                                           unsigned long long) {
     CALL(DEVICE);
-    graph_check(graph, "cudaGraphInstantiateWithFlags");
-    *exec =
-        new CUgraphExec_st{graph->device, std::make_shared<const std::vector<node>>(graph->nodes)};
-    execs.insert(*exec);
+    graphs.check(graph, __func__);
+    *exec = execs.add(
+        new CUgraphExec_st{graph->device, std::make_shared<const std::vector<node>>(graph->nodes)});
     return call.done();
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     CALL(DEVICE);
-    exec_check(exec, "cudaGraphLaunch");
-    stream = stream_find(stream, call.device, "cudaGraphLaunch");
+    execs.check(exec, __func__);
+    stream = stream_find(stream, call.device, __func__);
     if (stream->device != exec->device)
         return call.fail(cudaErrorInvalidValue);
     if (stream->capturing)
         return call.fail(cudaErrorNotSupported);
     auto nodes = exec->nodes;
     stream_add(
-        stream, "cudaGraphLaunch", [nodes] { nodes_run(*nodes); }, call.lock);
+        stream, __func__, [nodes] { nodes_run(*nodes); }, call.lock);
     return call.done();
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
     CALL(DEVICE);
-    execs.erase(exec_check(exec, "cudaGraphExecDestroy"));
-    delete exec;
+    execs.destroy(exec, __func__);
     return call.done();
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
     CALL(DEVICE);
-    graphs.erase(graph_check(graph, "cudaGraphDestroy"));
-    delete graph;
+    graphs.destroy(graph, __func__);
     return call.done();
 }

@@ -7,7 +7,6 @@
  */
 #include "lt.h"
 
-#include <algorithm>
 #include <cstring>
 
 struct cublasLtContext {
@@ -18,7 +17,7 @@ namespace {
 
 const uint64_t MAGIC = 0x454D554C54; /* in the first word of an algorithm, above its number */
 
-std::set<cublasLtHandle_t> handles;
+registry<cublasLtContext> handles = {"handle", {}};
 enum { ID, SPLIT, REDUCTION }; /* the words of an algorithm */
 
 struct kind {
@@ -209,33 +208,30 @@ gemm gemm_of(const product &p, const operands &data, float alpha, float beta,
 product product_check(cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul,
                       cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
                       cublasLtMatrixLayout_t d, const char *who) {
-    if (!handles.count(handle))
-        emulation_die("%s: %p is not a live handle", who, static_cast<void *>(handle));
-    for (const void *description : std::initializer_list<const void *>{matmul, a, b, c, d})
-        description_check(description, who);
+    handles.check(handle, who);
+    matmuls.check(matmul, who);
+    for (cublasLtMatrixLayout_t layout : {a, b, c, d})
+        layouts.check(layout, who);
     return {matmul, a, b, c, d};
 }
 
 } // namespace
 
 size_t lt_live() {
-    return handles.size() + descriptions_live();
+    return handles.all.size() + descriptions_live();
 }
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
     LT_CALL();
     if (world.devices[call.device].error)
         return CUBLAS_STATUS_NOT_INITIALIZED;
-    *handle = new cublasLtContext{call.device};
-    handles.insert(*handle);
+    *handle = handles.add(new cublasLtContext{call.device});
     return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
     LT_CALL();
-    if (!handles.erase(handle))
-        emulation_die("cublasLtDestroy: %p is not a live handle", static_cast<void *>(handle));
-    delete handle;
+    handles.destroy(handle, __func__);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -295,9 +291,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t matm
                               cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algo,
                               void *workspace, size_t workspace_bytes, cudaStream_t stream) {
     LT_CALL();
-    product p =
-        product_check(handle, matmul, a_layout, b_layout, c_layout, d_layout, "cublasLtMatmul");
-    stream = stream_find(stream, call.device, "cublasLtMatmul");
+    product p = product_check(handle, matmul, a_layout, b_layout, c_layout, d_layout, __func__);
+    stream = stream_find(stream, call.device, __func__);
     int device = stream->device;
     if (world.devices[device].error)
         return CUBLAS_STATUS_EXECUTION_FAILED;
@@ -315,7 +310,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t matm
     gemm gemm = gemm_of(p, data, scale, keep, chosen);
     size_t scratch = workspace_of(chosen, p);
     stream_add(
-        stream, "cublasLtMatmul",
+        stream, __func__,
         [=] {
             memory_check(data.d, 1, device, "cublasLtMatmul", "D, when it ran,");
             if (scratch)

@@ -31,8 +31,8 @@ struct emulation_preference {
     uint64_t workspace;
 };
 
-/* Ends the program unless it is a live description. */
-void description_check(const void *description, const char *who);
+extern registry<emulation_matmul> matmuls;
+extern registry<emulation_layout> layouts;
 size_t descriptions_live();
 
 /* Like CALL: what is to fail fails, and without a device nothing works. */

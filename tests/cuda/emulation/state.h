@@ -8,6 +8,7 @@
 
 #include "core.h"
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -70,6 +71,40 @@ int fail_now(const char *name, int device);
 
 void last_error_set(cudaError_t code);
 
+/* The live handles of one kind, the oldest first. */
+template <typename T> struct registry {
+    const char *kind;
+    std::vector<T *> all;
+
+    T *add(T *handle) {
+        all.push_back(handle);
+        return handle;
+    }
+
+    bool has(const T *handle) const {
+        return std::find(all.begin(), all.end(), handle) != all.end();
+    }
+
+    /* Ends the program when it is not among them. */
+    T *check(T *handle, const char *who) const {
+        if (!has(handle))
+            emulation_die("%s: %p is not a live %s", who, static_cast<void *>(handle), kind);
+        return handle;
+    }
+
+    void destroy(T *handle, const char *who) {
+        all.erase(std::find(all.begin(), all.end(), check(handle, who)));
+        delete handle;
+    }
+
+    /* What a reset of the device ends. */
+    void forget(int device) {
+        for (size_t i = all.size(); i-- > 0;)
+            if (all[i]->device == device)
+                destroy(all[i], "cudaDeviceReset");
+    }
+};
+
 /* --- Queued work (queue.cc) ------------------------------------------------------------------ */
 
 struct operation {
@@ -99,7 +134,6 @@ struct CUgraph_st {
 struct capture {
     CUgraph_st *graph;
     cudaStream_t origin;
-    cudaStreamCaptureMode mode;
     const void *thread; /* that began it */
 };
 
@@ -130,7 +164,7 @@ void stream_add(cudaStream_t stream, const std::string &what, std::function<void
 void operation_finish(const operation_ref &operation, std::unique_lock<std::mutex> &lock);
 void device_finish(int device, std::unique_lock<std::mutex> &lock);
 
-/* Ends the program when this thread may not do it for a capture under way. */
+/* Ends the program when this thread has a capture under way, in which it may not be done. */
 void capture_forbid(const char *who);
 
 void streams_forget(int device); /* at cudaDeviceReset */
@@ -159,9 +193,8 @@ const allocation *memory_find(const void *p);
 /* Ends the program unless bytes from p on lie in memory of the device. */
 void memory_check(const void *p, size_t bytes, int device, const char *who, const char *what);
 
-/* Between these, ASan lets accesses to a device's memory pass. */
-void memory_show(int device);
-void memory_hide(int device);
+/* While it is open, ASan lets accesses to a device's memory pass. */
+void memory_open(int device, bool open);
 
 void memory_check_bounds(const std::string &after);
 void memory_forget(int device);
