@@ -1,20 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See batch.h. Room that is not in use holds values which would lead a kernel astray.
+ * See batch.h.
  */
 #include "batch.h"
 #include "device.h"
 
 #include <stdlib.h>
-#include <string.h>
-
-static void *must_allocate(size_t size) {
-    void *memory = malloc(size);
-    if (!memory)
-        abort();
-    memset(memory, 0xEE, size);
-    return memory;
-}
 
 static void sequence_add(struct batch *b, uint32_t index, uint32_t tokens) {
     for (uint32_t i = 0; i < tokens; i++) {
@@ -52,23 +43,15 @@ void batch_init(struct batch *batch, const uint32_t *lengths, uint32_t count) {
     *batch = (struct batch){
         .shape = shape,
         .count = count,
-        .ids = must_allocate(tokens * sizeof *batch->ids),
-        .positions = must_allocate(tokens * sizeof *batch->positions),
-        .owners = must_allocate(tokens * sizeof *batch->owners),
-        .tiles = must_allocate((tokens / 64 + shape.sequences) * sizeof *batch->tiles),
-        .items = must_allocate(shape.sequences * sizeof *batch->items),
+        .ids = host_new(tokens * sizeof *batch->ids),
+        .positions = host_new(tokens * sizeof *batch->positions),
+        .owners = host_new(tokens * sizeof *batch->owners),
+        .tiles = host_new((tokens / 64 + shape.sequences) * sizeof *batch->tiles),
+        .items = host_new(shape.sequences * sizeof *batch->items),
     };
     for (uint32_t i = 0; i < count; i++)
         sequence_add(batch, i, lengths[i]);
     qsort(batch->tiles, batch->tile_count, sizeof *batch->tiles, tile_compare);
-}
-
-void batch_finish(struct batch *batch) {
-    free(batch->ids);
-    free(batch->positions);
-    free(batch->owners);
-    free(batch->tiles);
-    free(batch->items);
 }
 
 struct gpu_plan batch_upload(const struct batch *batch) {

@@ -22,11 +22,10 @@ struct batch {
 };
 
 /* `lengths` are tokens, <s> and </s> counted (of those with one or two, all are residues). The
- * hidden size and the type must be in batch->shape before. */
+ * hidden size and the type must be in batch->shape before. All of it lasts until device_end(). */
 void batch_init(struct batch *batch, const uint32_t *lengths, uint32_t count);
-void batch_finish(struct batch *batch);
 
-/* The plan in device memory, valid until device_end(). */
+/* The plan in device memory. */
 struct gpu_plan batch_upload(const struct batch *batch);
 
 #endif

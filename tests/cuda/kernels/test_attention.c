@@ -16,11 +16,11 @@
 
 #define HEAD 64u
 
-/* A batch with its qkv, and the context that came out. */
+/* A batch with its qkv, and the context that came out; all until device_end(). */
 struct example {
     struct batch batch;
     uint16_t *qkv;
-    const uint16_t *context; /* until device_end() */
+    const uint16_t *context;
 };
 
 /* Room beyond the tokens in use holds NaN. */
@@ -30,18 +30,12 @@ static void example_init(struct example *e, const struct run *run, uint32_t head
         .type = run->type, .sm = run->sm, .hidden = heads * HEAD, .heads = heads};
     batch_init(&e->batch, lengths, count);
     size_t width = 3 * heads * HEAD;
-    e->qkv = malloc(e->batch.shape.tokens * width * sizeof *e->qkv);
+    e->qkv = host_new(e->batch.shape.tokens * width * sizeof *e->qkv);
     uint64_t random = heads + count;
     for (size_t i = 0; i < e->batch.shape.tokens * width; i++) {
         double value = random_normal(&random) * (i / HEAD % 3 < 2 ? spread : 1);
         e->qkv[i] = i < e->batch.tokens * width ? number_encode(run->type, value) : 0xffff;
     }
-}
-
-static void example_finish(struct example *e) {
-    batch_finish(&e->batch);
-    free(e->qkv);
-    device_end();
 }
 
 static void example_run(struct example *e) {
@@ -93,7 +87,7 @@ static void lengths_check(struct run *run, uint32_t heads, const uint32_t *lengt
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t head = 0; head < heads; head++)
             head_check(&e, &e.batch.items[i], lengths[i], head, slack);
-    example_finish(&e);
+    device_end();
 }
 
 static void test_short(struct run *run) {
@@ -130,18 +124,16 @@ static void test_alone(struct run *run) {
     uint32_t lengths[] = {130, 1, 64, 17, 65}, heads = 2;
     struct example all;
     example_init(&all, run, heads, lengths, 5, 2);
+    example_run(&all);
     for (uint32_t i = 0; i < 5; i++) {
         struct example one;
-        example_run(&all);
         example_init(&one, run, heads, &lengths[i], 1, 2);
         size_t width = heads * HEAD, size = lengths[i] * width * sizeof *one.qkv;
         memcpy(one.qkv, all.qkv + all.batch.items[i].first_token * 3 * width, 3 * size);
         example_run(&one);
         CHECK(memcmp(one.context, sequence_context(&all, i), size) == 0,
               "%u tokens alone give other bytes than in a batch", lengths[i]);
-        example_finish(&one);
     }
-    example_finish(&all);
 }
 
 /* NaN and infinity stay in their sequence, and show in all of it. */
@@ -161,7 +153,7 @@ static void test_spoilt(struct run *run) {
         const uint16_t *context = sequence_context(&e, spoilt);
         for (uint32_t t = 0; t < lengths[spoilt]; t++)
             CHECK(!isfinite(number_decode(run->type, context[t * HEAD])), "row %u is finite", t);
-        example_finish(&e);
+        device_end();
     }
 }
 

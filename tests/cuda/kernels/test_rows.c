@@ -11,7 +11,6 @@
 #include "tests/check.h"
 #include "tests/kernels/random.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define EPSILON 1e-5
@@ -21,7 +20,7 @@ static const uint32_t lengths[] = {5, 1, 30, 29};
 static const uint32_t hidden_sizes[] = {64, 128, 768, 832, 2048, 2112};
 
 static float *floats_new(size_t count, uint64_t seed, float mean, float spread) {
-    float *floats = malloc(count * sizeof *floats);
+    float *floats = host_new(count * sizeof *floats);
     for (size_t i = 0; i < count; i++)
         floats[i] = mean + spread * random_normal(&seed);
     return floats;
@@ -50,18 +49,13 @@ static struct affine affine_new(uint32_t hidden) {
     return a;
 }
 
-static void affine_finish(struct affine *a) {
-    free(a->gain);
-    free(a->bias);
-}
-
 /* normed: what a kernel made of x; `slack` in units of a row's spread. */
 static void normed_check(struct run *run, const struct batch *batch, const float *x,
                          const struct affine *affine, const void *device, double slack) {
     uint32_t hidden = batch->shape.hidden;
     const uint16_t *normed = device_read(device);
     size_t used = (size_t)batch->tokens * hidden;
-    double *expected = malloc(hidden * sizeof *expected);
+    double *expected = host_new(hidden * sizeof *expected);
     rest_check(normed, used * 2, (size_t)batch->shape.tokens * hidden * 2);
     run_add(run, normed, used * 2);
     for (size_t i = 0; i < used; i++) {
@@ -71,7 +65,6 @@ static void normed_check(struct run *run, const struct batch *batch, const float
         CHECK(fabs(got - want) <= number_unit(run->type) * fabs(want) + slack,
               "H %u, row %zu, column %zu: %g is not %g", hidden, i / hidden, i % hidden, got, want);
     }
-    free(expected);
 }
 
 static void layernorm_check(struct run *run, uint32_t hidden, float mean, float spread,
@@ -88,9 +81,6 @@ static void layernorm_check(struct run *run, uint32_t hidden, float mean, float 
         gpu_layernorm(&batch.shape, &plan, residual, affine.device, normed, device_stream()),
         "gpu_layernorm");
     normed_check(run, &batch, x, &affine, normed, slack);
-    affine_finish(&affine);
-    free(x);
-    batch_finish(&batch);
     device_end();
 }
 
@@ -109,7 +99,7 @@ static void embed_check(struct run *run, uint32_t hidden) {
     struct gpu_plan plan = batch_upload(&batch);
     struct affine affine = affine_new(hidden);
     size_t used = (size_t)batch.tokens * hidden, size = (size_t)batch.shape.tokens * hidden;
-    float *words = floats_new(VOCABULARY * hidden, 3, 0, 1), *x = malloc(used * sizeof *x);
+    float *words = floats_new(VOCABULARY * hidden, 3, 0, 1), *x = host_new(used * sizeof *x);
     float *positions = floats_new(64 * hidden, 4, 0, 1);
     for (size_t i = 0; i < used; i++)
         x[i] = words[batch.ids[i / hidden] * hidden + i % hidden] +
@@ -124,11 +114,6 @@ static void embed_check(struct run *run, uint32_t hidden) {
     CHECK(memcmp(sums, x, used * sizeof *x) == 0, "H %u: wrong residual", hidden);
     rest_check(sums, used * sizeof *x, size * sizeof *x);
     normed_check(run, &batch, x, &affine, normed, 2e-6);
-    affine_finish(&affine);
-    free(words);
-    free(positions);
-    free(x);
-    batch_finish(&batch);
     device_end();
 }
 
@@ -162,7 +147,7 @@ static void bias_check(struct run *run, enum activation form, uint32_t columns) 
     struct batch batch = batch_new(run, 64);
     struct gpu_plan plan = batch_upload(&batch);
     size_t used = (size_t)batch.tokens * columns, size = (size_t)batch.shape.tokens * columns;
-    uint16_t *values = malloc(size * 2), *bias = malloc(columns * 2);
+    uint16_t *values = host_new(size * 2), *bias = host_new(columns * 2);
     uint64_t random = columns;
     memset(values, DEVICE_PATTERN, size * 2);
     for (size_t i = 0; i < used; i++)
@@ -181,9 +166,6 @@ static void bias_check(struct run *run, enum activation form, uint32_t columns) 
         sum_check(run, form,
                   number_decode(run->type, values[i]) + number_decode(run->type, bias[i % columns]),
                   number_decode(run->type, out[i]));
-    free(values);
-    free(bias);
-    batch_finish(&batch);
     device_end();
 }
 
@@ -209,9 +191,6 @@ static void residual_check(struct run *run, uint32_t hidden) {
     run_add(run, out, used * sizeof *x);
     for (size_t i = 0; i < used; i++)
         CHECK(out[i] == x[i] + bias[i % hidden], "H %u, %zu: %g", hidden, i, out[i]);
-    free(x);
-    free(bias);
-    batch_finish(&batch);
     device_end();
 }
 
