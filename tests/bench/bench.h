@@ -42,6 +42,16 @@ double bench_seconds(void);
 /* Sorts. share: 0.5 is the median. */
 double bench_quantile(double *values, unsigned count, double share);
 
+/* --NAME VALUE: where the value goes, as a text or as a number. */
+struct bench_option {
+    const char *name;
+    const char **text;
+    double *number;
+};
+/* Exits, and says which options there are, when the command line has another. */
+void bench_options_read(int count, char **arguments, const struct bench_option *options,
+                        unsigned option_count);
+
 /* A directory that is gone when the program ends; exits when it cannot be made. */
 const char *bench_folder(void);
 
@@ -60,9 +70,6 @@ const char *bench_proteins(void);
 /* Writes a FASTA file of `count` random sequences of one length; returns its path. */
 const char *bench_fasta_write(const char *name, unsigned count, unsigned length);
 
-/* The two programs, as the build made them. */
-const char *bench_filter(void);
-
 struct bench_daemon {
     pid_t pid;
     char socket[128];
@@ -78,12 +85,14 @@ uint64_t bench_daemon_number(const struct bench_daemon *daemon, const char *name
 
 esm1nv_session *bench_connect(const struct bench_daemon *daemon, enum esm1nv_pooling pooling);
 
+/* Starts esm1nv on a file with this --format and --pool; output as for bench_spawn. */
+pid_t bench_filter_start(const struct bench_daemon *daemon, const char *format, const char *pooling,
+                         const char *input, int output);
+
 /* Starts a program (arguments end with NULL) with these descriptors as its standard input and
  * output, -1 for /dev/null. The caller keeps its own. */
 pid_t bench_spawn(const char *const *arguments, int input, int output);
 /* Waits for it, which must end with 0. */
 void bench_await(pid_t pid, const char *name);
-/* Runs it; seconds from start to end. */
-double bench_run(const char *const *arguments, int output);
 
 #endif

@@ -91,17 +91,15 @@ static double pipe_rate(const char *bytes) {
 
 static double filter_seconds(const struct bench_daemon *daemon, const char *pooling,
                              const char *input, bool to_cat) {
-    const char *arguments[] = {bench_filter(), "--socket", daemon->socket, "--format", "raw",
-                               "--pool",       pooling,    input,          NULL};
-    if (!to_cat)
-        return bench_run(arguments, -1);
     double start = bench_seconds();
     pid_t cat;
-    int to = cat_start(&cat);
-    pid_t filter = bench_spawn(arguments, -1, to);
-    close(to);
+    int to = to_cat ? cat_start(&cat) : -1;
+    pid_t filter = bench_filter_start(daemon, "raw", pooling, input, to);
+    if (to_cat)
+        close(to);
     bench_await(filter, "esm1nv");
-    bench_await(cat, "cat");
+    if (to_cat)
+        bench_await(cat, "cat");
     return bench_seconds() - start;
 }
 

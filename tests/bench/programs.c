@@ -52,10 +52,6 @@ static const char *from_environment(const char *name) {
     return value;
 }
 
-const char *bench_filter(void) {
-    return from_environment("ESM1NV_FILTER");
-}
-
 const char *bench_proteins(void) {
     return from_environment("ESM1NV_PROTEINS");
 }
@@ -150,10 +146,18 @@ void bench_await(pid_t pid, const char *name) {
         errx(1, "%s: ended with wait status 0x%x", name, (unsigned)status);
 }
 
-double bench_run(const char *const *arguments, int output) {
-    double start = bench_seconds();
-    bench_await(bench_spawn(arguments, -1, output), arguments[0]);
-    return bench_seconds() - start;
+pid_t bench_filter_start(const struct bench_daemon *daemon, const char *format, const char *pooling,
+                         const char *input, int output) {
+    const char *arguments[] = {from_environment("ESM1NV_FILTER"),
+                               "-s",
+                               daemon->socket,
+                               "-f",
+                               format,
+                               "-p",
+                               pooling,
+                               input,
+                               NULL};
+    return bench_spawn(arguments, -1, output);
 }
 
 /* --- the daemon --- */
