@@ -175,6 +175,14 @@ unsigned emulation_calls(const char *name) {
     return calls[name ? name : ""];
 }
 
+const char *emulation_called(unsigned index) {
+    auto lock = lock_configured();
+    for (const auto &[name, count] : calls)
+        if (!name.empty() && count > 0 && index-- == 0)
+            return name.c_str();
+    return nullptr;
+}
+
 size_t emulation_live() {
     auto lock = lock_configured();
     return memory_live() + streams_live() + lt_live();

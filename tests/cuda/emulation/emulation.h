@@ -60,6 +60,10 @@ void emulation_fail(const char *name, unsigned nth, int error, bool sticky, unsi
 /* How often a function (NULL: any) has been called since the start or emulation_reset(). */
 unsigned emulation_calls(const char *name);
 
+/* Of the functions called since then, in order of their names, number `index`; NULL past the last.
+ * "launch" and "kernel" count as functions. Valid until emulation_reset(). */
+const char *emulation_called(unsigned index);
+
 /* How many allocations, streams, events, graphs, cuBLASLt handles and descriptions are not freed.
  */
 size_t emulation_live(void);

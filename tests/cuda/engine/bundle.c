@@ -49,7 +49,7 @@ void small_model_make(struct small_model *small, uint32_t layers, enum gelu gelu
     size_t floats = (size_t)h * (MODEL_VOCABULARY + MODEL_POSITIONS + 2 + layers * (6 * h + 10));
     small->floats = calloc(floats, sizeof(float));
     struct model *model = &small->model;
-    snprintf(model->name, sizeof(model->name), "small");
+    snprintf(model->name, sizeof model->name, "small");
     model->config = (struct model_config){.layers = layers,
                                           .hidden = h,
                                           .ffn = h,
@@ -58,7 +58,7 @@ void small_model_make(struct small_model *small, uint32_t layers, enum gelu gelu
                                           .vocabulary = MODEL_VOCABULARY,
                                           .epsilon = 1e-5f,
                                           .gelu = gelu};
-    model->layers = calloc(layers, sizeof(*model->layers));
+    model->layers = calloc(layers, sizeof *model->layers);
     if (!small->floats || !model->layers)
         err(1, "model");
     model->word_embeddings = tensor_make(small, &state, MODEL_VOCABULARY, h, 0);
@@ -144,6 +144,12 @@ void bundle_run(struct engine *engine, struct bundle *bundle) {
         errx(1, "the engine did not answer");
 }
 
+void bundle_compute(struct bundle *bundle, struct engine *engine, const struct sequence *sequences,
+                    const unsigned *order, unsigned count, enum pooling pooling, enum dtype dtype) {
+    bundle_make(bundle, sequences, order, count, pooling, dtype);
+    bundle_run(engine, bundle);
+}
+
 unsigned bundle_others(const struct bundle *bundle, enum record_status status) {
     unsigned others = 0;
     for (uint32_t i = 0; i < bundle->batch.count; i++)
@@ -158,7 +164,7 @@ struct engine *engine_make(const struct model *model, enum precision precision, 
     struct engine *engine;
     struct error error;
     if (esm1nv_engine.open(&engine, model, &options, &error) < 0)
-        printf("# open: %s\n", error.text);
+        errx(1, "open: %s", error.text);
     return engine;
 }
 
@@ -171,7 +177,7 @@ unsigned scaled(unsigned volume, unsigned least) {
 static char cache[64];
 
 void test_cache_make(void) {
-    snprintf(cache, sizeof(cache), "/tmp/esm1nv-cuda-XXXXXX");
+    snprintf(cache, sizeof cache, "/tmp/esm1nv-cuda-XXXXXX");
     if (!mkdtemp(cache))
         err(1, "%s", cache);
     unsetenv("CACHE_DIRECTORY");
@@ -184,7 +190,7 @@ const char *test_cache_folder(void) {
 
 void test_cache_clear(void) {
     char path[512];
-    snprintf(path, sizeof(path), "%s/esm1nv", cache);
+    snprintf(path, sizeof path, "%s/esm1nv", cache);
     DIR *folder = opendir(path);
     const struct dirent *entry;
     while (folder && (entry = readdir(folder)))

@@ -50,10 +50,14 @@ struct engine_batch *engine_next(struct engine *engine);
 /* Submits and waits. */
 void bundle_run(struct engine *engine, struct bundle *bundle);
 
+/* Makes a bundle and runs it. */
+void bundle_compute(struct bundle *bundle, struct engine *engine, const struct sequence *sequences,
+                    const unsigned *order, unsigned count, enum pooling pooling, enum dtype dtype);
+
 /* How many of its items have another status. */
 unsigned bundle_others(const struct bundle *bundle, enum record_status status);
 
-/* Opens an engine, or says why not and gives NULL. */
+/* Opens an engine, or says why not and ends the program. */
 struct engine *engine_make(const struct model *model, enum precision precision, const char *devices,
                            uint32_t max_tokens);
 
