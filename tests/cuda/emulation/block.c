@@ -7,7 +7,6 @@
  */
 #include "core.h"
 #include "fiber.h"
-#include "shared.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -34,6 +34,12 @@ struct kernel_run {
 /* Runs all blocks, one after the other. */
 void emulation_run(const struct kernel_run *run);
 
+/* --- shared.c -------------------------------------------------------------------------------- */
+
+void shared_prepare(size_t dynamic_bytes, size_t most_bytes); /* before a kernel */
+void shared_begin(void);                                      /* before each block: all is NaN */
+void shared_end(const char *kernel); /* after each: nobody may have written past an array */
+
 /* --- memory.cc ------------------------------------------------------------------------------- */
 
 /* Whether bytes from p on lie in one allocation that device code may read. */

@@ -2,7 +2,7 @@
  *
  * Launches: checks a configuration as the driver would and queues the kernel.
  */
-#include "include/emulation_launch.h"
+#include "include/gpu_emulation.h"
 
 #include "state.h"
 

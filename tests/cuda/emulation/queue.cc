@@ -1,18 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Streams, events, and the work queued on them. An operation knows what it comes after; it runs
- * when somebody waits for it, and what it comes after before it. So whatever the program forgot to
- * wait for has not happened yet, or (in the other orders) has happened long ago.
+ * Streams, events, graphs, and the work queued on them. An operation knows what it comes after; it
+ * runs when somebody waits for it, and what it comes after before it. So whatever the program
+ * forgot to wait for has not happened yet, or (in the other orders) has happened long ago. A graph
+ * is what a capture wrote down; a launch of it is one operation, whose nodes run in one of the
+ * orders that their dependences allow.
  */
 #include "state.h"
 
 #include <ctime>
 #include <sched.h>
 
+struct CUgraphExec_st {
+    int device;
+    std::shared_ptr<const std::vector<node>> nodes;
+};
+
 namespace {
 
 registry<CUstream_st> streams = {"stream", {}}; /* all but the default ones */
 registry<CUevent_st> events = {"event", {}};
+registry<CUgraph_st> graphs = {"graph", {}};
+registry<CUgraphExec_st> execs = {"executable graph", {}};
 CUstream_st default_streams[EMULATION_MAX_DEVICES];
 std::set<std::shared_ptr<capture>> captures;
 
@@ -159,11 +168,12 @@ void streams_forget(int device) {
     streams.forget(device);
     events.forget(device);
     default_streams[device] = {};
-    graphs_forget(device);
+    graphs.forget(device);
+    execs.forget(device);
 }
 
 size_t streams_live() {
-    return streams.all.size() + events.all.size() + graphs_live();
+    return streams.all.size() + events.all.size() + graphs.all.size() + execs.all.size();
 }
 
 /* --- Streams --------------------------------------------------------------------------------- */
@@ -311,7 +321,61 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
         delete ended->graph;
         return call.fail(cudaErrorStreamCaptureUnjoined);
     }
-    *graph = ended->graph;
-    graph_keep(*graph);
+    *graph = graphs.add(ended->graph);
+    return call.done();
+}
+
+/* --- Graphs ---------------------------------------------------------------------------------- */
+
+/* Forward takes the oldest node that can run, backward the newest, rotated one in between. */
+static void nodes_run(const std::vector<node> &nodes) {
+    std::vector<bool> done(nodes.size());
+    for (size_t round = 0; round < nodes.size(); round++) {
+        std::vector<size_t> ready;
+        for (size_t i = 0; i < nodes.size(); i++)
+            if (!done[i] && std::all_of(nodes[i].after.begin(), nodes[i].after.end(),
+                                        [&](size_t before) { return done[before]; }))
+                ready.push_back(i);
+        size_t chosen = world.order == EMULATION_FORWARD    ? ready.front()
+                        : world.order == EMULATION_BACKWARD ? ready.back()
+                                                            : ready[round % ready.size()];
+        nodes[chosen].run();
+        memory_check_bounds(nodes[chosen].what);
+        done[chosen] = true;
+    }
+}
+
+cudaError_t cudaGraphInstantiateWithFlags(cudaGraphExec_t *exec, cudaGraph_t graph,
+                                          unsigned long long) {
+    CALL(DEVICE);
+    graphs.check(graph, __func__);
+    *exec = execs.add(
+        new CUgraphExec_st{graph->device, std::make_shared<const std::vector<node>>(graph->nodes)});
+    return call.done();
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+    CALL(DEVICE);
+    execs.check(exec, __func__);
+    stream = stream_find(stream, call.device, __func__);
+    if (stream->device != exec->device)
+        return call.fail(cudaErrorInvalidValue);
+    if (stream->capturing)
+        return call.fail(cudaErrorNotSupported);
+    auto nodes = exec->nodes;
+    stream_add(
+        stream, __func__, [nodes] { nodes_run(*nodes); }, call.lock);
+    return call.done();
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+    CALL(DEVICE);
+    execs.destroy(exec, __func__);
+    return call.done();
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+    CALL(DEVICE);
+    graphs.destroy(graph, __func__);
     return call.done();
 }

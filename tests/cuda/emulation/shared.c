@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Shared memory. Static arrays are known from their first use on; each gets its place for the
- * kernel's life. Red zones are poisoned under ASan and compared at a block's end otherwise.
+ * Shared memory of the block that runs, with red zones between arrays. Static arrays are known from
+ * their first use on; each gets its place for the kernel's life. Red zones are poisoned under ASan
+ * and compared at a block's end otherwise.
  */
-#include "shared.h"
-
 #include "core.h"
 
 #include <string.h>

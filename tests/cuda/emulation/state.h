@@ -168,9 +168,6 @@ void device_finish(int device, std::unique_lock<std::mutex> &lock);
 void capture_forbid(const char *who);
 
 void streams_forget(int device); /* at cudaDeviceReset */
-void graphs_forget(int device);
-void graph_keep(cudaGraph_t graph); /* what a capture has made */
-size_t graphs_live();
 size_t streams_live();
 
 /* What identifies a host thread. */

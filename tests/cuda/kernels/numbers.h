@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * float16 and bfloat16 on the host, by conversions that the emulation's self test compares with the
- * definition of each format, number by number.
+ * What the kernels' tests compute on the host: float16 and bfloat16, by conversions that the
+ * emulation's self test compares with the definition of each format, number by number; and
+ * LayerNorm in double precision.
  */
 #ifndef ESM1NV_TESTS_NUMBERS_H
 #define ESM1NV_TESTS_NUMBERS_H
@@ -27,6 +28,20 @@ static inline uint16_t number_encode(enum gpu_type type, double x) {
 
 static inline double number_round(enum gpu_type type, double x) {
     return number_decode(type, number_encode(type, x));
+}
+
+/* out[i] = (x[i] - mean) / sqrt(variance + epsilon) gain[i] + bias[i]. */
+static inline void reference_layernorm(double *out, const float *x, const float *gain,
+                                       const float *bias, uint32_t hidden, double epsilon) {
+    double mean = 0, variance = 0;
+    for (uint32_t i = 0; i < hidden; i++)
+        mean += x[i];
+    mean /= hidden;
+    for (uint32_t i = 0; i < hidden; i++)
+        variance += (x[i] - mean) * (x[i] - mean);
+    variance /= hidden;
+    for (uint32_t i = 0; i < hidden; i++)
+        out[i] = (x[i] - mean) / sqrt(variance + epsilon) * gain[i] + bias[i];
 }
 
 #endif

@@ -6,7 +6,6 @@
 #include "batch.h"
 #include "device.h"
 #include "numbers.h"
-#include "reference.h"
 #include "runs.h"
 #include "tests/check.h"
 #include "tests/kernels/random.h"
@@ -50,6 +49,34 @@ static void example_run(struct example *e) {
     const unsigned char *rest = (const unsigned char *)e->context + e->batch.tokens * row;
     for (size_t i = 0; i < (shape->tokens - e->batch.tokens) * row; i++)
         CHECK(rest[i] == DEVICE_PATTERN, "byte %zu beyond the last token written", i);
+}
+
+/* One query of a head in double precision. */
+static void query_attend(double *out, const double *q, const double *k, const double *v,
+                         uint32_t tokens, double *weights) {
+    double top = -INFINITY, sum = 0;
+    for (uint32_t j = 0; j < tokens; j++) {
+        weights[j] = 0;
+        for (int i = 0; i < 64; i++)
+            weights[j] += q[i] * k[64 * j + i];
+        top = fmax(top, weights[j]);
+    }
+    for (uint32_t j = 0; j < tokens; j++)
+        sum += weights[j] = exp((weights[j] - top) / 8);
+    for (int i = 0; i < 64; i++) {
+        out[i] = 0;
+        for (uint32_t j = 0; j < tokens; j++)
+            out[i] += weights[j] / sum * v[64 * j + i];
+    }
+}
+
+/* One head of one sequence: out[t][64] = softmax(q k / 8) v; q, k, v: [tokens][64]. */
+static void reference_attention(double *out, const double *q, const double *k, const double *v,
+                                uint32_t tokens) {
+    double *weights = malloc(tokens * sizeof *weights);
+    for (uint32_t t = 0; t < tokens; t++)
+        query_attend(out + 64 * t, q + 64 * t, k, v, tokens, weights);
+    free(weights);
 }
 
 /* Every value may be off by its own rounding, by that of the weights, which is at most that of

@@ -7,7 +7,6 @@
 #include "device.h"
 #include "ipc/wire.h"
 #include "numbers.h"
-#include "reference.h"
 #include "runs.h"
 #include "tests/check.h"
 #include "tests/kernels/random.h"
