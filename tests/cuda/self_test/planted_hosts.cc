@@ -23,17 +23,22 @@ __global__ void use_dynamic(float *out) {
     out[threadIdx.x] = values[blockDim.x - 1 - threadIdx.x];
 }
 
-void set_all(both<float> &x, float value) {
-    for (int i = 0; i < COUNT; i++)
-        x.host[i] = value;
-}
-
-bool all_are(const float *x, float value) {
-    for (int i = 0; i < COUNT; i++)
-        if (x[i] != value)
-            return false;
-    return true;
-}
+/* Numbers all alike. */
+struct alike : both<float> {
+    explicit alike(float value = 0.0f) : both(COUNT) {
+        set(value);
+    }
+    void set(float value) {
+        for (int i = 0; i < COUNT; i++)
+            host[i] = value;
+    }
+    bool are(float value) const {
+        for (int i = 0; i < COUNT; i++)
+            if (host[i] != value)
+                return false;
+        return true;
+    }
+};
 
 struct mark : scoped<cudaEvent_t, cudaEventDestroy> {
     mark() {
@@ -43,14 +48,13 @@ struct mark : scoped<cudaEvent_t, cudaEventDestroy> {
 
 bool sync_missing(bool broken) {
     queue stream;
-    both<float> x(COUNT);
-    set_all(x, 1.0f);
+    alike x(1.0f);
     x.up(stream);
     LAUNCH(add_one, 2, 128, 0, stream, x.device, COUNT);
     x.down(stream);
     if (!broken)
         stream.wait();
-    bool right = all_are(x.host, 2.0f);
+    bool right = x.are(2.0f);
     stream.wait();
     return right;
 }
@@ -58,23 +62,21 @@ bool sync_missing(bool broken) {
 /* The host fills its buffer again before the copy out of it is known to be done. */
 bool buffer_reused(bool broken) {
     queue stream;
-    both<float> x(COUNT);
-    set_all(x, 1.0f);
+    alike x(1.0f);
     x.up(stream);
     if (!broken)
         stream.wait();
-    set_all(x, 5.0f);
+    x.set(5.0f);
     x.down(stream);
     stream.wait();
-    return all_are(x.host, 1.0f);
+    return x.are(1.0f);
 }
 
 /* One stream copies, another computes. */
 bool wait_missing(bool broken) {
     queue copying, computing;
-    both<float> x(COUNT);
+    alike x(1.0f);
     mark copied;
-    set_all(x, 1.0f);
     x.up(copying);
     must(cudaEventRecord(copied, copying));
     if (!broken)
@@ -82,7 +84,7 @@ bool wait_missing(bool broken) {
     LAUNCH(add_one, 2, 128, 0, computing, x.device, COUNT);
     x.down(computing);
     computing.wait();
-    bool right = all_are(x.host, 2.0f);
+    bool right = x.are(2.0f);
     copying.wait();
     return right;
 }
@@ -90,10 +92,8 @@ bool wait_missing(bool broken) {
 /* The next input overwrites what is still to be read. */
 bool wait_missing_before_reuse(bool broken) {
     queue copying, computing;
-    both<float> x(COUNT), next(COUNT), out(COUNT);
+    alike x(1.0f), next(7.0f), out;
     mark copied, read;
-    set_all(x, 1.0f);
-    set_all(next, 7.0f);
     x.up(copying);
     must(cudaEventRecord(copied, copying));
     must(cudaStreamWaitEvent(computing, copied, 0));
@@ -104,21 +104,20 @@ bool wait_missing_before_reuse(bool broken) {
         must(cudaStreamWaitEvent(copying, read, 0));
     must(cudaMemcpyAsync(x.device, next.host, x.bytes, cudaMemcpyHostToDevice, copying));
     computing.wait();
-    bool right = all_are(out.host, 2.0f);
+    bool right = out.are(2.0f);
     copying.wait();
     return right;
 }
 
 bool copy_pageable(bool broken) {
     queue stream;
-    both<float> x(COUNT);
+    alike x(3.0f);
     std::vector<float> pageable(COUNT, 3.0f);
-    set_all(x, 3.0f);
     must(cudaMemcpyAsync(x.device, broken ? pageable.data() : x.host, x.bytes,
                          cudaMemcpyHostToDevice, stream));
     x.down(stream);
     stream.wait();
-    return all_are(x.host, 3.0f);
+    return x.are(3.0f);
 }
 
 bool copy_overrun(bool broken) {
@@ -132,8 +131,7 @@ bool copy_overrun(bool broken) {
 
 bool device_memory_read(bool broken) {
     queue stream;
-    both<float> x(COUNT);
-    set_all(x, 1.0f);
+    alike x(1.0f);
     x.up(stream);
     stream.wait();
     const volatile float *from = broken ? x.device : x.host;
@@ -142,7 +140,7 @@ bool device_memory_read(bool broken) {
 
 bool used_after_free(bool broken) {
     queue stream;
-    both<float> x(COUNT);
+    alike x;
     float *freed;
     must(cudaMalloc(&freed, x.bytes));
     must(cudaFree(freed));
@@ -167,9 +165,8 @@ bool shared_too_large(bool broken) {
 /* A captured side stream whose work the origin never waits for. */
 bool capture_unjoined(bool broken) {
     queue main_stream, side;
-    both<float> x(COUNT);
+    alike x(1.0f);
     mark forked, joined;
-    set_all(x, 1.0f);
     cudaGraph_t graph;
     cudaGraphExec_t exec;
     must(cudaStreamBeginCapture(main_stream, cudaStreamCaptureModeThreadLocal));
@@ -188,7 +185,7 @@ bool capture_unjoined(bool broken) {
     must(cudaGraphLaunch(exec, main_stream));
     main_stream.wait();
     must(cudaGraphExecDestroy(exec));
-    return all_are(x.host, 3.0f);
+    return x.are(3.0f);
 }
 
 bool wait_in_capture(bool broken) {
