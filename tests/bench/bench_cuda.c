@@ -40,9 +40,9 @@ static struct {
     double rounds, seconds;
 } settings = {"synthetic:1", NULL, "f16", 8192, 8192, 5, 0.5};
 
-static void call_check(int code, const char *call) {
-    if (code)
-        errx(1, "%s: %d", call, code);
+static void call_check(int result, const char *call) {
+    if (result != 0)
+        errx(1, "%s: %d", call, result);
 }
 
 /* --- what the device can do ------------------------------------------------------------------ */

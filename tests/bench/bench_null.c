@@ -126,7 +126,7 @@ static void result_read(const struct esm1nv_result *result) {
 /* A client in this process that submits ahead as far as there is room, and reads all. */
 static double library_rate(const struct bench_daemon *daemon) {
     char sequence[ROWS_LENGTH];
-    struct esm1nv_result result;
+    struct esm1nv_result row;
     unsigned sent = 0, taken = 0;
     memset(sequence, 'A', sizeof sequence);
     esm1nv_session *session = bench_connect(daemon, ESM1NV_POOL_NONE);
@@ -135,14 +135,14 @@ static double library_rate(const struct bench_daemon *daemon) {
         while (sent < ROWS_RECORDS &&
                esm1nv_submit(session, sent, sequence, sizeof sequence) == ESM1NV_OK)
             sent++;
-        int code = esm1nv_next(session, &result, -1);
-        while (code == ESM1NV_OK) {
-            result_read(&result);
-            esm1nv_release(session, &result);
+        int result = esm1nv_next(session, &row, -1);
+        while (result == ESM1NV_OK) {
+            result_read(&row);
+            esm1nv_release(session, &row);
             taken++;
-            code = esm1nv_next(session, &result, 0);
+            result = esm1nv_next(session, &row, 0);
         }
-        if (code < 0)
+        if (result < 0)
             errx(1, "%s", esm1nv_error_text(session));
     }
     double took = bench_seconds() - start;

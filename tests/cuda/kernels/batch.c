@@ -5,8 +5,6 @@
 #include "batch.h"
 #include "device.h"
 
-#include <stdlib.h>
-
 static void sequence_add(struct batch *b, uint32_t index, uint32_t tokens) {
     for (uint32_t i = 0; i < tokens; i++) {
         b->ids[b->tokens + i] = (uint16_t)((b->tokens + i * 7) % VOCABULARY);
@@ -20,14 +18,6 @@ static void sequence_add(struct batch *b, uint32_t index, uint32_t tokens) {
                                          .first_row = b->tokens + special,
                                          .residues = tokens - 2 * special};
     b->tokens += tokens;
-}
-
-/* Longest sequences first. */
-static int tile_compare(const void *left, const void *right) {
-    const struct plan_tile *a = left, *b = right;
-    if (a->tokens != b->tokens)
-        return a->tokens < b->tokens ? 1 : -1;
-    return a->first_token + a->first_query < b->first_token + b->first_query ? -1 : 1;
 }
 
 void batch_init(struct batch *batch, const uint32_t *lengths, uint32_t count) {
@@ -51,7 +41,6 @@ void batch_init(struct batch *batch, const uint32_t *lengths, uint32_t count) {
     };
     for (uint32_t i = 0; i < count; i++)
         sequence_add(batch, i, lengths[i]);
-    qsort(batch->tiles, batch->tile_count, sizeof *batch->tiles, tile_compare);
 }
 
 struct gpu_plan batch_upload(const struct batch *batch) {
