@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Figures: medians over rounds, and one line of JSON for each.
+ * This prints figures: their medians over rounds, each as one line of JSON.
  */
 #include "tests/bench/bench.h"
 

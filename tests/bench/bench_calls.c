@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a small call costs, over the null backend: the round trip of one pooled request against a
- * bare ping-pong over the same kind of socket between two processes, and the filter as a whole
- * process, with one sequence, against /bin/true.
+ * This measures what a small call costs over the null backend: the round trip of one pooled
+ * request, against a bare ping-pong between two processes over the same kind of socket; and the
+ * filter as a whole process that embeds one sequence, against /bin/true.
  */
 #include "tests/bench/bench.h"
 
@@ -18,7 +18,7 @@
 
 static char sequence[LENGTH];
 
-/* The other process of the ping-pong: answers as many bytes as a row has. */
+/* This is the other process of the ping-pong, which answers with as many bytes as a row has. */
 static void answer(int fd) {
     static char row[768 * sizeof(float)];
     char request[256];
@@ -43,7 +43,7 @@ static int answerer_start(pid_t *pid) {
     return ends[0];
 }
 
-/* Microseconds of the median trip. */
+/* Returns the microseconds of the median trip. */
 static double ping_pong(int fd) {
     static double trips[TRIPS];
     static char row[768 * sizeof(float)];
@@ -70,7 +70,7 @@ static double round_trip(esm1nv_session *session) {
     return bench_quantile(trips, TRIPS, 0.5);
 }
 
-/* Milliseconds of the median process, both kinds in turn. */
+/* Runs both kinds of process in turn and gives the milliseconds of the median of each. */
 static void processes(const struct bench_daemon *daemon, const char *input, double *filter_time,
                       double *true_time) {
     static const char *const nothing[] = {"/bin/true", NULL};

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How near the CUDA engine comes to its GPU: residues per second for the cases of bench_engine, the
- * fraction of what the same GPU does in one large matrix product of the same type, and the share of
- * the host link that results take. Peak and link are measured directly before and after each run.
- * The exit status is 77 where there is no device.
+ * This measures how near the CUDA engine comes to its GPU: residues per second for the cases of
+ * bench_engine, the fraction of what the same GPU does in one large matrix product of the same
+ * type, and the share of the host link that results take. Peak and link are measured directly
+ * before and after each run. The exit status is 77 where there is no device.
  */
 #include "tests/bench/bench.h"
 #include "tests/bench/work.h"
@@ -21,7 +21,8 @@
 
 extern const struct engine_table esm1nv_engine;
 
-/* The first batch of each, `flight` copies of it at a time; 0: as many as the engine takes. */
+/* The first batch of each workload is run, `flight` copies of it at a time; 0: as many as the
+ * engine takes. */
 static const struct {
     struct workload load;
     unsigned flight;
@@ -107,7 +108,7 @@ static double elapsed(struct device *device) {
     return milliseconds > 0 ? milliseconds / 1e3 : 1e-9;
 }
 
-/* Operations per second of one large product, the fastest of a few. */
+/* Returns the operations per second of one large product, the fastest of a few. */
 static double peak_rate(struct device *device) {
     const float one = 1, zero = 0;
     double edge = device->edge, least = 1e9;
@@ -124,7 +125,7 @@ static double peak_rate(struct device *device) {
     return 2 * edge * edge * edge / least;
 }
 
-/* Bytes per second from the device into pinned memory. */
+/* Returns the bytes per second from the device into pinned memory. */
 static double link_rate(struct device *device) {
     size_t bytes = (size_t)device->edge * device->edge * 2;
     MUST(cudaEventRecord(device->begin, device->stream));
@@ -148,7 +149,7 @@ static struct engine_batch *engine_wait(struct engine *engine) {
     return batch;
 }
 
-/* Batches per second. */
+/* Returns the batches per second. */
 static double engine_rate(struct engine *engine, struct work *works, unsigned flight) {
     unsigned done = 0;
     double start = bench_seconds(), took;
@@ -166,7 +167,7 @@ static double engine_rate(struct engine *engine, struct work *works, unsigned fl
 
 /* --- figures --------------------------------------------------------------------------------- */
 
-/* Bytes of results. */
+/* Returns the bytes of a batch's results. */
 static double batch_bytes(const struct engine_batch *batch, uint32_t hidden) {
     double rows = 0;
     for (uint32_t i = 0; i < batch->count; i++)
@@ -174,7 +175,8 @@ static double batch_bytes(const struct engine_batch *batch, uint32_t hidden) {
     return rows * hidden * sizeof(float);
 }
 
-/* One workload: operations against the peak, bytes of results against the link, and residues. */
+/* Measures one workload: its operations against the peak, the bytes of its results against the
+ * link, and its residues. */
 static void workload_bench(struct engine *engine, struct device *device,
                            const struct model_config *config, const struct workload *load,
                            unsigned flight) {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How near the CPU engine comes to the machine: residues per second, and the fraction of what the
- * same cores do in a register-only burst of multiply-adds of the same type, taken directly before
- * and after every run. One thread is timed by its CPU time, several by the wall clock; a figure is
- * the median of the rounds.
+ * This measures how near the CPU engine comes to the machine: residues per second, and the fraction
+ * of what the same cores do in a burst of multiply-adds of the same type on registers alone, taken
+ * directly before and after every run. One thread is timed by its CPU time, several by the wall
+ * clock; a figure is the median of the rounds.
  */
 #include "tests/bench/bench.h"
 #include "tests/bench/work.h"
@@ -27,7 +27,7 @@ static const struct {
 };
 #define WORKLOADS (sizeof workloads / sizeof *workloads)
 
-/* What is run, and how often. */
+/* This says what is run, and how often. */
 struct subject {
     const struct model *model;
     enum instruction_set set;
@@ -35,7 +35,7 @@ struct subject {
     unsigned threads, rounds;
 };
 
-/* Seconds for one pass over the work. */
+/* Returns the seconds that one pass over the work takes. */
 static double work_time(struct encoder *encoder, struct work *work, unsigned threads) {
     clockid_t clock = threads == 1 ? CLOCK_THREAD_CPUTIME_ID : CLOCK_MONOTONIC;
     double start = work_clock(clock), took;
@@ -61,7 +61,7 @@ static void phases_print(const char *name, const double *before, const double *a
     fprintf(stderr, "\n");
 }
 
-/* Only the best kernels have bars, and avx2's for float32. */
+/* Only the best kernels have bars, and avx2 has one for float32. */
 static double bar_for(const struct subject *s, size_t workload) {
     double bar = s->threads == 1 ? workloads[workload].one : workloads[workload].all;
     if (s->set != SET_AVX2)
@@ -69,7 +69,7 @@ static double bar_for(const struct subject *s, size_t workload) {
     return s->precision != PRECISION_F32 ? 0 : s->threads == 1 ? 0.85 : bar;
 }
 
-/* A peak is told as the residues/s that it would give. */
+/* A peak is printed as the residues per second that it would give. */
 static void workload_bench(const struct subject *s, struct encoder *encoder, size_t workload) {
     static struct work work;
     const struct workload *load = &workloads[workload].load;
@@ -109,8 +109,8 @@ static void subject_bench(const struct subject *s) {
     encoder_destroy(encoder);
 }
 
-/* --set avx512bf16|avx512|avx2|generic and --precision f32|bf16 leave the others out, --threads
- * what has another number of them. */
+/* --set avx512bf16|avx512|avx2|generic chooses the kernels; --precision f32|bf16 and --threads
+ * leave out what has another precision or number of threads. */
 int main(int count, char **arguments) {
     const char *model_name = "synthetic:1", *set = NULL, *precision = NULL;
     double rounds = 5, only_threads = 0;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The whole path: esm1nv on real proteins, over a daemon with the CPU backend in bf16 (where the
- * path weighs most), against the encoder alone in this process on the same sequences, batched as
- * the scheduler batches one client's.
+ * This measures the whole path, esm1nv on real proteins over a daemon with the CPU backend in bf16
+ * (where the path weighs most), against the encoder alone in this process on the same sequences,
+ * batched as the scheduler batches those of one client.
  */
 #include "daemon/cpu/encoder.h"
 #include "daemon/cpu/cpu_features.h"
@@ -102,7 +102,7 @@ static double alone_run(struct alone *alone) {
     return bench_seconds() - start;
 }
 
-/* The sequences that both sides work on, as a file. */
+/* Writes the sequences that both sides work on to a file. */
 static const char *proteins_write(const struct bench_sequences *sequences) {
     static char path[128];
     snprintf(path, sizeof path, "%s/proteins.fasta", bench_folder());

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whether a residue costs the same in works of any size: one run of 1,000,000 residues, looked at
- * in pieces of 10,000, of 100,000 and as a whole, against works of 1,000 done in between. Each is
- * told as a part of what the cores could have done, by bursts around every batch, so that
- * neighbours who come and go in those minutes change neither.
+ * This measures whether a residue costs the same in works of any size. One run of 1,000,000
+ * residues is looked at in pieces of 10,000, of 100,000 and as a whole, and compared with works of
+ * 1,000 that are done in between. Each figure is a part of what the cores could have done, as
+ * bursts around every batch show, so that neighbours who come and go in those minutes change
+ * neither.
  */
 #include "tests/bench/bench.h"
 #include "tests/bench/work.h"
@@ -14,7 +15,7 @@
 
 #define SIZES_MAX 8
 
-/* Operations done, and those that the peak around them would have done meanwhile. */
+/* The operations that were done, and those that the peak around them would have done meanwhile. */
 struct tally {
     double done, possible;
 };
@@ -51,7 +52,7 @@ static void tally_add(struct tally *sum, struct tally more) {
     sum->possible += more.possible;
 }
 
-/* Ends a piece that is long enough. */
+/* Ends the piece under way when it is long enough. */
 static void piece_end(struct pieces *p) {
     if (p->residues < p->size || p->count == BENCH_ROUNDS_MAX)
         return;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Latency beside load, on the CPU backend: an interactive client with one request of 100 residues
- * at a time, while four clients of another user stream real proteins as fast as they are taken.
- * Its waits are counted in durations of one batch of the bulk alone; the residues of all together
- * are compared with those of the bulk alone. Other users need root; without it all are one user's.
+ * This measures latency beside load on the CPU backend: an interactive client sends one request of
+ * 100 residues at a time, while four clients of another user stream real proteins as fast as they
+ * are taken. Its waits are counted in durations of one batch of the bulk alone, and the residues of
+ * all together are compared with those of the bulk alone. Only root can be several users; without
+ * it all clients are one user's.
  */
 #include "tests/bench/bench.h"
 

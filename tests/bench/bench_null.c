@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Everything but the model's arithmetic, over the null backend: what the filter and the library
- * can carry, against what this machine can copy and what a pipe can; and what a number costs as
- * text.
+ * This measures everything but the model's arithmetic, over the null backend: how much the filter
+ * and the library can carry, against what this machine can copy and what a pipe can carry; and how
+ * long a number takes to become text.
  */
 #include "client/filter/output/number.h"
 #include "tests/bench/bench.h"
@@ -123,7 +123,8 @@ static void result_read(const struct esm1nv_result *result) {
     sink += sum;
 }
 
-/* A client in this process that submits ahead as far as there is room, and reads all. */
+/* This is a client in this process that submits as far ahead as there is room, and reads all
+ * rows. */
 static double library_rate(const struct bench_daemon *daemon) {
     char sequence[ROWS_LENGTH];
     struct esm1nv_result row;
@@ -152,7 +153,7 @@ static double library_rate(const struct bench_daemon *daemon) {
 
 /* --- numbers --- */
 
-/* Values as embeddings have them: both signs, near one. */
+/* Makes values such as embeddings have: of both signs, near one. */
 static float *numbers_make(void) {
     float *values = malloc(NUMBERS * sizeof *values);
     uint32_t random = 1;

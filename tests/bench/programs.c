@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The programs that benchmarks measure, and what they read: found through the variables that the
- * build sets, in a folder of their own that is removed at the end.
+ * The programs that benchmarks measure, and what these read, are found through variables that the
+ * build sets. Files go to a folder that is removed at the end.
  */
 #include "tests/bench/bench.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Workloads are made of lengths spread evenly, cut into batches as the daemon would; peaks of short
- * bursts, of which the fastest counts.
+ * Lengths are spread evenly and cut into batches as the daemon would cut them. A peak is measured
+ * by short bursts, of which the fastest counts.
  */
 #include "tests/bench/work.h"
 

@@ -30,7 +30,7 @@ struct work {
     unsigned count;
 };
 
-/* Batches have at most `room` tokens. */
+/* Makes the work; its batches have at most `room` tokens. */
 void work_make(struct work *work, const struct workload *load, const struct model_config *config,
                uint32_t room);
 void work_free(struct work *work);
@@ -38,17 +38,18 @@ void work_free(struct work *work);
 /* Runs all batches; exits when one fails. */
 void work_run(struct encoder *encoder, struct work *work);
 
-/* What a batch asks for: operations of all products, attention's included. */
+/* These count what is asked for: residues, and the operations of all products, attention's
+ * included. */
 double batch_operations(const struct model_config *config, const struct engine_batch *batch);
 uint32_t batch_residues(const struct engine_batch *batch);
 double work_operations(const struct model_config *config, const struct work *work);
 uint32_t work_residues(const struct work *work);
 
-/* Operations per second: the fastest burst of each core, all cores at once, added up; 0 without a
- * burst. One thread is timed by its CPU time, several by the wall clock. */
+/* Returns operations per second: the fastest burst of each core, all cores at once, added up; 0
+ * without a burst. One thread is timed by its CPU time, several by the wall clock. */
 double work_peak(peak_burst run, unsigned threads);
 
-/* Seconds. */
+/* Returns the seconds that a clock shows. */
 double work_clock(clockid_t clock);
 
 #endif

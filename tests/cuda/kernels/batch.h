@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A packed batch for the kernels' tests: sequences of given lengths, one result each.
+ * This is a packed batch for the tests of the kernels: sequences of given lengths, with one result
+ * each.
  */
 #ifndef ESM1NV_TESTS_BATCH_H
 #define ESM1NV_TESTS_BATCH_H
@@ -21,11 +22,12 @@ struct batch {
     struct plan_item *items; /* without output, pooling and dtype: those are the test's */
 };
 
-/* `lengths` are tokens, <s> and </s> counted (of those with one or two, all are residues). The
- * hidden size and the type must be in batch->shape before. All of it lasts until device_end(). */
+/* `lengths` count tokens, with <s> and </s>; in a sequence of one or two tokens all are
+ * residues. The hidden size and the type must be in batch->shape before. All memory lasts until
+ * device_end(). */
 void batch_init(struct batch *batch, const uint32_t *lengths, uint32_t count);
 
-/* The plan in device memory. */
+/* Copies the plan to device memory. */
 struct gpu_plan batch_upload(const struct batch *batch);
 
 #endif

@@ -13,20 +13,21 @@
 
 #define DEVICE_PATTERN 0xA5 /* every byte of memory that was given no data */
 
-/* How many devices there are; 0 without a driver. */
+/* Returns how many devices there are; 0 without a driver. */
 int device_count(void);
 
-/* New memory of the host; every byte is 0xEE, which would lead a kernel astray. */
+/* Returns new memory of the host, in which every byte is 0xEE: as a number or place in a plan, this
+ * would lead a kernel astray. */
 void *host_new(size_t size);
 
 /* Copies size bytes of data to new device memory; NULL: fills it with the pattern. */
 void *device_new(const void *data, size_t size);
 
-/* Waits for the stream and copies back a piece as a whole, into new memory of the host. A test
- * fails if what lies behind it was written. */
+/* Waits for the stream and copies a whole piece back into new memory of the host. The program ends
+ * if what lies behind the piece was written. */
 void *device_read(const void *piece);
 
-/* Fails a test if a launch did. */
+/* Ends the program if a call failed. */
 void device_check(cudaError_t error, const char *what);
 
 cudaStream_t device_stream(void);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Attention against double precision, within what rounding its 16-bit numbers allows; and that a
- * sequence's bytes depend on nothing else in the batch.
+ * This holds attention against double precision, within what the rounding of its 16-bit numbers
+ * allows, and checks that the bytes of a sequence depend on nothing else in the batch.
  */
 #include "batch.h"
 #include "device.h"
@@ -51,7 +51,7 @@ static void example_run(struct example *e) {
         CHECK(rest[i] == DEVICE_PATTERN, "byte %zu beyond the last token written", i);
 }
 
-/* One query of a head in double precision. */
+/* Computes one query of a head in double precision. */
 static void query_attend(double *out, const double *q, const double *k, const double *v,
                          uint32_t tokens, double *weights) {
     double top = -INFINITY, sum = 0;
@@ -70,7 +70,8 @@ static void query_attend(double *out, const double *q, const double *k, const do
     }
 }
 
-/* One head of one sequence: out[t][64] = softmax(q k / 8) v; q, k, v: [tokens][64]. */
+/* Computes one head of one sequence: out[t][64] = softmax(q k / 8) v, where q, k and v are
+ * [tokens][64]. */
 static void reference_attention(double *out, const double *q, const double *k, const double *v,
                                 uint32_t tokens) {
     double *weights = malloc(tokens * sizeof *weights);
@@ -79,9 +80,9 @@ static void reference_attention(double *out, const double *q, const double *k, c
     free(weights);
 }
 
-/* Every value may be off by its own rounding, by that of the weights, which is at most that of
- * the largest value, and by `slack` of that: float32 sums, which tensor cores cut off rather than
- * round. */
+/* Every value may be off by its own rounding, by that of the weights, which is at most that of the
+ * largest value, and by `slack` times that value for float32 sums, which tensor cores cut off
+ * rather than round. */
 static void head_check(const struct example *e, const struct plan_item *item, uint32_t tokens,
                        uint32_t head, double slack) {
     enum gpu_type type = e->batch.shape.type;
@@ -135,14 +136,14 @@ static void test_heads(struct run *run) {
     lengths_check(run, 12, lengths, 3, 1, 5e-5);
 }
 
-/* Scores of many thousands: float32 sums of them are off by thousandths. */
+/* Scores are many thousands here, so float32 sums of them are off by thousandths. */
 static void test_steep(struct run *run) {
     uint32_t lengths[] = {1, 5, 64, 65, 100, 129};
     lengths_check(run, 1, lengths, 6, 30, 1e-2);
     lengths_check(run, 1, lengths, 6, 0, 5e-5);
 }
 
-/* Bytes of a sequence in a batch's context. */
+/* Returns where the context of a sequence begins. */
 static const void *sequence_context(const struct example *e, uint32_t index) {
     return e->context + (size_t)e->batch.items[index].first_token * e->batch.shape.hidden;
 }
@@ -163,7 +164,7 @@ static void test_alone(struct run *run) {
     }
 }
 
-/* NaN and infinity stay in their sequence, and show in all of it. */
+/* NaN and infinity must stay in their sequence, and show in all of it. */
 static void test_spoilt(struct run *run) {
     uint32_t lengths[] = {20, 70, 66, 3}, spoilt = 1;
     for (int infinite = 0; infinite < 2; infinite++) {

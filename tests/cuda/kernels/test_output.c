@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The end of a batch against double precision: rows, means, maxima and <s> in both types, what is
- * flagged and what is not, and nothing written but what was asked for.
+ * This holds the end of a batch against double precision: rows, means, maxima and <s> in both
+ * types, which items are flagged, and that nothing is written but what was asked for.
  */
 #include "batch.h"
 #include "device.h"
@@ -41,7 +41,7 @@ static void example_place(struct example *e) {
     }
 }
 
-/* Every pooling in both types, over and over. */
+/* The items have every pooling in both types, over and over. */
 static void example_init(struct example *e, const struct run *run, uint32_t hidden,
                          const uint32_t *lengths, uint32_t count, float gain) {
     e->batch.shape = (struct gpu_shape){.type = run->type, .sm = run->sm, .hidden = hidden};
@@ -88,7 +88,7 @@ static double item_value(const struct example *e, const struct plan_item *item, 
     return number_decode(GPU_F16, ((const uint16_t *)rows)[index]);
 }
 
-/* The final form of one row of an item, relative to its first residue. */
+/* Computes the final form of one row of an item; the row is counted from the first residue. */
 static void row_expect(const struct example *e, const struct plan_item *item, int64_t row,
                        double *out) {
     uint32_t hidden = e->batch.shape.hidden;
@@ -131,7 +131,7 @@ static void item_check(const struct example *e, const struct plan_item *item, do
     free(expected);
 }
 
-/* Between and behind results, the output is as it was. */
+/* Between and behind the results the output must be as it was. */
 static void gaps_check(const struct example *e) {
     unsigned char *wanted = calloc(e->units, UNIT);
     for (uint32_t i = 0; i < e->batch.count; i++)
@@ -166,7 +166,7 @@ static void test_poolings(struct run *run) {
 
 static const uint32_t tens[8] = {10, 10, 10, 10, 10, 10, 10, 10};
 
-/* Items that are not flagged are as right as ever. */
+/* Items that are not flagged must be as right as ever. */
 static void flags_check(struct example *e, uint32_t token, const uint32_t expected[8],
                         double scale) {
     example_run(e);
@@ -198,7 +198,7 @@ static void test_overflow(struct run *run) {
     peak_check(run, 9, in_last);
 }
 
-/* In items 0 to 3, one of each pooling; the others must not notice. */
+/* The value spoils items 0 to 3, which have one pooling each; the others must not notice. */
 static void spoilt_check(struct run *run, uint32_t token, float value, const uint32_t expected[8]) {
     struct example e;
     example_init(&e, run, 768, tens, 8, 1);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Embedding, LayerNorm, bias and activation against double precision: rows held in registers and
- * rows too long for that, values of several kinds, rows beyond those in use left alone.
+ * This holds embedding, LayerNorm, bias and activation against double precision: rows that are held
+ * in registers and rows too long for that, and values of several kinds. Rows beyond those in use
+ * must be left alone.
  */
 #include "batch.h"
 #include "device.h"
@@ -48,7 +49,7 @@ static struct affine affine_new(uint32_t hidden) {
     return a;
 }
 
-/* normed: what a kernel made of x; `slack` in units of a row's spread. */
+/* `device` is what a kernel made of x; `slack` counts in units of a row's spread. */
 static void normed_check(struct run *run, const struct batch *batch, const float *x,
                          const struct affine *affine, const void *device, double slack) {
     uint32_t hidden = batch->shape.hidden;
@@ -123,7 +124,7 @@ static void test_embed(struct run *run) {
 
 enum activation { NONE, TANH, ERF };
 
-/* Values from all of the type's range that a model can be in, and its edges. */
+/* Returns a value from all of the range that a model can have in this type, edges first. */
 static double value_random(const struct run *run, uint64_t *random, size_t i) {
     static const double edges[] = {0,    -0.0, 1e-7, -1e-7, 0.5,    -0.5,  2.7,
                                    -2.7, 9,    -9,   65504, -65504, 30000, -30000};
@@ -137,7 +138,7 @@ static double reference_gelu(double x, int erf_form) {
     return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
 }
 
-/* What is added is rounded once; GELU is within a few ulps of float32 before. */
+/* A sum without activation is rounded once; before that, GELU is within a few ulps of float32. */
 static void sum_check(const struct run *run, enum activation form, double sum, double got) {
     double x = (float)sum, want = form == NONE ? x : reference_gelu(x, form == ERF);
     if (form == NONE)
