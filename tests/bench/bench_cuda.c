@@ -141,7 +141,7 @@ static struct engine_batch *engine_wait(struct engine *engine) {
     struct engine_batch *batch;
     while (!(batch = esm1nv_engine.reap(engine))) {
         struct pollfd ready = {.fd = esm1nv_engine.completion_fd(engine), .events = POLLIN};
-        if (poll(&ready, 1, 60000) == 0)
+        if (poll(&ready, 1, 600000) == 0)
             errx(1, "the engine does not answer");
     }
     if (batch->items[0].status != RECORD_OK)

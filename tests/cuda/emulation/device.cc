@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Devices, errors, and what tests set.
+ * This part has devices, errors, and what tests can set.
  */
 #include "include/cublasLt.h"
 #include "state.h"
@@ -39,7 +39,7 @@ const char *text_of(const char *variable) {
     emulation_die("%s=%s is not understood, see emulation.h", variable, text_of(variable));
 }
 
-/* The place of the variable's value among names, or `otherwise` when it is not set. */
+/* Returns the place of the variable's value among the names, or `otherwise` when it is not set. */
 int choice(const char *variable, std::initializer_list<const char *> names, int otherwise) {
     std::string text = text_of(variable);
     int index = 0;
@@ -77,7 +77,7 @@ void read_failure() {
     failures.push_back({name, nth, error, got > 3, resets});
 }
 
-/* With the lock held. */
+/* The caller holds the lock. */
 void configure() {
     configured = true;
     failures.clear();
@@ -107,7 +107,7 @@ std::unique_lock<std::mutex> lock_configured() {
     return lock;
 }
 
-/* Of a device that a test names. */
+/* Returns a device that a test names. */
 device &device_at(int index) {
     if (index < 0 || index >= EMULATION_MAX_DEVICES)
         emulation_die("there is no device %d to set", index);
@@ -195,7 +195,7 @@ static void device_forget(int device) {
     memory_forget(device);
 }
 
-/* At the end of the process: what a lost device held, which nobody could free. */
+/* At the end of the process this frees what a lost device held, for nobody else could. */
 static void lost_forget() {
     for (int device = 0; device < EMULATION_MAX_DEVICES; device++)
         if (world.devices[device].error)
@@ -342,7 +342,7 @@ cudaError_t cudaDeviceSynchronize(void) {
     return call.done();
 }
 
-/* Everything of the device is gone afterwards, a sticky error too. */
+/* Everything of the device is gone after this, a sticky error too. */
 cudaError_t cudaDeviceReset(void) {
     CALL(DRIVER);
     struct device &device = world.devices[call.device];

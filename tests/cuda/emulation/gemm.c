@@ -38,17 +38,18 @@ static void element_set(void *data, enum gemm_type type, size_t i, float value) 
     }
 }
 
-/* Where element (i, j) lies. */
+/* Returns where element (i, j) lies. */
 static size_t place(const struct gemm_matrix *matrix, size_t i, size_t j) {
     return matrix->transposed ? j + matrix->ld * i : i + matrix->ld * j;
 }
 
-/* The tanh form, as the library's. */
+/* This is the tanh form, as the library computes it. */
 static float gelu(float x) {
     return 0.5f * x * (1.0f + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
 }
 
-/* Panels of `width` neighbours along the outer side: [panel][k][width], zeros past the end. */
+/* Returns panels of `width` neighbours along the outer side, [panel][k][width], with zeros past the
+ * end. */
 static float *pack(const struct gemm_matrix *matrix, size_t outer, size_t k, size_t width,
                    bool outer_is_row) {
     size_t panels = (outer + width - 1) / width;

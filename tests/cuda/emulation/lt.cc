@@ -10,7 +10,7 @@
 
 #include <cstring>
 
-/* Like CALL: what is to fail fails, and without a device nothing works. */
+/* This is like CALL: what is to fail fails, and nothing works without a device. */
 #define LT_CALL()                                                                                  \
     class call call(__func__, call::DRIVER);                                                       \
     if (call.error)                                                                                \
@@ -111,7 +111,7 @@ bool epilogue_known(cublasLtEpilogue_t epilogue) {
     return false;
 }
 
-/* What the library would say of such a product. */
+/* Returns what the library would say of such a product. */
 cublasStatus_t product_status(const product &p, int sm) {
     uint64_t k = p.matmul->transposed_b == CUBLAS_OP_N ? p.b->rows : p.b->columns;
     uint64_t m = p.matmul->transposed_a == CUBLAS_OP_N ? p.a->rows : p.a->columns;
@@ -143,7 +143,7 @@ cublasLtMatmulAlgo_t algorithm(int id, uint64_t split) {
     return algo;
 }
 
-/* NULL when it was never made by cublasLt. */
+/* Returns NULL when the algorithm was not made by cublasLt. */
 const kind *kind_of(const cublasLtMatmulAlgo_t &algo) {
     for (const kind &kind : kinds)
         if (algo.data[ID] == (MAGIC << 8 | static_cast<uint64_t>(kind.id)))
@@ -174,7 +174,7 @@ cublasLtMatmulHeuristicResult_t result_of(const cublasLtMatmulAlgo_t &algo, cons
     return result;
 }
 
-/* The best first: large tiles for many columns, k in parts for few. */
+/* Returns the best algorithms first: large tiles for many columns, k in parts for few. */
 std::vector<cublasLtMatmulAlgo_t> proposals(uint64_t columns) {
     if (columns >= 512)
         return {algorithm(2, 1), algorithm(1, 1), algorithm(0, 1)};
@@ -272,8 +272,8 @@ const field preference_fields[] = {
     FIELD(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, emulation_preference, reductions),
 };
 
-/* Ends the program for an attribute that is unknown or of another size: the library would return
- * an error, that nobody expects. */
+/* Ends the program for an attribute that is unknown or of another size. The library would return an
+ * error, which no caller expects. */
 template <size_t count>
 cublasStatus_t attribute_set(const field (&fields)[count], void *description, int attribute,
                              const void *value, size_t bytes, const char *who) {

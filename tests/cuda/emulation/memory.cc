@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Memory of devices and pinned memory of the host. It comes from malloc, so that ASan knows its
- * bounds, filled with NaN; device memory is poisoned under ASan while host code runs. Without ASan
- * a margin around each allocation is compared after every kernel.
+ * This part has the memory of devices and pinned memory of the host. It comes from malloc, so that
+ * ASan knows its bounds, and is filled with NaN. Under ASan device memory is poisoned while host
+ * code runs; otherwise a margin around each allocation is compared after every kernel.
  */
 #include "state.h"
 
@@ -30,12 +30,12 @@ const char *kind_name(memory_kind kind) {
     return names[kind];
 }
 
-/* Of an allocation with its margins. */
+/* Returns the bytes of an allocation with its margins. */
 size_t whole(size_t bytes) {
     return (bytes + MARGIN - 1) / MARGIN * MARGIN + 2 * MARGIN;
 }
 
-/* NULL when the system has none. */
+/* Returns NULL when the system has no memory. */
 char *memory_take(size_t bytes, memory_kind kind, int device) {
     char *all = static_cast<char *>(aligned_alloc(MARGIN, whole(bytes)));
     if (!all)
@@ -83,7 +83,7 @@ bool margin_intact(const char *p, size_t bytes) {
     return true;
 }
 
-/* One side of a copy or memset. Returns its kind. */
+/* Checks one side of a copy or memset. Returns its kind of memory. */
 memory_kind side_check(const void *p, size_t bytes, int device, const char *what,
                        const char *side) {
     const allocation *allocation = memory_find(p);
@@ -117,7 +117,8 @@ std::string describe(const char *name, size_t bytes) {
     return std::string(name) + " of " + std::to_string(bytes) + " bytes";
 }
 
-/* Queues a copy. It is checked now and, for memory may have been freed meanwhile, when it runs. */
+/* Queues a copy. It is checked now, and again when it runs, because memory may have been freed
+ * meanwhile. */
 void copy_add(call &call, void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
               cudaStream_t stream, bool pageable, const std::string &what) {
     auto check = [=, device = stream->device] {

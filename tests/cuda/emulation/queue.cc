@@ -53,7 +53,7 @@ void operation_run(operation &operation, std::unique_lock<std::mutex> &lock) {
     lock.lock();
 }
 
-/* One that must be done before `target`, or target itself, and can run. */
+/* Returns an operation that can run and must be done before `target`, or target itself. */
 operation_ref next_to_run(operation_ref target) {
     for (;;) {
         auto missing = std::find_if(target->after.begin(), target->after.end(),
@@ -69,7 +69,7 @@ void finish_quietly(const operation_ref &target, std::unique_lock<std::mutex> &l
         operation_run(*next_to_run(target), lock);
 }
 
-/* The work of every other stream, the newest first. */
+/* Finishes the work of every other stream, the newest first. */
 void finish_others(const void *stream, std::unique_lock<std::mutex> &lock) {
     std::vector<operation_ref> work;
     for (cudaStream_t other : streams.all)
@@ -79,7 +79,7 @@ void finish_others(const void *stream, std::unique_lock<std::mutex> &lock) {
         finish_quietly(work[i], lock);
 }
 
-/* What new work of a stream comes after. */
+/* Returns what new work of a stream comes after. */
 std::vector<operation_ref> predecessors(cudaStream_t stream) {
     std::vector<operation_ref> after = {stream->last};
     CUstream_st *legacy = &default_streams[stream->device];
@@ -185,7 +185,8 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *stream, unsigned int flags) 
     return cudaSuccess;
 }
 
-/* Its work still runs, as in CUDA. Finished here, for nobody can wait for it any more. */
+/* The stream's work still runs, as in CUDA. It is finished here, for nobody can wait for it any
+ * more. */
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
     CALL(DEVICE);
     if (!stream)
@@ -295,7 +296,8 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, enum cudaStreamCaptureMo
     return call.done();
 }
 
-/* Work of streams that joined must have been joined in turn, by an event the origin waited for. */
+/* The work of streams that joined must have been joined in turn, by an event that the origin waited
+ * for. */
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t *graph) {
     CALL(DEVICE);
     stream = stream_find(stream, call.device, __func__);

@@ -14,7 +14,7 @@
 
 #define RECORD_UNWRITTEN ((enum record_status)99) /* until the engine writes one */
 
-/* [rows][columns] of mean `mean`. */
+/* Makes a tensor [rows][columns] of random numbers around a mean. */
 static struct tensor tensor_make(struct small_model *small, uint64_t *state, uint32_t rows,
                                  uint32_t columns, float mean) {
     float *data = small->floats + small->used;
@@ -135,7 +135,7 @@ struct engine_batch *engine_next(struct engine *engine) {
     struct engine_batch *batch = esm1nv_engine.reap(engine); /* asking early gives nothing */
     if (batch)
         return batch;
-    return poll(&fd, 1, 120000) == 1 ? esm1nv_engine.reap(engine) : NULL;
+    return poll(&fd, 1, 600000) == 1 ? esm1nv_engine.reap(engine) : NULL;
 }
 
 void bundle_run(struct engine *engine, struct bundle *bundle) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The CUDA engine on small models: a record has the same bytes alone and in any company, in every
- * bucket, at every bucket's edge, whatever order threads run in; pooled rows are made of the
- * unpooled ones; what cannot be embedded fails alone.
+ * This runs the CUDA engine on small models. A record must have the same bytes alone and in any
+ * company, in every bucket and at every bucket's edge, in whatever order threads run; pooled rows
+ * must be made of the unpooled ones; and what cannot be embedded must fail alone.
  */
 #include "tests/check.h"
 #include "tests/cuda/engine/bundle.h"
@@ -37,7 +37,7 @@ static void alone_make(struct engine *engine, unsigned count) {
     }
 }
 
-/* order: which of the sequences. */
+/* `order` says which of the sequences are in the batch. */
 static void company_check(struct engine *engine, const unsigned *order, unsigned count,
                           const char *what) {
     struct bundle bundle;
@@ -52,7 +52,7 @@ static void company_check(struct engine *engine, const unsigned *order, unsigned
     bundle_free(&bundle);
 }
 
-/* Fills exactly `tokens` with sequences other than the longest. */
+/* Fills exactly `tokens` with sequences other than the longest. Returns how many they are. */
 static unsigned edge_order(unsigned *order, uint32_t tokens, uint64_t seed) {
     unsigned count = 0;
     while (tokens > 0) {
@@ -79,7 +79,7 @@ static void mixed_check(struct engine *engine, unsigned count, const char *what)
     company_check(engine, order, count, what);
 }
 
-/* On a card of this generation, with so much memory (0: plenty). */
+/* Opens an engine on a card of this generation, with so much memory (0: plenty). */
 static struct engine *engine_on(int sm, size_t memory, const struct model *model,
                                 enum precision precision, uint32_t max_tokens) {
     emulation_reset();
@@ -89,8 +89,8 @@ static struct engine *engine_on(int sm, size_t memory, const struct model *model
     return engine_make(model, precision, NULL, max_tokens);
 }
 
-/* One card generation and number type, in three orders of threads; with less volume, in the last.
- */
+/* Checks one generation of cards and one number type in three orders of threads; with less volume,
+ * in the last one only. */
 static void invariance(const struct model *model, int sm, enum precision precision) {
     static const char *const names[] = {"forward", "backward", "rotated"};
     const unsigned count = SEQUENCES - 1;
@@ -127,7 +127,7 @@ static void test_edges(const struct model *model) {
     esm1nv_engine.close(engine);
 }
 
-/* Little memory, so that batches become two parts and more. */
+/* With little memory, batches become two parts and more. */
 static void test_split(const struct model *model) {
     unsigned order[64], count = 0;
     test_case("batches larger than the largest bucket");
@@ -220,7 +220,8 @@ static void test_pooling(const struct model *model) {
     esm1nv_engine.close(engine);
 }
 
-/* Statuses of all records in all forms; `want` for f32 and f16, of the record numbered `bad`. */
+/* Checks the statuses of all records in all forms. The record numbered `bad`, or every record when
+ * there is none of that number, must have want[0] in f32 and want[1] in f16. */
 static void statuses_check(struct engine *engine, const enum record_status want[2], unsigned bad) {
     for (enum pooling pooling = POOLING_NONE; pooling <= POOLING_MAX; pooling++)
         for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_F16; dtype++) {
@@ -235,7 +236,7 @@ static void statuses_check(struct engine *engine, const enum record_status want[
         }
 }
 
-/* With one value of the model spoilt for the time of the test. */
+/* Checks the statuses while one value of the model is spoilt. */
 static void spoilt_check(const struct model *model, float *value, float spoilt,
                          const enum record_status want[2], unsigned bad) {
     float kept = *value;
@@ -259,7 +260,8 @@ static void test_statuses(struct small_model *small) {
                  SEQUENCES);
 }
 
-/* Batches that break the submitter's promises fail as a whole, and the engine goes on. */
+/* A batch that breaks a promise of its submitter must fail as a whole, and the engine must go
+ * on. */
 static void test_faults(const struct model *model) {
     struct bundle bundles[6], nothing = {0}, works;
     test_case("a batch that breaks the rules fails, the next works");

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * CUDA errors, at every call of a batch's way and of an opening: the batch's records fail with the
- * error's name, the device comes back, later batches give the bytes they gave before, and nothing
- * is left over. Devices that do not come back, several devices, and the end at any time.
+ * CUDA errors come from every call on a batch's way and of an opening. The records of the batch
+ * must fail with the error's name, the device must come back, later batches must give the bytes
+ * they gave before, and nothing may be left over. Other cases are devices that do not come back,
+ * several devices, and an end at any time.
  */
 #include "tests/check.h"
 #include "tests/cuda/emulation/emulation.h"
@@ -40,7 +41,8 @@ static bool same_rows(const struct bundle *bundle) {
     return same;
 }
 
-/* Either it went well, with the right bytes, or all of it failed with that name. Whether it did. */
+/* A batch either went well, with the right bytes, or all of it failed with that name. Returns
+ * whether it failed. */
 static bool outcome_check(const struct bundle *bundle, const char *name, unsigned nth) {
     bool failed = bundle->batch.failure[0] != '\0';
     if (failed)
@@ -53,7 +55,7 @@ static bool outcome_check(const struct bundle *bundle, const char *name, unsigne
     return failed;
 }
 
-/* Runs a batch, which may fail with that name. Whether it did. */
+/* Runs a batch, which may fail with that name. Returns whether it did. */
 static bool batch_fails(struct engine *engine, const char *name, unsigned nth) {
     struct bundle bundle;
     bundle_fresh(&bundle);
@@ -74,7 +76,7 @@ static void healthy_make(struct engine *engine, bool flag) {
     CHECK(bundle_others(&healthy, RECORD_OK) == 0, "'%s'", healthy.batch.failure);
 }
 
-/* Fails the nth call from a batch's submission on, for every n that there is. */
+/* Fails the nth call from a batch's submission on, for every n that a batch has. */
 static void batch_failures(struct engine *engine, bool sticky) {
     unsigned failures = 0;
     for (unsigned nth = 1; nth <= 9; nth++) {
@@ -86,7 +88,7 @@ static void batch_failures(struct engine *engine, bool sticky) {
     CHECK(failures >= 8, "only %u calls could fail", failures);
 }
 
-/* A kernel that fails while it runs, deep in the pass. */
+/* One kernel fails while it runs, deep in the pass. */
 static void kernel_failure(struct engine *engine, bool sticky) {
     struct bundle bundles[3];
     emulation_fail("kernel", 3, cudaErrorLaunchFailure, sticky, 0);
@@ -103,7 +105,8 @@ static void kernel_failure(struct engine *engine, bool sticky) {
     works_check(engine, 3);
 }
 
-/* A small card, without what has been measured: an opening that does all, soon. */
+/* Makes the card small and forgets what was measured, so that an opening does all that it can do,
+ * and soon. */
 static void least_to_measure(void) {
     test_cache_clear();
     emulation_set_sm(0, 70);
@@ -127,8 +130,8 @@ static void open_check(const char *name, unsigned nth) {
     emulation_reset();
 }
 
-/* Every call of an opening, of those that it must not rely on, and how often it is made. What frees
- * or ends something is left out, for nobody could do that after it failed. */
+/* Lists the functions that an opening calls and must not rely on, and how often it calls them. What
+ * frees or ends something is left out, for nobody could do that after it failed. */
 struct opener {
     char name[48];
     unsigned calls;
@@ -149,7 +152,7 @@ static unsigned openers_find(struct opener openers[OPENERS_MAX]) {
     return count;
 }
 
-/* A stride keeps it short. */
+/* A stride keeps the test short where a function is called often. */
 static void open_failures(struct engine *none, bool flag) {
     struct opener openers[OPENERS_MAX];
     const unsigned most = scaled(6, 2), count = openers_find(openers);
@@ -170,7 +173,7 @@ static void reopening_fails(struct engine *engine, bool sticky) {
           broken ? broken : "not broken");
 }
 
-/* Reopening goes well, but never a batch. */
+/* The device can be opened again each time, but every batch fails. */
 static void always_fails(struct engine *engine, bool sticky) {
     unsigned failed = 0;
     for (unsigned i = 0; i < 10 && !esm1nv_engine.broken(engine); i++) {
@@ -180,7 +183,8 @@ static void always_fails(struct engine *engine, bool sticky) {
     CHECK(failed >= 4 && failed < 10, "given up after %u batches", failed);
 }
 
-/* Many batches on several devices, some of which fail: all come back, in order, right or failed. */
+/* Many batches run on several devices, some of which fail. All batches must come back, in order,
+ * right or failed. */
 static void several_devices(struct engine *engine, bool failing) {
     enum { AT_ONCE = 6 };
     struct bundle bundles[AT_ONCE];
@@ -208,7 +212,7 @@ static void several_devices(struct engine *engine, bool failing) {
     CHECK(failing == (failed > 0), "%u batches failed", failed);
 }
 
-/* The device that is left does the work of both. */
+/* The device that is left must do the work of both. */
 static void one_of_two(struct engine *engine, bool sticky) {
     unsigned failed = 0;
     emulation_fail("cudaGraphLaunch", 1, cudaErrorECCUncorrectable, sticky, 1);
@@ -217,8 +221,8 @@ static void one_of_two(struct engine *engine, bool sticky) {
     CHECK(failed == 1 && !esm1nv_engine.broken(engine), "%u batches failed", failed);
 }
 
-/* Two engines on one card, as when a model is loaded anew beside the old one: a failure of one must
- * not take the other's memory away. */
+/* Two engines share one card, as when a model is loaded anew beside the old one. A failure of one
+ * must not take the other's memory away. */
 static void two_engines(struct engine *second, bool sticky) {
     struct engine *first = engine_new(NULL);
     emulation_fail("cudaGraphLaunch", 1, cudaErrorLaunchTimeout, sticky, 0);
@@ -229,7 +233,7 @@ static void two_engines(struct engine *second, bool sticky) {
     works_check(second, 2);
 }
 
-/* Closing finishes what was submitted, reaped or not. */
+/* Closing must finish what was submitted, reaped or not. */
 static void close_any_time(struct engine *none, bool flag) {
     unsigned rounds = scaled(24, 6);
     uint64_t state = 3;
@@ -255,8 +259,8 @@ static void close_any_time(struct engine *none, bool flag) {
     }
 }
 
-/* On so many devices, opened by the test itself where there are none; those that a test loses,
- * which the engine cannot free, are reset. */
+/* Each case runs on so many devices; where there are none, the test opens its engines itself.
+ * Devices that a test loses are reset at the end, because the engine cannot free what they held. */
 static const struct {
     const char *name;
     void (*run)(struct engine *engine, bool flag);

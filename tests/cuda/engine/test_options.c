@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the CUDA engine says of machines without a GPU, of options it cannot fulfil, and of itself;
- * and the file in which it keeps its choice of algorithms.
+ * This checks what the CUDA engine says of machines without a GPU, of options that it cannot
+ * fulfil, and of itself; and the file in which it keeps its choice of algorithms.
  */
 #include "tests/check.h"
 #include "tests/cuda/emulation/emulation.h"
@@ -16,7 +16,7 @@
 
 static struct small_model small;
 
-/* With so many devices, and an error of the first call, or 0. */
+/* There are so many devices, and the first call fails with an error, or not (0). */
 static void probe_check(int devices, int failure, const char *word) {
     struct error error = {0};
     emulation_set_device_count(devices);
@@ -128,7 +128,8 @@ static void test_info(void) {
     info_check(90, (size_t)80 << 20, 100000, 512);
 }
 
-/* The one file in the cache's folder; -1: none, -2: more. */
+/* Gives the path of the one file in the cache's folder. Returns 0, -1 when there is none, or -2
+ * when there are more. */
 static int cache_path(char path[512]) {
     char folder[256];
     int found = -1;
@@ -145,7 +146,7 @@ static int cache_path(char path[512]) {
     return found;
 }
 
-/* How many heuristics an opening asks: 4 and more, or none with a cache. */
+/* Returns how many heuristics an opening asks for: 4 and more, or none with a cache. */
 static unsigned heuristics(void) {
     emulation_reset();
     esm1nv_engine.close(engine_make(&small.model, PRECISION_AUTO, NULL, 512));
@@ -191,7 +192,7 @@ static void test_cache(void) {
           "it took the first card's");
     test_case("no folder for the file is no failure");
     emulation_reset();
-    setenv("XDG_CACHE_HOME", "/proc/nothing", 1);
+    setenv("XDG_CACHE_HOME", "/dev/null", 1);
     CHECK(heuristics() >= 4 && heuristics() >= 4, "found");
     setenv("CACHE_DIRECTORY", "", 1);
     setenv("XDG_CACHE_HOME", test_cache_folder(), 1);

@@ -23,8 +23,8 @@
 struct planted {
     const char *name;
     bool (*run)(bool broken);
-    /* What the broken program says in a plain build, under ASan and under TSan; NULL: such a build
-     * sees nothing. */
+    /* This is what the broken program says in a plain build, under ASan and under TSan; NULL: such
+     * a build sees nothing. */
     const char *says[3];
 };
 
@@ -32,7 +32,7 @@ extern const std::vector<planted> planted_kernels; /* planted_kernels.cc */
 extern const std::vector<planted> planted_tensors; /* planted_tensors.cc */
 extern const std::vector<planted> planted_hosts;   /* planted_hosts.cc */
 
-/* End the program, with status 2, unless a call succeeded. */
+/* These end the program with status 2 unless a call succeeded. */
 inline void must(cudaError_t code) {
     if (code == cudaSuccess)
         return;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Bugs in host code: what is not waited for, memory of the wrong kind, wrong products.
+ * These programs have bugs in host code: something is not waited for, memory is of the wrong kind,
+ * or a product is wrong.
  */
 #include "planted.h"
 
@@ -23,7 +24,7 @@ __global__ void use_dynamic(float *out) {
     out[threadIdx.x] = values[blockDim.x - 1 - threadIdx.x];
 }
 
-/* Numbers all alike. */
+/* A vector of numbers that are all alike. */
 struct alike : both<float> {
     explicit alike(float value = 0.0f) : both(COUNT) {
         set(value);
@@ -89,7 +90,7 @@ bool wait_missing(bool broken) {
     return right;
 }
 
-/* The next input overwrites what is still to be read. */
+/* The next input overwrites what has still to be read. */
 bool wait_missing_before_reuse(bool broken) {
     queue copying, computing;
     alike x(1.0f), next(7.0f), out;
@@ -229,7 +230,7 @@ struct layer {
         bias.up(stream);
     }
 
-    /* With the heuristic's first choice for so many rows, or for ROWS. */
+    /* Uses the heuristic's first choice for so many rows, or for ROWS. */
     void run(int rows, cublasLtEpilogue_t epilogue, int ld, bool own_choice) {
         matmul product(CUBLAS_OP_T, CUBLAS_OP_N, epilogue, bias.device);
         layout a(CUDA_R_16F, INPUTS, OUTPUTS, INPUTS), b(CUDA_R_16F, INPUTS, rows, INPUTS);
@@ -278,7 +279,7 @@ bool ld_too_large(bool broken) {
     return is_layer(layer);
 }
 
-/* The same first rows in a large and a small batch. */
+/* The same rows come first in a large and in a small batch. */
 bool batch_dependent(bool broken) {
     layer layer;
     const int few = 256;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Bugs in kernels: barriers, races, bounds.
+ * These programs have bugs in kernels: barriers, races, and bounds.
  */
 #include "planted.h"
 

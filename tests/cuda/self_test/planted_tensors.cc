@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Bugs around tensor cores and asynchronous copies.
+ * These programs have bugs around tensor cores and asynchronous copies.
  */
 #include "planted.h"
 
@@ -24,7 +24,7 @@ struct product {
             matrix.host[i] = static_cast<float>(static_cast<int>(i) * 5 % period - period / 2);
     }
 
-    /* Lets a warp make c, of what it is given for b. */
+    /* Lets a warp make c from a and from what it is given for b. */
     template <typename Kernel, typename Defect>
     void run(Kernel kernel, const both<half> &given, Defect defect) {
         queue stream;
@@ -107,7 +107,7 @@ __global__ void mma_transposed(const half *a, const half *b_rows, float *c, bool
     copy_rows<16>(tile, b_rows);
     gpu_copy_async_wait<0>();
     __syncwarp();
-    /* a straight from memory, as the manual says where each lane's values lie */
+    /* Here a comes straight from memory, as the manual says where the values of each lane lie. */
     uint32_t fragment_a[4], fragment_b[4];
     for (int i = 0; i < 4; i++) {
         const half *from = a + 16 * (group + 8 * (i % 2)) + pair + 8 * (i / 2);
@@ -169,7 +169,7 @@ bool mapping_assumed(bool broken) {
     return product.is_right();
 }
 
-/* What one lane stores and the others load as a fragment. */
+/* One lane stores what the others load as a fragment. */
 __global__ void wmma_shared(const half *a, const half *b, float *c, bool broken) {
     wmma::fragment<wmma::matrix_a, 16, 16, 16, half, wmma::row_major> fragment_a;
     wmma::fragment<wmma::matrix_b, 16, 16, 16, half, wmma::col_major> fragment_b;

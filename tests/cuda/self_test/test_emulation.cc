@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The emulation itself: number conversions against their definition, products against double
- * precision, and what tests can set.
+ * This tests the emulation itself: number conversions against their definition, products against
+ * double precision, and what tests can set.
  */
 #include "planted.h"
 
@@ -14,7 +14,8 @@
 
 /* --- Numbers --------------------------------------------------------------------------------- */
 
-/* A finite number of `fraction` stored bits and a smallest exponent, by definition. */
+/* Returns a finite number of `fraction` stored bits, whose smallest exponent is `smallest`, by its
+ * definition. */
 static double number_value(unsigned bits, int fraction, int smallest) {
     int exponent = static_cast<int>(bits >> fraction);
     double parts = bits & ((1u << fraction) - 1);
@@ -23,8 +24,8 @@ static double number_value(unsigned bits, int fraction, int smallest) {
     return std::ldexp(parts, (exponent > 0 ? exponent - 1 : 0) + smallest - fraction);
 }
 
-/* Every number, and what lies between it and the next, which rounds to the nearer and from the
- * middle to the even one. */
+/* Checks every number, and what lies between it and the next, which must round to the nearer one,
+ * and from the middle to the even one. */
 template <typename Narrow, typename Widen>
 static void check_numbers(unsigned infinity, int fraction, int smallest, Narrow narrow,
                           Widen widen) {
@@ -79,7 +80,7 @@ static double load(const void *from, cudaDataType_t type, size_t i) {
     return float(static_cast<const nv_bfloat16 *>(from)[i]);
 }
 
-/* Of a matrix as it lies in memory, in columns. */
+/* A matrix as it lies in memory, in columns. */
 struct matrix {
     matrix(cudaDataType_t type, int rows, int columns, int padding, float seed)
         : type(type), ld(rows + padding), data(size_t(ld) * size_t(columns) * 4),
@@ -204,7 +205,8 @@ static __global__ void add_up(int *sum, int value) {
         *sum += value;
 }
 
-/* Both of a queue of their own: whoever waits may run the other's work. */
+/* Several threads do this, each with a queue of its own; whoever waits may run the work of
+ * another. */
 static void work(int *sum) {
     queue stream;
     both<int> own(1);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whether the emulation notices what it is there to notice: each small program passes as it is, in
- * every order, and fails with its bug, in at least one order and in a way that this kind of build
- * is expected to find. This program runs itself for each: with arguments, ROW whole|broken, it is
- * one of the small ones and ends with 0 when the result is right, 1 when it is not, 2 when a call
- * failed, or with what the emulation or a sanitizer ends a program with.
+ * This tests whether the emulation notices what it is there to notice. Each small program must pass
+ * as it is, in every order, and fail with its bug, in at least one order and in a way that this
+ * kind of build is expected to find. This program runs itself for each of them: with the arguments
+ * ROW whole|broken it is one of the small programs. Then it ends with 0 when the result is right, 1
+ * when it is not, 2 when a call failed, or with the status by which the emulation or a sanitizer
+ * ends a program.
  */
 #include "planted.h"
 
