@@ -8,8 +8,7 @@
 #ifndef ESM1NV_TESTS_RUNS_H
 #define ESM1NV_TESTS_RUNS_H
 
-#include "cuda/kernels.h"
-#include "device.h"
+#include "batch.h"
 #include "tests/check.h"
 
 #ifdef GPU_EMULATION

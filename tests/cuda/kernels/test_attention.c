@@ -4,7 +4,6 @@
  * allows, and checks that the bytes of a sequence depend on nothing else in the batch.
  */
 #include "batch.h"
-#include "device.h"
 #include "numbers.h"
 #include "runs.h"
 #include "tests/check.h"

@@ -4,7 +4,6 @@
  * types, which items are flagged, and that nothing is written but what was asked for.
  */
 #include "batch.h"
-#include "device.h"
 #include "ipc/wire.h"
 #include "numbers.h"
 #include "runs.h"

@@ -5,7 +5,6 @@
  * must be left alone.
  */
 #include "batch.h"
-#include "device.h"
 #include "numbers.h"
 #include "runs.h"
 #include "tests/check.h"
