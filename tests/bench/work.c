@@ -49,39 +49,43 @@ uint32_t work_residues(const struct work *work) {
     return residues;
 }
 
-static struct engine_item item_make(uint32_t first_token, uint32_t tokens, enum pooling pooling,
-                                    uint32_t hidden) {
-    size_t rows = pooling == POOLING_NONE ? tokens - 2 : 1;
-    void *memory = aligned_alloc(64, rows * hidden * sizeof(float));
-    if (!memory)
+void work_add(struct work *work, const struct token_span *span, enum pooling pooling,
+              uint32_t hidden, uint32_t room) {
+    struct engine_batch *batch = &work->batches[work->count > 0 ? work->count - 1 : 0];
+    size_t rows = pooling == POOLING_NONE ? span->residues : 1;
+    if (work->items_used == ITEMS_MAX)
+        errx(1, "more than %d sequences", ITEMS_MAX);
+    if (work->count == 0 || batch->tokens + span->tokens > room) {
+        batch = &work->batches[work->count++];
+        batch->ids = work->ids + work->tokens;
+        batch->items = work->items + work->items_used;
+    }
+    struct engine_item *item = &work->items[work->items_used++];
+    *item = (struct engine_item){.first_token = batch->tokens,
+                                 .tokens = span->tokens,
+                                 .first_residue = span->first_residue,
+                                 .residues = span->residues,
+                                 .pooling = pooling,
+                                 .rows = aligned_alloc(64, rows * hidden * sizeof(float))};
+    if (!item->rows)
         err(1, "rows");
-    return (struct engine_item){.first_token = first_token,
-                                .tokens = tokens,
-                                .first_residue = 1,
-                                .residues = tokens - 2,
-                                .pooling = pooling,
-                                .rows = memory};
+    batch->count++;
+    batch->tokens += span->tokens;
+    work->tokens += span->tokens;
 }
 
 void work_make(struct work *work, const struct workload *load, const struct model_config *config,
                uint32_t room) {
-    uint32_t at = 0, spread = load->longest - load->shortest;
+    uint32_t spread = load->longest - load->shortest;
     uint32_t steps = load->sequences > 1 ? load->sequences - 1 : 1;
     memset(work, 0, sizeof *work);
+    for (uint32_t t = 0; t < sizeof work->ids / sizeof *work->ids; t++)
+        work->ids[t] = (uint16_t)(5 + t * 7 % 20);
     for (uint32_t i = 0; i < load->sequences; i++) {
         uint32_t tokens = load->shortest + spread * ((i * 7) % load->sequences) / steps;
         tokens = tokens > config->positions ? config->positions : tokens;
-        struct engine_batch *batch = &work->batches[work->count ? work->count - 1 : 0];
-        if (work->count == 0 || batch->tokens + tokens > room) {
-            batch = &work->batches[work->count++];
-            batch->ids = work->ids + at;
-            batch->items = work->items + i;
-        }
-        batch->items[batch->count++] =
-            item_make(batch->tokens, tokens, load->pooling, config->hidden);
-        batch->tokens += tokens;
-        for (uint32_t end = at + tokens; at < end; at++)
-            work->ids[at] = (uint16_t)(5 + at * 7 % 20);
+        struct token_span span = {.tokens = tokens, .first_residue = 1, .residues = tokens - 2};
+        work_add(work, &span, load->pooling, config->hidden, room);
     }
 }
 

@@ -13,6 +13,7 @@
 
 #define BATCH_TOKENS 2048
 #define THREADS_MAX 256
+#define ITEMS_MAX 256
 
 /* A workload: `sequences` of tokens, lengths spread evenly over shortest .. longest and cut to the
  * model's positions. */
@@ -25,10 +26,16 @@ struct workload {
 /* Sequences cut into batches as the daemon's scheduler would. */
 struct work {
     uint16_t ids[16384];
-    struct engine_item items[64];
-    struct engine_batch batches[64];
-    unsigned count;
+    struct engine_item items[ITEMS_MAX];
+    struct engine_batch batches[ITEMS_MAX];
+    uint32_t tokens, items_used;
+    unsigned count; /* of batches */
 };
+
+/* Adds the sequence whose token ids stand at ids[tokens]; a batch has at most `room` tokens. Exits
+ * when the work is full. */
+void work_add(struct work *work, const struct token_span *span, enum pooling pooling,
+              uint32_t hidden, uint32_t room);
 
 /* Makes the work; its batches have at most `room` tokens. */
 void work_make(struct work *work, const struct workload *load, const struct model_config *config,
