@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Figures: medians over rounds, and one line of JSON for each.
+ * This prints figures: their medians over rounds, each as one line of JSON.
  */
 #include "tests/bench/bench.h"
 
+#include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,29 @@ static double median(const double *values, unsigned count) {
     double sorted[BENCH_ROUNDS_MAX];
     memcpy(sorted, values, count * sizeof *values);
     return bench_quantile(sorted, count, 0.5);
+}
+
+static const struct bench_option *option_find(const char *argument,
+                                              const struct bench_option *options, unsigned count) {
+    for (unsigned i = 0; i < count; i++)
+        if (strncmp(argument, "--", 2) == 0 && strcmp(argument + 2, options[i].name) == 0)
+            return &options[i];
+    for (unsigned i = 0; i < count; i++)
+        warnx("there is --%s %s", options[i].name, options[i].text ? "TEXT" : "NUMBER");
+    errx(64, "there is no option %s", argument);
+}
+
+void bench_options_read(int count, char **arguments, const struct bench_option *options,
+                        unsigned option_count) {
+    for (int i = 1; i < count; i += 2) {
+        const struct bench_option *option = option_find(arguments[i], options, option_count);
+        if (i + 1 == count)
+            errx(64, "%s needs a value", arguments[i]);
+        if (option->text)
+            *option->text = arguments[i + 1];
+        else
+            *option->number = atof(arguments[i + 1]);
+    }
 }
 
 void bench_figure_print(const struct bench_figure *figure, const double *values,

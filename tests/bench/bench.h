@@ -33,20 +33,31 @@ struct bench_figure {
     double bar;
 };
 
-/* Prints the figure; values and baselines (NULL without one) by round. */
+/* Prints the figure from its values and baselines of each round; baselines is NULL without any. */
 void bench_figure_print(const struct bench_figure *figure, const double *values,
                         const double *baselines, unsigned rounds);
 
 double bench_seconds(void);
 
-/* Sorts. share: 0.5 is the median. */
+/* Sorts the values; a share of 0.5 gives the median. */
 double bench_quantile(double *values, unsigned count, double share);
 
-/* A directory that is gone when the program ends; exits when it cannot be made. */
+/* An option --NAME VALUE, and where its value goes: as a text or, if `text` is NULL, as a
+ * number. */
+struct bench_option {
+    const char *name;
+    const char **text;
+    double *number;
+};
+/* Exits, and says which options there are, when the command line has another one. */
+void bench_options_read(int count, char **arguments, const struct bench_option *options,
+                        unsigned option_count);
+
+/* Returns a directory that is removed when the program ends; exits when it cannot be made. */
 const char *bench_folder(void);
 
-/* The first sequences of a FASTA file without surprises, cut to `positions` residues, until there
- * are `enough` residues. */
+/* Reads the first sequences of a FASTA file that has no surprises, each cut to `positions`
+ * residues, until there are `enough` residues. */
 struct bench_sequences {
     char **residues;
     uint32_t *lengths;
@@ -55,13 +66,10 @@ struct bench_sequences {
 };
 void bench_sequences_read(struct bench_sequences *sequences, const char *path, uint32_t positions,
                           uint64_t enough);
-/* The proteins that come with the tests. */
+/* Returns the path of the proteins that come with the tests. */
 const char *bench_proteins(void);
 /* Writes a FASTA file of `count` random sequences of one length; returns its path. */
 const char *bench_fasta_write(const char *name, unsigned count, unsigned length);
-
-/* The two programs, as the build made them. */
-const char *bench_filter(void);
 
 struct bench_daemon {
     pid_t pid;
@@ -73,17 +81,19 @@ struct bench_daemon {
 void bench_daemon_start(struct bench_daemon *daemon, const char *const *options);
 void bench_daemon_stop(struct bench_daemon *daemon);
 
-/* One of the numbers that esm1nv --status tells. */
+/* Returns one of the numbers that esm1nv --status shows. */
 uint64_t bench_daemon_number(const struct bench_daemon *daemon, const char *name);
 
 esm1nv_session *bench_connect(const struct bench_daemon *daemon, enum esm1nv_pooling pooling);
 
+/* Starts esm1nv on a file with this --format and --pool; output as for bench_spawn. */
+pid_t bench_filter_start(const struct bench_daemon *daemon, const char *format, const char *pooling,
+                         const char *input, int output);
+
 /* Starts a program (arguments end with NULL) with these descriptors as its standard input and
  * output, -1 for /dev/null. The caller keeps its own. */
 pid_t bench_spawn(const char *const *arguments, int input, int output);
-/* Waits for it, which must end with 0. */
+/* Waits for a program, which must end with 0. */
 void bench_await(pid_t pid, const char *name);
-/* Runs it; seconds from start to end. */
-double bench_run(const char *const *arguments, int output);
 
 #endif

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a small call costs, over the null backend: the round trip of one pooled request against a
- * bare ping-pong over the same kind of socket between two processes, and the filter as a whole
- * process, with one sequence, against /bin/true.
+ * This measures what a small call costs over the null backend: the round trip of one pooled
+ * request, against a bare ping-pong between two processes over the same kind of socket; and the
+ * filter as a whole process that embeds one sequence, against /bin/true.
  */
 #include "tests/bench/bench.h"
 
@@ -18,7 +18,7 @@
 
 static char sequence[LENGTH];
 
-/* The other process of the ping-pong: answers as many bytes as a row has. */
+/* This is the other process of the ping-pong, which answers with as many bytes as a row has. */
 static void answer(int fd) {
     static char row[768 * sizeof(float)];
     char request[256];
@@ -43,7 +43,7 @@ static int answerer_start(pid_t *pid) {
     return ends[0];
 }
 
-/* Microseconds of the median trip. */
+/* Returns the microseconds of the median trip. */
 static double ping_pong(int fd) {
     static double trips[TRIPS];
     static char row[768 * sizeof(float)];
@@ -70,13 +70,18 @@ static double round_trip(esm1nv_session *session) {
     return bench_quantile(trips, TRIPS, 0.5);
 }
 
-/* Milliseconds of the median process, both kinds in turn. */
-static void processes(const char *const *filter, double *filter_time, double *true_time) {
+/* Runs both kinds of process in turn and gives the milliseconds of the median of each. */
+static void processes(const struct bench_daemon *daemon, const char *input, double *filter_time,
+                      double *true_time) {
     static const char *const nothing[] = {"/bin/true", NULL};
     static double filters[PROCESSES], nothings[PROCESSES];
     for (unsigned i = 0; i < PROCESSES; i++) {
-        nothings[i] = bench_run(nothing, -1) * 1e3;
-        filters[i] = bench_run(filter, -1) * 1e3;
+        double start = bench_seconds();
+        bench_await(bench_spawn(nothing, -1, -1), nothing[0]);
+        double middle = bench_seconds();
+        bench_await(bench_filter_start(daemon, "raw", "mean", input, -1), "esm1nv");
+        nothings[i] = (middle - start) * 1e3;
+        filters[i] = (bench_seconds() - middle) * 1e3;
     }
     *filter_time = bench_quantile(filters, PROCESSES, 0.5);
     *true_time = bench_quantile(nothings, PROCESSES, 0.5);
@@ -93,21 +98,13 @@ int main(void) {
     pid_t answerer;
     memset(sequence, 'A', LENGTH);
     bench_daemon_start(&daemon, options);
-    const char *filter[] = {bench_filter(),
-                            "--socket",
-                            daemon.socket,
-                            "--format",
-                            "raw",
-                            "--pool",
-                            "mean",
-                            bench_fasta_write("one.fasta", 1, LENGTH),
-                            NULL};
+    const char *input = bench_fasta_write("one.fasta", 1, LENGTH);
     int fd = answerer_start(&answerer);
     esm1nv_session *session = bench_connect(&daemon, ESM1NV_POOL_MEAN);
     for (unsigned r = 0; r < ROUNDS; r++) {
         pings[r] = ping_pong(fd);
         trips[r] = round_trip(session);
-        processes(filter, &calls[r], &nothings[r]);
+        processes(&daemon, input, &calls[r], &nothings[r]);
     }
     esm1nv_close(session);
     close(fd);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whether a residue costs the same in works of any size: one run of 1,000,000 residues, looked at
- * in pieces of 10,000, of 100,000 and as a whole, against works of 1,000 done in between. Each is
- * told as a part of what the cores could have done, by bursts around every batch, so that
- * neighbours who come and go in those minutes change neither.
+ * This measures whether a residue costs the same in works of any size. One run of 1,000,000
+ * residues is looked at in pieces of 10,000, of 100,000 and as a whole, and compared with works of
+ * 1,000 that are done in between. Each figure is a part of what the cores could have done, as
+ * bursts around every batch show, so that neighbours who come and go in those minutes change
+ * neither.
  */
 #include "daemon/cpu/cpu_features.h"
 #include "tests/bench/bench.h"
@@ -15,7 +16,7 @@
 
 #define SIZES_MAX 8
 
-/* Operations done, and those that the peak around them would have done meanwhile. */
+/* The operations that were done, and those that the peak around them would have done meanwhile. */
 struct tally {
     double done, possible;
 };
@@ -39,13 +40,12 @@ struct run {
 };
 
 static struct tally batch_run(struct run *run, struct engine_batch *batch) {
-    double before = run->peak, start = bench_seconds(), operations = 0;
+    double before = run->peak, start = bench_seconds();
     encoder_run(run->encoder, batch);
     double took = bench_seconds() - start;
     run->peak = work_peak(run->burst, run->threads);
-    for (uint32_t i = 0; i < batch->count; i++)
-        operations += sequence_operations(run->config, batch->items[i].tokens);
-    return (struct tally){operations, took * (before > run->peak ? before : run->peak)};
+    return (struct tally){batch_operations(run->config, batch),
+                          took * (before > run->peak ? before : run->peak)};
 }
 
 static void tally_add(struct tally *sum, struct tally more) {
@@ -53,7 +53,7 @@ static void tally_add(struct tally *sum, struct tally more) {
     sum->possible += more.possible;
 }
 
-/* Ends a piece that is long enough. */
+/* Ends the piece under way when it is long enough. */
 static void piece_end(struct pieces *p) {
     if (p->residues < p->size || p->count == BENCH_ROUNDS_MAX)
         return;
@@ -61,13 +61,6 @@ static void piece_end(struct pieces *p) {
     p->small_fractions[p->count++] = p->small.done / p->small.possible;
     p->own = p->small = (struct tally){0, 0};
     p->residues = 0;
-}
-
-static uint64_t batch_residues(const struct engine_batch *batch) {
-    uint64_t residues = 0;
-    for (uint32_t i = 0; i < batch->count; i++)
-        residues += batch->items[i].residues;
-    return residues;
 }
 
 /* A small work goes first in every piece of the smallest size, so that all pieces have one. */
@@ -94,15 +87,15 @@ static void run_report(const struct run *run) {
     for (const struct pieces *p = run->pieces; p < run->pieces + run->sizes; p++) {
         char name[64];
         struct bench_figure figure = {name, "of peak", "each of 1000", BENCH_RATIO_AT_LEAST, 0.95};
-        snprintf(name, sizeof(name), "bf16, %u threads, each of %llu residues", run->threads,
+        snprintf(name, sizeof name, "bf16, %u threads, each of %llu residues", run->threads,
                  (unsigned long long)p->size);
         bench_figure_print(&figure, p->fractions, p->small_fractions, p->count);
     }
 }
 
 int main(int argc, char **argv) {
-    static const struct workload mixed = {"mixed", 29, 62, 514, 0, 0},
-                                 few = {"few", 4, 232, 272, 0, 0};
+    static const struct workload mixed = {"mixed", 29, 62, 514, POOLING_NONE},
+                                 few = {"few", 4, 232, 272, POOLING_NONE};
     static struct work large, small;
     static struct run run;
     uint64_t most = argc > 1 ? strtoull(argv[1], NULL, 10) : 1000000;
@@ -122,8 +115,8 @@ int main(int argc, char **argv) {
         errx(1, "%s", error.text);
     for (uint64_t size = 10000; size <= most && run.sizes < SIZES_MAX; size *= 10)
         run.pieces[run.sizes++].size = size;
-    work_make(&large, &mixed, run.config);
-    work_make(&small, &few, run.config);
+    work_make(&large, &mixed, run.config, BATCH_TOKENS);
+    work_make(&small, &few, run.config, BATCH_TOKENS);
     work_run(run.encoder, &large); /* warm */
     run_all(&run, &large, &small, most);
     run_report(&run);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Latency beside load, on the CPU backend: an interactive client with one request of 100 residues
- * at a time, while four clients of another user stream real proteins as fast as they are taken.
- * Its waits are counted in durations of one batch of the bulk alone; the residues of all together
- * are compared with those of the bulk alone. Other users need root; without it all are one user's.
+ * This measures latency beside load on the CPU backend: an interactive client sends one request of
+ * 100 residues at a time, while four clients of another user stream real proteins as fast as they
+ * are taken. Its waits are counted in durations of one batch of the bulk alone, and the residues of
+ * all together are compared with those of the bulk alone. Only root can be several users; without
+ * it all clients are one user's.
  */
 #include "tests/bench/bench.h"
 
@@ -26,19 +27,19 @@ static struct bench_sequences proteins;
 
 /* Streams until it is killed. */
 static void bulk(const struct bench_daemon *daemon, unsigned number) {
-    struct esm1nv_result result;
+    struct esm1nv_result taken;
     if (geteuid() == 0 && seteuid(BULK_USER) < 0)
         err(1, "another user");
     esm1nv_session *session = bench_connect(daemon, ESM1NV_POOL_MEAN);
     for (uint64_t tag = 0;;) {
         unsigned i = (unsigned)((tag + number * 23) % proteins.count);
-        int code = esm1nv_submit(session, tag, proteins.residues[i], proteins.lengths[i]);
-        if (code == ESM1NV_OK)
+        int result = esm1nv_submit(session, tag, proteins.residues[i], proteins.lengths[i]);
+        if (result == ESM1NV_OK)
             tag++;
-        else if (code < 0 || esm1nv_next(session, &result, -1) != ESM1NV_OK)
+        else if (result < 0 || esm1nv_next(session, &taken, -1) != ESM1NV_OK)
             _exit(1);
         else
-            esm1nv_release(session, &result);
+            esm1nv_release(session, &taken);
     }
 }
 

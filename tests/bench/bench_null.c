@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Everything but the model's arithmetic, over the null backend: what the filter and the library
- * can carry, against what this machine can copy and what a pipe can; and what a number costs as
- * text.
+ * This measures everything but the model's arithmetic, over the null backend: how much the filter
+ * and the library can carry, against what this machine can copy and what a pipe can carry; and how
+ * long a number takes to become text.
  */
 #include "client/filter/output/number.h"
 #include "tests/bench/bench.h"
@@ -91,17 +91,15 @@ static double pipe_rate(const char *bytes) {
 
 static double filter_seconds(const struct bench_daemon *daemon, const char *pooling,
                              const char *input, bool to_cat) {
-    const char *arguments[] = {bench_filter(), "--socket", daemon->socket, "--format", "raw",
-                               "--pool",       pooling,    input,          NULL};
-    if (!to_cat)
-        return bench_run(arguments, -1);
     double start = bench_seconds();
     pid_t cat;
-    int to = cat_start(&cat);
-    pid_t filter = bench_spawn(arguments, -1, to);
-    close(to);
+    int to = to_cat ? cat_start(&cat) : -1;
+    pid_t filter = bench_filter_start(daemon, "raw", pooling, input, to);
+    if (to_cat)
+        close(to);
     bench_await(filter, "esm1nv");
-    bench_await(cat, "cat");
+    if (to_cat)
+        bench_await(cat, "cat");
     return bench_seconds() - start;
 }
 
@@ -125,10 +123,11 @@ static void result_read(const struct esm1nv_result *result) {
     sink += sum;
 }
 
-/* A client in this process that submits ahead as far as there is room, and reads all. */
+/* This is a client in this process that submits as far ahead as there is room, and reads all
+ * rows. */
 static double library_rate(const struct bench_daemon *daemon) {
     char sequence[ROWS_LENGTH];
-    struct esm1nv_result result;
+    struct esm1nv_result row;
     unsigned sent = 0, taken = 0;
     memset(sequence, 'A', sizeof sequence);
     esm1nv_session *session = bench_connect(daemon, ESM1NV_POOL_NONE);
@@ -137,14 +136,14 @@ static double library_rate(const struct bench_daemon *daemon) {
         while (sent < ROWS_RECORDS &&
                esm1nv_submit(session, sent, sequence, sizeof sequence) == ESM1NV_OK)
             sent++;
-        int code = esm1nv_next(session, &result, -1);
-        while (code == ESM1NV_OK) {
-            result_read(&result);
-            esm1nv_release(session, &result);
+        int result = esm1nv_next(session, &row, -1);
+        while (result == ESM1NV_OK) {
+            result_read(&row);
+            esm1nv_release(session, &row);
             taken++;
-            code = esm1nv_next(session, &result, 0);
+            result = esm1nv_next(session, &row, 0);
         }
-        if (code < 0)
+        if (result < 0)
             errx(1, "%s", esm1nv_error_text(session));
     }
     double took = bench_seconds() - start;
@@ -154,7 +153,7 @@ static double library_rate(const struct bench_daemon *daemon) {
 
 /* --- numbers --- */
 
-/* Values as embeddings have them: both signs, near one. */
+/* Makes values such as embeddings have: of both signs, near one. */
 static float *numbers_make(void) {
     float *values = malloc(NUMBERS * sizeof *values);
     uint32_t random = 1;

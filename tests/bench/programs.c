@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The programs that benchmarks measure, and what they read: found through the variables that the
- * build sets, in a folder of their own that is removed at the end.
+ * The programs that benchmarks measure, and what these read, are found through variables that the
+ * build sets. Files go to a folder that is removed at the end.
  */
 #include "tests/bench/bench.h"
 
@@ -50,10 +50,6 @@ static const char *from_environment(const char *name) {
     if (!value)
         errx(1, "%s is not set: run it by ./dev bench", name);
     return value;
-}
-
-const char *bench_filter(void) {
-    return from_environment("ESM1NV_FILTER");
 }
 
 const char *bench_proteins(void) {
@@ -150,10 +146,18 @@ void bench_await(pid_t pid, const char *name) {
         errx(1, "%s: ended with wait status 0x%x", name, (unsigned)status);
 }
 
-double bench_run(const char *const *arguments, int output) {
-    double start = bench_seconds();
-    bench_await(bench_spawn(arguments, -1, output), arguments[0]);
-    return bench_seconds() - start;
+pid_t bench_filter_start(const struct bench_daemon *daemon, const char *format, const char *pooling,
+                         const char *input, int output) {
+    const char *arguments[] = {from_environment("ESM1NV_FILTER"),
+                               "-s",
+                               daemon->socket,
+                               "-f",
+                               format,
+                               "-p",
+                               pooling,
+                               input,
+                               NULL};
+    return bench_spawn(arguments, -1, output);
 }
 
 /* --- the daemon --- */

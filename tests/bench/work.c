@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Workloads are made of lengths spread evenly, cut into batches as the daemon would; peaks of short
- * bursts, of which the fastest counts.
+ * Lengths are spread evenly and cut into batches as the daemon would cut them. A peak is measured
+ * by short bursts, of which the fastest counts.
  */
 #include "tests/bench/work.h"
 
@@ -18,41 +18,74 @@ double work_clock(clockid_t clock) {
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-double sequence_operations(const struct model_config *c, double tokens) {
-    double hidden = c->hidden, ffn = c->ffn;
-    double products = 2 * (4 * hidden * hidden + 2 * hidden * ffn) + 4 * tokens * hidden;
-    return tokens * c->layers * products;
+double batch_operations(const struct model_config *config, const struct engine_batch *batch) {
+    double hidden = config->hidden, ffn = config->ffn, operations = 0;
+    for (uint32_t i = 0; i < batch->count; i++) {
+        double tokens = batch->items[i].tokens;
+        operations += tokens * config->layers *
+                      (2 * (4 * hidden * hidden + 2 * hidden * ffn) + 4 * tokens * hidden);
+    }
+    return operations;
 }
 
-void work_make(struct work *work, const struct workload *load, const struct model_config *config) {
-    uint32_t at = 0;
-    memset(work, 0, sizeof(*work));
+uint32_t batch_residues(const struct engine_batch *batch) {
+    uint32_t residues = 0;
+    for (uint32_t i = 0; i < batch->count; i++)
+        residues += batch->items[i].residues;
+    return residues;
+}
+
+double work_operations(const struct model_config *config, const struct work *work) {
+    double operations = 0;
+    for (unsigned b = 0; b < work->count; b++)
+        operations += batch_operations(config, &work->batches[b]);
+    return operations;
+}
+
+uint32_t work_residues(const struct work *work) {
+    uint32_t residues = 0;
+    for (unsigned b = 0; b < work->count; b++)
+        residues += batch_residues(&work->batches[b]);
+    return residues;
+}
+
+void work_add(struct work *work, const struct token_span *span, enum pooling pooling,
+              uint32_t hidden, uint32_t room) {
+    struct engine_batch *batch = &work->batches[work->count > 0 ? work->count - 1 : 0];
+    size_t rows = pooling == POOLING_NONE ? span->residues : 1;
+    if (work->items_used == ITEMS_MAX)
+        errx(1, "more than %d sequences", ITEMS_MAX);
+    if (work->count == 0 || batch->tokens + span->tokens > room) {
+        batch = &work->batches[work->count++];
+        batch->ids = work->ids + work->tokens;
+        batch->items = work->items + work->items_used;
+    }
+    struct engine_item *item = &work->items[work->items_used++];
+    *item = (struct engine_item){.first_token = batch->tokens,
+                                 .tokens = span->tokens,
+                                 .first_residue = span->first_residue,
+                                 .residues = span->residues,
+                                 .pooling = pooling,
+                                 .rows = aligned_alloc(64, rows * hidden * sizeof(float))};
+    if (!item->rows)
+        err(1, "rows");
+    batch->count++;
+    batch->tokens += span->tokens;
+    work->tokens += span->tokens;
+}
+
+void work_make(struct work *work, const struct workload *load, const struct model_config *config,
+               uint32_t room) {
+    uint32_t spread = load->longest - load->shortest;
+    uint32_t steps = load->sequences > 1 ? load->sequences - 1 : 1;
+    memset(work, 0, sizeof *work);
+    for (uint32_t t = 0; t < sizeof work->ids / sizeof *work->ids; t++)
+        work->ids[t] = (uint16_t)(5 + t * 7 % 20);
     for (uint32_t i = 0; i < load->sequences; i++) {
-        uint32_t spread = load->longest - load->shortest;
-        uint32_t steps = load->sequences > 1 ? load->sequences - 1 : 1;
         uint32_t tokens = load->shortest + spread * ((i * 7) % load->sequences) / steps;
         tokens = tokens > config->positions ? config->positions : tokens;
-        struct engine_batch *batch = &work->batches[work->count ? work->count - 1 : 0];
-        if (work->count == 0 || batch->tokens + tokens > BATCH_TOKENS) {
-            batch = &work->batches[work->count++];
-            batch->ids = work->ids + at;
-            batch->items = work->items + i;
-        }
-        struct engine_item *item = &batch->items[batch->count++];
-        *item = (struct engine_item){.first_token = batch->tokens,
-                                     .tokens = tokens,
-                                     .first_residue = 1,
-                                     .residues = tokens - 2,
-                                     .pooling = POOLING_NONE};
-        item->rows = aligned_alloc(64, (size_t)tokens * config->hidden * sizeof(float));
-        if (!item->rows)
-            err(1, "rows");
-        for (uint32_t t = 0; t < tokens; t++)
-            work->ids[at + t] = (uint16_t)(5 + (at + t) * 7 % 20);
-        at += tokens;
-        batch->tokens += tokens;
-        work->residues += item->residues;
-        work->operations += sequence_operations(config, tokens);
+        struct token_span span = {.tokens = tokens, .first_residue = 1, .residues = tokens - 2};
+        work_add(work, &span, load->pooling, config->hidden, room);
     }
 }
 
@@ -94,6 +127,8 @@ static void *burst_main(void *argument) {
 double work_peak(peak_burst run, unsigned threads) {
     static struct burst bursts[THREADS_MAX];
     double rate = 0;
+    if (!run)
+        return 0;
     for (unsigned i = 0; i < threads; i++) {
         bursts[i] = (struct burst){.run = run, .alone = threads == 1};
         if (threads > 1 && pthread_create(&bursts[i].thread, NULL, burst_main, &bursts[i]))

@@ -92,7 +92,8 @@ static bool is_whole(const struct sent *sent, size_t capacity) {
     return sent->size <= capacity && passed(sent) == 0;
 }
 
-/* Into the end of the room, so that a sanitizer sees every byte too much. */
+/* The message is received into the end of the room, so that a sanitizer sees every byte too
+ * much. */
 static void receive_one(int fd, const struct sent *sent) {
     static uint8_t room[WIRE_MESSAGE_MAX];
     size_t capacity = sent->flags & TOO_SMALL && sent->size ? sent->size - 1 : sent->size;
@@ -164,7 +165,7 @@ static struct sent next_message(struct tape *tape) {
     return sent;
 }
 
-/* The number that the next descriptor gets. */
+/* Returns the number that the next descriptor will get. */
 static int lowest_free(void) {
     int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     REQUIRE(fd >= 0, "errno %d", errno);
@@ -201,7 +202,7 @@ static void end(struct receiver *receiver) {
     REQUIRE(channel_ring_bell(receiver->fd) == -EPIPE, "a bell where nobody is");
 }
 
-/* Allocations fail in replay.c, and then there is no loop. */
+/* When replay.c lets an allocation fail, there may be no loop to test. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     struct tape tape = {data, size};
     struct receiver receiver = {0};

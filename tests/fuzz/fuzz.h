@@ -26,13 +26,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
         }                                                                                          \
     } while (0)
 
-/* Input that is read as a row of instructions; beyond its end it is zeros. */
+/* This is input that is read as a row of instructions; beyond its end there are zeros. */
 struct tape {
     const uint8_t *at;
     size_t left;
 };
 
-/* A little-endian number of `bytes` bytes. */
+/* Takes a little-endian number of so many bytes. */
 static inline uint64_t tape_number(struct tape *tape, unsigned bytes) {
     uint64_t number = 0;
     for (unsigned i = 0; i < bytes && tape->left > 0; i++, tape->left--)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Fuzz target: the codec of control messages. What is decoded lies inside the input and within its
- * limits, and encoded again it decodes to the same; in one byte less it does not fit.
+ * Fuzz target: the codec of control messages. What is decoded must lie inside the input and within
+ * its limits. When it is encoded again it must decode to the same, and it must not fit into one
+ * byte less.
  */
 #include "ipc/message.h"
 #include "tests/fuzz/fuzz.h"
@@ -27,7 +28,7 @@ static void check_text(const struct message *message, enum wire_key key) {
         REQUIRE((unsigned char)*c >= ' ' && *c != 0x7f, "key %d: byte %d", key, *c);
 }
 
-/* A text with a NUL goes out cut there: message_put_text takes a string. */
+/* A text that contains a NUL is cut there, because message_put_text takes a string. */
 static void put_again(struct message_writer *writer, const struct message *message,
                       enum wire_key key) {
     const struct message_value *value = &message->value[key];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Fuzz target: the pickle of a checkpoint. Every tensor it describes is complete, and its texts lie
- * inside of the input.
+ * Fuzz target: the pickle of a checkpoint. Every tensor that it describes must be complete, and its
+ * texts must lie inside of the input.
  */
 #include "daemon/model/container.h"
 #include "tests/fuzz/refusal.h"

@@ -49,7 +49,7 @@ void report(const char *format, ...) {
     fputc('\n', told);
 }
 
-/* By the one call that replay.c does not make fail: the filter ends there. */
+/* This uses the one call that replay.c does not let fail, because the filter would end here. */
 void *allocate(void *old, size_t size) {
     void *memory = reallocarray(old, size ? size : 1, 1);
     REQUIRE(memory, "%zu bytes", size);
@@ -150,7 +150,7 @@ static void begin_reading(struct reading *reading, struct tape tape) {
     }
 }
 
-/* Writes a piece of the file at hand, or its end, and lets it be read. */
+/* Writes a piece of the file at hand, or ends it, and lets it be read. */
 static int feed(struct reading *reading) {
     struct tape *left = &reading->left[reading->input.current];
     int *end = &reading->pipes[reading->input.current];
@@ -212,7 +212,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const struct tape tape = {data + 1, size - 1};
     int first = read_all(&whole, data[0], tape, SIZE_MOST);
     int second = read_all(&pieces, data[0], tape, 1 + (data[0] >> 6));
-    /* Out of memory, which replay.c brings about in one of them: they need not agree. */
+    /* When replay.c lets one of the two readings run out of memory, they need not agree. */
     if (first != -EX_SOFTWARE && second != -EX_SOFTWARE)
         REQUIRE(whole.text_size == pieces.text_size &&
                     memcmp(whole.text, pieces.text, whole.text_size) == 0,

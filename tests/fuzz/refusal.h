@@ -11,7 +11,7 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* EX_SOFTWARE is for want of memory, which replay.c brings about. */
+/* A reader ends with EX_SOFTWARE when memory is wanting, which replay.c brings about. */
 static inline void check_refusal(const struct error *error, const uint8_t *data, size_t size) {
     REQUIRE(error->status == EX_CONFIG || error->status == EX_SOFTWARE, "status %d: %s",
             error->status, error->text);
@@ -19,7 +19,7 @@ static inline void check_refusal(const struct error *error, const uint8_t *data,
     REQUIRE(!strstr(error->text, "(null)") || memmem(data, size, "(null)", 6), "%s", error->text);
 }
 
-/* Whether the piece lies inside of data. */
+/* Tells whether the piece lies inside of data. */
 static inline bool is_inside(const uint8_t *piece, size_t length, const uint8_t *data,
                              size_t size) {
     return length == 0 || (piece >= data && length <= size && piece <= data + size - length);

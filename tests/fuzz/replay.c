@@ -13,14 +13,14 @@
 #include <errno.h>
 #include <string.h>
 
-/* Allocations made, and the one that fails; 0: none. */
+/* The number of allocations made so far, and of the one that fails; 0: none fails. */
 static size_t allocations, failing;
 
 static bool allocation_fails(void) {
     return ++allocations == failing;
 }
 
-/* The linker's names for the allocator, and for what takes its place. */
+/* These are the linker's names for the allocator, and for what takes its place. */
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
 void *__real_realloc(void *old, size_t size);
@@ -69,7 +69,8 @@ static struct content read_content(const char *path) {
     return content;
 }
 
-/* One run with the n-th allocation failing, 0 for none. Returns how many were made. */
+/* Runs the target once with the n-th allocation failing; 0: none fails. Returns how many were
+ * made. */
 static size_t run_once(struct content content, size_t n) {
     allocations = 0;
     failing = n;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Fuzz target: the tokenizer's file. Pieces lie inside of the input, and every token that the
- * tokenizer can give is the id of a piece.
+ * Fuzz target: the tokenizer's file. Pieces must lie inside of the input, and every token that the
+ * tokenizer can give must be the id of a piece.
  */
 #include "daemon/model/loader.h"
 #include "tests/fuzz/refusal.h"

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Fuzz target: the .nemo file, a tar, plain or gzip, through the file system as a user gives it.
- * Members lie inside of what is mapped; a model that loads may be read from end to end. Each input
- * is tried a second time with sound checksums in its tar headers, without which no change to one
- * would get far.
+ * Fuzz target: the .nemo file, which is a tar, plain or in gzip, through the file system as a user
+ * gives it. Members must lie inside of what is mapped, and a model that loads may be read from end
+ * to end. Each input is tried a second time with sound checksums in its tar headers, for without
+ * them a changed header would be refused at once.
  */
 #include "daemon/model/container.h"
 #include "tests/fuzz/refusal.h"
@@ -72,7 +72,7 @@ static void read_tensors(const struct model *model) {
     read_tensor(&model->final_norm_bias);
 }
 
-/* Every residue of the alphabet becomes a token that has a row. */
+/* Every residue of the alphabet must become a token that has a row. */
 static void tokenize(const struct model *model) {
     uint16_t ids[WIRE_POSITIONS_MAX];
     struct token_span span;
@@ -105,7 +105,7 @@ static void check_file(const uint8_t *data, size_t size) {
     check_model(data, size);
 }
 
-/* Bytes 148 to 155 of a header hold the sum of its bytes, where they count as blanks. */
+/* Bytes 148 to 155 of a header hold the sum of all its bytes; for this sum they count as blanks. */
 static void repair_checksum(uint8_t *block) {
     unsigned sum = 0;
     memset(block + 148, ' ', 8);

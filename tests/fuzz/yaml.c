@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Fuzz target: model_config.yaml. A configuration that is taken is one that can be computed.
+ * Fuzz target: model_config.yaml. A configuration that is accepted must be one that can be
+ * computed.
  */
 #include "daemon/model/loader.h"
 #include "tests/fuzz/refusal.h"

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Fuzz target: the zip of a checkpoint, and the tensors that its pickle lays over the members. All
- * members lie apart inside of the input and are found by name; every corner of every tensor may be
- * read.
+ * members must lie inside of the input, share no bytes, and be found by name; every corner of every
+ * tensor may be read.
  */
 #include "daemon/model/container.h"
 #include "tests/fuzz/refusal.h"
@@ -36,7 +36,8 @@ static void check_zip(struct bytes file) {
     zip_close(&zip);
 }
 
-/* Reads the corner that has the last index in each dimension of the mask, the first in others. */
+/* Reads one corner of a tensor: the last index in each dimension of the mask, the first in the
+ * others. */
 static void touch(const struct checkpoint_tensor *tensor, unsigned mask) {
     static volatile uint8_t sum;
     const struct pickle_tensor *description = &tensor->description;

@@ -7,7 +7,6 @@
  */
 #include "core.h"
 #include "fiber.h"
-#include "shared.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,12 +36,13 @@ struct thread {
     uint3 index;
     unsigned lane;
     enum thread_state state;
-    /* what it waits for */
+    /* These say what it waits for. */
     const char *name, *file;
     int line;
     unsigned mask;
     struct emulation_payload payload;
-    /* copies not yet made, oldest first, and the group that is being filled */
+    /* These are the copies that are not yet made, oldest first, and the group that is being
+     * filled. */
     struct copy *copies;
     unsigned copy_count, group;
 };
@@ -210,7 +210,7 @@ void emulation_copy_wait(unsigned pending) {
 
 /* --- The scheduler --------------------------------------------------------------------------- */
 
-/* Which of `count` comes as number i of the turn. */
+/* Returns which of `count` comes as number i of a turn. */
 static unsigned in_order(unsigned i, unsigned count, unsigned turn) {
     switch (block.run->order) {
     case EMULATION_FORWARD:
@@ -238,7 +238,7 @@ static bool same_place(const struct thread *a, const struct thread *b) {
            (a->file == b->file || strcmp(a->file, b->file) == 0);
 }
 
-/* Says where all threads are, each place once, and ends the program. */
+/* Ends the program with a message that says where all threads are, each place once. */
 static void report_divergence(void) {
     char text[1024];
     int used = 0;
@@ -266,7 +266,7 @@ static void report_divergence(void) {
                   block.index.x, block.index.y, block.index.z, text);
 }
 
-/* Whether everyone whom this lane waits for has come; `first` is lane 0 of its warp. */
+/* Tells whether everyone whom this lane waits for has come; `first` is lane 0 of its warp. */
 static bool all_met(const struct thread *thread, const struct thread *first, unsigned lanes) {
     for (unsigned lane = 0; lane < LANES; lane++)
         if (thread->mask >> lane & 1) {
@@ -278,7 +278,7 @@ static bool all_met(const struct thread *thread, const struct thread *first, uns
     return true;
 }
 
-/* Lets go on those lanes that have met. All lanes have taken what they got the last time. */
+/* Lets those lanes go on that have met. By now all lanes have taken what they got the last time. */
 static bool complete_meetings(unsigned warp, unsigned lanes) {
     struct thread *first = &threads[warp * LANES];
     bool any = false;

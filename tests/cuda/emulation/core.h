@@ -15,7 +15,7 @@
 extern "C" {
 #endif
 
-/* Ends the program: "emulation: MESSAGE" on stderr, exit status EMULATION_EXIT. */
+/* Ends the program with "emulation: MESSAGE" on stderr and exit status EMULATION_EXIT. */
 void emulation_die(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
 /* --- block.c --------------------------------------------------------------------------------- */
@@ -34,16 +34,22 @@ struct kernel_run {
 /* Runs all blocks, one after the other. */
 void emulation_run(const struct kernel_run *run);
 
+/* --- shared.c -------------------------------------------------------------------------------- */
+
+void shared_prepare(size_t dynamic_bytes, size_t most_bytes); /* before a kernel */
+void shared_begin(void);                                      /* before each block: all is NaN */
+void shared_end(const char *kernel); /* after each: nobody may have written past an array */
+
 /* --- memory.cc ------------------------------------------------------------------------------- */
 
-/* Whether bytes from p on lie in one allocation that device code may read. */
+/* Tells whether the bytes from p on lie in one allocation that device code may read. */
 bool memory_on_device(const void *p, size_t bytes);
 
 /* --- gemm.c ---------------------------------------------------------------------------------- */
 
 enum gemm_type { GEMM_F32, GEMM_F16, GEMM_BF16 };
 
-/* A matrix in columns: element (i, j) at i + ld j, or at j + ld i when transposed. */
+/* A matrix in columns: element (i, j) is at i + ld j, or at j + ld i when it is transposed. */
 struct gemm_matrix {
     void *data;
     enum gemm_type type;
@@ -51,8 +57,8 @@ struct gemm_matrix {
     bool transposed;
 };
 
-/* d = gelu(alpha a b + beta c + bias): m x n, each sum over k in order, in pieces of `piece` that
- * are added up. bias [m] and gelu may be missing. */
+/* d = gelu(alpha a b + beta c + bias), m x n. Each sum runs over k in order, in pieces of `piece`
+ * that are added up. bias [m] and gelu may be missing. */
 struct gemm {
     struct gemm_matrix a, b, c, d;
     size_t m, n, k, piece;

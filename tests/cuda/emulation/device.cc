@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Devices, errors, and what tests set.
+ * This part has devices, errors, and what tests can set.
  */
 #include "include/cublasLt.h"
 #include "state.h"
@@ -39,7 +39,7 @@ const char *text_of(const char *variable) {
     emulation_die("%s=%s is not understood, see emulation.h", variable, text_of(variable));
 }
 
-/* The place of the variable's value among names, or `otherwise` when it is not set. */
+/* Returns the place of the variable's value among the names, or `otherwise` when it is not set. */
 int choice(const char *variable, std::initializer_list<const char *> names, int otherwise) {
     std::string text = text_of(variable);
     int index = 0;
@@ -77,7 +77,7 @@ void read_failure() {
     failures.push_back({name, nth, error, got > 3, resets});
 }
 
-/* With the lock held. */
+/* The caller holds the lock. */
 void configure() {
     configured = true;
     failures.clear();
@@ -107,7 +107,7 @@ std::unique_lock<std::mutex> lock_configured() {
     return lock;
 }
 
-/* Of a device that a test names. */
+/* Returns a device that a test names. */
 device &device_at(int index) {
     if (index < 0 || index >= EMULATION_MAX_DEVICES)
         emulation_die("there is no device %d to set", index);
@@ -175,6 +175,14 @@ unsigned emulation_calls(const char *name) {
     return calls[name ? name : ""];
 }
 
+const char *emulation_called(unsigned index) {
+    auto lock = lock_configured();
+    for (const auto &[name, count] : calls)
+        if (!name.empty() && count > 0 && index-- == 0)
+            return name.c_str();
+    return nullptr;
+}
+
 size_t emulation_live() {
     auto lock = lock_configured();
     return memory_live() + streams_live() + lt_live();
@@ -187,7 +195,7 @@ static void device_forget(int device) {
     memory_forget(device);
 }
 
-/* At the end of the process: what a lost device held, which nobody could free. */
+/* At the end of the process this frees what a lost device held, for nobody else could. */
 static void lost_forget() {
     for (int device = 0; device < EMULATION_MAX_DEVICES; device++)
         if (world.devices[device].error)
@@ -329,12 +337,12 @@ cudaError_t cudaDeviceGetAttribute(int *value, enum cudaDeviceAttr attribute, in
 
 cudaError_t cudaDeviceSynchronize(void) {
     CALL(DEVICE);
-    capture_forbid("cudaDeviceSynchronize");
+    capture_forbid(__func__);
     device_finish(call.device, call.lock);
     return call.done();
 }
 
-/* Everything of the device is gone afterwards, a sticky error too. */
+/* Everything of the device is gone after this, a sticky error too. */
 cudaError_t cudaDeviceReset(void) {
     CALL(DRIVER);
     struct device &device = world.devices[call.device];
@@ -353,42 +361,48 @@ cudaError_t cudaDeviceReset(void) {
 
 namespace {
 
-const std::map<int, std::pair<const char *, const char *>> errors = {
-    {cudaSuccess, {"cudaSuccess", "no error"}},
-    {cudaErrorInvalidValue, {"cudaErrorInvalidValue", "invalid argument"}},
-    {cudaErrorMemoryAllocation, {"cudaErrorMemoryAllocation", "out of memory"}},
-    {cudaErrorInitializationError, {"cudaErrorInitializationError", "initialization error"}},
-    {cudaErrorInvalidConfiguration, {"cudaErrorInvalidConfiguration", "invalid configuration"}},
-    {cudaErrorStubLibrary, {"cudaErrorStubLibrary", "the driver is a stub library"}},
-    {cudaErrorInsufficientDriver,
-     {"cudaErrorInsufficientDriver", "the driver is too old or missing"}},
-    {cudaErrorNoDevice, {"cudaErrorNoDevice", "no CUDA-capable device is detected"}},
-    {cudaErrorInvalidDevice, {"cudaErrorInvalidDevice", "invalid device ordinal"}},
-    {cudaErrorECCUncorrectable, {"cudaErrorECCUncorrectable", "uncorrectable ECC error"}},
-    {cudaErrorInvalidResourceHandle, {"cudaErrorInvalidResourceHandle", "invalid handle"}},
-    {cudaErrorNotReady, {"cudaErrorNotReady", "device not ready"}},
-    {cudaErrorIllegalAddress, {"cudaErrorIllegalAddress", "an illegal memory access"}},
-    {cudaErrorLaunchFailure, {"cudaErrorLaunchFailure", "unspecified launch failure"}},
-    {cudaErrorNotSupported, {"cudaErrorNotSupported", "operation not supported"}},
-    {cudaErrorStreamCaptureUnsupported,
-     {"cudaErrorStreamCaptureUnsupported", "not permitted when stream is capturing"}},
-    {cudaErrorStreamCaptureUnmatched,
-     {"cudaErrorStreamCaptureUnmatched", "the capture began on another stream"}},
-    {cudaErrorStreamCaptureUnjoined,
-     {"cudaErrorStreamCaptureUnjoined", "work of the capture was not joined"}},
-    {cudaErrorStreamCaptureIsolation,
-     {"cudaErrorStreamCaptureIsolation", "dependency on uncaptured work"}},
-    {cudaErrorUnknown, {"cudaErrorUnknown", "unknown error"}},
+#define NAMED(error, text)                                                                         \
+    { error, #error, text }
+
+const struct {
+    cudaError_t error;
+    const char *name, *text;
+} errors[] = {
+    NAMED(cudaSuccess, "no error"),
+    NAMED(cudaErrorInvalidValue, "invalid argument"),
+    NAMED(cudaErrorMemoryAllocation, "out of memory"),
+    NAMED(cudaErrorInvalidConfiguration, "invalid configuration"),
+    NAMED(cudaErrorStubLibrary, "the driver is a stub library"),
+    NAMED(cudaErrorInsufficientDriver, "the driver is too old or missing"),
+    NAMED(cudaErrorNoDevice, "no CUDA-capable device is detected"),
+    NAMED(cudaErrorInvalidDevice, "invalid device ordinal"),
+    NAMED(cudaErrorECCUncorrectable, "uncorrectable ECC error"),
+    NAMED(cudaErrorInvalidResourceHandle, "invalid handle"),
+    NAMED(cudaErrorNotReady, "device not ready"),
+    NAMED(cudaErrorIllegalAddress, "an illegal memory access"),
+    NAMED(cudaErrorLaunchFailure, "unspecified launch failure"),
+    NAMED(cudaErrorNotSupported, "operation not supported"),
+    NAMED(cudaErrorStreamCaptureUnsupported, "not permitted when stream is capturing"),
+    NAMED(cudaErrorStreamCaptureUnmatched, "the capture began on another stream"),
+    NAMED(cudaErrorStreamCaptureUnjoined, "work of the capture was not joined"),
+    NAMED(cudaErrorStreamCaptureIsolation, "dependency on uncaptured work"),
+    NAMED(cudaErrorUnknown, "unknown error"),
+    {cudaSuccess, "unrecognized error code", "unrecognized error code"}, /* of all others */
 };
+
+const auto &error_row(cudaError_t error) {
+    size_t i = 0;
+    while (i + 1 < std::size(errors) && errors[i].error != error)
+        i++;
+    return errors[i];
+}
 
 } // namespace
 
 const char *cudaGetErrorName(cudaError_t error) {
-    auto found = errors.find(error);
-    return found == errors.end() ? "unrecognized error code" : found->second.first;
+    return error_row(error).name;
 }
 
 const char *cudaGetErrorString(cudaError_t error) {
-    auto found = errors.find(error);
-    return found == errors.end() ? "unrecognized error code" : found->second.second;
+    return error_row(error).text;
 }

@@ -27,9 +27,9 @@ extern "C" {
 #define EMULATION_MAX_DEVICES 8
 #define EMULATION_NO_DRIVER (-1)
 
-/* In which order a block's threads, the blocks, a graph's nodes, and streams run. Streams: forward
- * does only what is waited for, as late as possible; backward does everything else first; rotated
- * does everything at once when it is queued. */
+/* In which order the threads of a block, the blocks, the nodes of a graph, and streams run. Of
+ * streams, forward does only what is waited for, as late as possible; backward does everything else
+ * first; rotated does everything as soon as it is queued. */
 enum emulation_order { EMULATION_FORWARD, EMULATION_BACKWARD, EMULATION_ROTATED };
 
 enum emulation_epilogues {
@@ -39,8 +39,8 @@ enum emulation_epilogues {
     EMULATION_EPILOGUES_NOTHING /* cuBLASLt knows no algorithm for anything */
 };
 
-/* Back to one device (sm 80, 2 multiprocessors, 1 GiB), nothing to fail, then what the environment
- * says. Everything a program made must have been freed before. */
+/* Goes back to one device (sm 80, 2 multiprocessors, 1 GiB) and to nothing that fails, and then
+ * follows the environment. Everything that the program made must have been freed before. */
 void emulation_reset(void);
 
 void emulation_set_order(enum emulation_order order);
@@ -50,18 +50,23 @@ void emulation_set_sm(int device, int sm); /* 70, 75, 80, 86, 90 */
 void emulation_set_memory(int device, size_t bytes);
 void emulation_set_name(int device, const char *name);
 
-/* Lets a call fail with `error` the nth time from now on, 1 being the next: a function by its name
- * (of cublasLt: error is a cublasStatus_t), "launch" (a kernel that is queued), "kernel" (one that
- * runs), or NULL, whatever comes (then cublasLt says CUBLAS_STATUS_EXECUTION_FAILED). A sticky
- * error comes from every later call too that concerns the device, until a cudaDeviceReset() after
- * `resets` more of these have failed. Several may wait. */
+/* Lets a call fail with `error` the nth time from now on, 1 being the next. `name` is that of a
+ * function (for those of cublasLt the error is a cublasStatus_t), "launch" for a kernel that is
+ * queued, "kernel" for one that runs, or NULL for whatever comes (then cublasLt says
+ * CUBLAS_STATUS_EXECUTION_FAILED). A sticky error comes from every later call too that concerns the
+ * device, until a cudaDeviceReset() after `resets` more of these have failed. Several failures may
+ * wait. */
 void emulation_fail(const char *name, unsigned nth, int error, bool sticky, unsigned resets);
 
-/* How often a function (NULL: any) has been called since the start or emulation_reset(). */
+/* Returns how often a function (NULL: any) has been called since the start or emulation_reset(). */
 unsigned emulation_calls(const char *name);
 
-/* How many allocations, streams, events, graphs, cuBLASLt handles and descriptions are not freed.
- */
+/* Returns number `index` of the functions called since then, in the order of their names; NULL past
+ * the last. "launch" and "kernel" count as functions. The name is valid until emulation_reset(). */
+const char *emulation_called(unsigned index);
+
+/* Returns how many allocations, streams, events, graphs, cuBLASLt handles and descriptions are not
+ * freed. */
 size_t emulation_live(void);
 
 #ifdef __cplusplus

@@ -21,7 +21,7 @@
 
 static struct fiber *starting; /* whose first resume is under way */
 
-/* Called on the new stack. */
+/* This is called on the new stack. */
 static void fiber_begin(void) {
     struct fiber *fiber = starting;
 #ifdef EMULATION_ASAN
@@ -48,7 +48,7 @@ static void context_prepare(struct fiber *fiber) {
 
 #else
 
-/* fiber_swap(&from's stack pointer, to's) */
+/* Takes the address of the stack pointer of the one that stops, and the value of the other. */
 void fiber_swap(void **from, void *to);
 __asm__(".text\n"
         ".globl fiber_swap\n"
@@ -76,7 +76,8 @@ static void context_switch(struct fiber *from, struct fiber *to) {
     fiber_swap(&from->stack_pointer, to->stack_pointer);
 }
 
-/* As if fiber_begin had been about to be returned to: six registers, it, and no caller. */
+/* The stack looks as if fiber_begin were about to be returned to: six registers, its address, and
+ * no caller. */
 static void context_prepare(struct fiber *fiber) {
     uintptr_t *top = (uintptr_t *)((char *)fiber->stack + fiber->stack_bytes);
     *--top = 0;

@@ -27,7 +27,8 @@ struct fiber {
     void (*entry)(void);
 };
 
-/* A fiber that runs entry(), which must never return, when first resumed. They are never freed. */
+/* Makes a fiber that runs entry(), which must never return, when it is first resumed. Fibers are
+ * never freed. */
 void fiber_create(struct fiber *fiber, void (*entry)(void));
 
 /* Runs `fiber` until it calls fiber_yield(). `caller` is filled in. */

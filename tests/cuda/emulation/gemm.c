@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The matrix product behind the cublasLt stand-in: operands are widened to float once and packed,
- * rows of the result in blocks that stay in registers. Every sum runs over k in order, so a result
- * depends on nothing but its own row and column.
+ * Products. Behind the cublasLt stand-in operands are widened to float once and packed, and the
+ * result is made in blocks that stay in registers; every sum runs over k in order, so a result
+ * depends on nothing but its own row and column. Tensor cores compute a lane's values of a product
+ * of 16-bit matrices, widened, which the whole warp has given.
  */
 #include "core.h"
 #include "include/emulation_convert.h"
@@ -37,17 +38,18 @@ static void element_set(void *data, enum gemm_type type, size_t i, float value) 
     }
 }
 
-/* Where element (i, j) lies. */
+/* Returns where element (i, j) lies. */
 static size_t place(const struct gemm_matrix *matrix, size_t i, size_t j) {
     return matrix->transposed ? j + matrix->ld * i : i + matrix->ld * j;
 }
 
-/* The tanh form, as the library's. */
+/* This is the tanh form, as the library computes it. */
 static float gelu(float x) {
     return 0.5f * x * (1.0f + tanhf(0.7978845608f * (x + 0.044715f * x * x * x)));
 }
 
-/* Panels of `width` neighbours along the outer side: [panel][k][width], zeros past the end. */
+/* Returns panels of `width` neighbours along the outer side, [panel][k][width], with zeros past the
+ * end. */
 static float *pack(const struct gemm_matrix *matrix, size_t outer, size_t k, size_t width,
                    bool outer_is_row) {
     size_t panels = (outer + width - 1) / width;
@@ -130,4 +132,32 @@ void emulation_gemm(const struct gemm *gemm) {
         }
     free(a);
     free(b);
+}
+
+/* --- Tensor cores ---------------------------------------------------------------------------- */
+
+void emulation_product_m16n8(float sums[4], const struct emulation_payload given[32], int lane) {
+    int group = lane / 4, pair = lane % 4;
+    for (int i = 0; i < 4; i++) {
+        int row = i / 2, column = 2 * pair + i % 2;
+        sums[i] = 0.0f;
+        for (int k = 0; k < 16; k++)
+            sums[i] += given[4 * group + k % 8 / 2].values[4 * (k / 8) + 2 * row + k % 2] *
+                       given[4 * column + k % 8 / 2].values[8 + 2 * (k / 8) + k % 2];
+    }
+}
+
+static float fragment_element(const struct emulation_payload given[32], int place, int offset) {
+    int index = emulation_unplace(place);
+    return given[index % 32].values[offset + index / 32];
+}
+
+void emulation_product_m16n16(float sums[8], const struct emulation_payload given[32], int lane) {
+    for (int i = 0; i < 8; i++) {
+        int place = emulation_place(lane, i);
+        sums[i] = 0.0f;
+        for (int k = 0; k < 16; k++)
+            sums[i] += fragment_element(given, place / 16 * 16 + k, 0) *
+                       fragment_element(given, 16 * k + place % 16, 8);
+    }
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Launches: checks a configuration as the driver would and queues the kernel.
+ * A launch is checked as the driver would check its configuration, and the kernel is queued.
  */
-#include "include/emulation_launch.h"
+#include "include/gpu_emulation.h"
 
 #include "state.h"
 
@@ -12,7 +12,7 @@ struct function {
     int dynamic_shared = 48 << 10; /* allowed */
 };
 
-/* By device and kernel. Kernels are never forgotten: what was set stays set. */
+/* They are kept by device and kernel and never forgotten, so what was set stays set. */
 std::map<std::pair<int, const void *>, function> functions;
 
 function &function_of(int device, const void *kernel) {
@@ -39,7 +39,7 @@ void run(const emulation_kernel &kernel, int device) {
     emulation_run(&run);
 }
 
-/* 0 or what a launch of it would give. */
+/* Returns 0, or the error that a launch of the kernel would give. */
 cudaError_t configuration_fault(const emulation_kernel &kernel, int device) {
     auto volume = [](dim3 size) { return uint64_t(size.x) * size.y * size.z; };
     if (!volume(kernel.grid) || !volume(kernel.block) || volume(kernel.block) > 1024 ||

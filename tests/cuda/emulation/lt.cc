@@ -5,10 +5,39 @@
  * choose wrongly. What the library would refuse is refused with its status; what would read or
  * write where it must not, ends the program.
  */
-#include "lt.h"
+#include "include/cublasLt.h"
+#include "state.h"
 
-#include <algorithm>
 #include <cstring>
+
+/* This is like CALL: what is to fail fails, and nothing works without a device. */
+#define LT_CALL()                                                                                  \
+    class call call(__func__, call::DRIVER);                                                       \
+    if (call.error)                                                                                \
+    return world.device_count <= 0 ? CUBLAS_STATUS_NOT_INITIALIZED                                 \
+                                   : static_cast<cublasStatus_t>(call.error)
+
+const int32_t TYPE_OF_D = -1;
+
+struct emulation_matmul {
+    cublasComputeType_t compute;
+    cudaDataType_t scale;
+    cublasOperation_t transposed_a, transposed_b;
+    cublasLtEpilogue_t epilogue;
+    const void *bias;
+    int32_t bias_type; /* a cudaDataType_t, or TYPE_OF_D */
+};
+
+struct emulation_layout {
+    cudaDataType_t type;
+    uint64_t rows, columns;
+    int64_t ld;
+};
+
+struct emulation_preference {
+    uint32_t reductions;
+    uint64_t workspace;
+};
 
 struct cublasLtContext {
     int device;
@@ -18,7 +47,11 @@ namespace {
 
 const uint64_t MAGIC = 0x454D554C54; /* in the first word of an algorithm, above its number */
 
-std::set<cublasLtHandle_t> handles;
+registry<cublasLtContext> handles = {"handle", {}};
+registry<emulation_matmul> matmuls = {"description", {}};
+registry<emulation_layout> layouts = {"description", {}};
+registry<emulation_preference> preferences = {"description", {}};
+
 enum { ID, SPLIT, REDUCTION }; /* the words of an algorithm */
 
 struct kind {
@@ -78,7 +111,7 @@ bool epilogue_known(cublasLtEpilogue_t epilogue) {
     return false;
 }
 
-/* What the library would say of such a product. */
+/* Returns what the library would say of such a product. */
 cublasStatus_t product_status(const product &p, int sm) {
     uint64_t k = p.matmul->transposed_b == CUBLAS_OP_N ? p.b->rows : p.b->columns;
     uint64_t m = p.matmul->transposed_a == CUBLAS_OP_N ? p.a->rows : p.a->columns;
@@ -110,7 +143,7 @@ cublasLtMatmulAlgo_t algorithm(int id, uint64_t split) {
     return algo;
 }
 
-/* NULL when it was never made by cublasLt. */
+/* Returns NULL when the algorithm was not made by cublasLt. */
 const kind *kind_of(const cublasLtMatmulAlgo_t &algo) {
     for (const kind &kind : kinds)
         if (algo.data[ID] == (MAGIC << 8 | static_cast<uint64_t>(kind.id)))
@@ -141,7 +174,7 @@ cublasLtMatmulHeuristicResult_t result_of(const cublasLtMatmulAlgo_t &algo, cons
     return result;
 }
 
-/* The best first: large tiles for many columns, k in parts for few. */
+/* Returns the best algorithms first: large tiles for many columns, k in parts for few. */
 std::vector<cublasLtMatmulAlgo_t> proposals(uint64_t columns) {
     if (columns >= 512)
         return {algorithm(2, 1), algorithm(1, 1), algorithm(0, 1)};
@@ -209,33 +242,143 @@ gemm gemm_of(const product &p, const operands &data, float alpha, float beta,
 product product_check(cublasLtHandle_t handle, cublasLtMatmulDesc_t matmul,
                       cublasLtMatrixLayout_t a, cublasLtMatrixLayout_t b, cublasLtMatrixLayout_t c,
                       cublasLtMatrixLayout_t d, const char *who) {
-    if (!handles.count(handle))
-        emulation_die("%s: %p is not a live handle", who, static_cast<void *>(handle));
-    for (const void *description : std::initializer_list<const void *>{matmul, a, b, c, d})
-        description_check(description, who);
+    handles.check(handle, who);
+    matmuls.check(matmul, who);
+    for (cublasLtMatrixLayout_t layout : {a, b, c, d})
+        layouts.check(layout, who);
     return {matmul, a, b, c, d};
+}
+
+/* --- Descriptions ----------------------------------------------------------------------------- */
+
+struct field {
+    int attribute;
+    size_t offset, bytes;
+};
+
+#define FIELD(attribute, type, member)                                                             \
+    { attribute, offsetof(type, member), sizeof(static_cast<type *>(nullptr)->member) }
+
+const field matmul_fields[] = {
+    FIELD(CUBLASLT_MATMUL_DESC_TRANSA, emulation_matmul, transposed_a),
+    FIELD(CUBLASLT_MATMUL_DESC_TRANSB, emulation_matmul, transposed_b),
+    FIELD(CUBLASLT_MATMUL_DESC_EPILOGUE, emulation_matmul, epilogue),
+    FIELD(CUBLASLT_MATMUL_DESC_BIAS_POINTER, emulation_matmul, bias),
+    FIELD(CUBLASLT_MATMUL_DESC_BIAS_DATA_TYPE, emulation_matmul, bias_type),
+};
+
+const field preference_fields[] = {
+    FIELD(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, emulation_preference, workspace),
+    FIELD(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, emulation_preference, reductions),
+};
+
+/* Ends the program for an attribute that is unknown or of another size. The library would return an
+ * error, which no caller expects. */
+template <size_t count>
+cublasStatus_t attribute_set(const field (&fields)[count], void *description, int attribute,
+                             const void *value, size_t bytes, const char *who) {
+    for (const field &field : fields)
+        if (field.attribute == attribute) {
+            if (field.bytes != bytes)
+                emulation_die("%s: attribute %d has %zu bytes, not %zu", who, attribute,
+                              field.bytes, bytes);
+            memcpy(static_cast<char *>(description) + field.offset, value, bytes);
+            return CUBLAS_STATUS_SUCCESS;
+        }
+    emulation_die("%s: attribute %d is not emulated", who, attribute);
 }
 
 } // namespace
 
 size_t lt_live() {
-    return handles.size() + descriptions_live();
+    return handles.all.size() + matmuls.all.size() + layouts.all.size() + preferences.all.size();
+}
+
+#define NAMED(status)                                                                              \
+    case status:                                                                                   \
+        return #status
+
+const char *cublasLtGetStatusName(cublasStatus_t status) {
+    switch (status) {
+        NAMED(CUBLAS_STATUS_SUCCESS);
+        NAMED(CUBLAS_STATUS_NOT_INITIALIZED);
+        NAMED(CUBLAS_STATUS_INVALID_VALUE);
+        NAMED(CUBLAS_STATUS_EXECUTION_FAILED);
+        NAMED(CUBLAS_STATUS_NOT_SUPPORTED);
+    }
+    return "CUBLAS_STATUS_UNKNOWN";
+}
+
+size_t cublasLtGetVersion(void) {
+    return CUBLAS_VERSION;
+}
+
+cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout, cudaDataType_t type,
+                                          uint64_t rows, uint64_t columns, int64_t ld) {
+    LT_CALL();
+    *layout = layouts.add(new emulation_layout{type, rows, columns, ld});
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
+    LT_CALL();
+    layouts.destroy(layout, __func__);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *matmul, cublasComputeType_t compute,
+                                        cudaDataType_t scale) {
+    LT_CALL();
+    *matmul = matmuls.add(new emulation_matmul{compute, scale, CUBLAS_OP_N, CUBLAS_OP_N,
+                                               CUBLASLT_EPILOGUE_DEFAULT, nullptr, TYPE_OF_D});
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t matmul) {
+    LT_CALL();
+    matmuls.destroy(matmul, __func__);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t matmul,
+                                              cublasLtMatmulDescAttributes_t attribute,
+                                              const void *value, size_t bytes) {
+    LT_CALL();
+    return attribute_set(matmul_fields, matmuls.check(matmul, __func__), attribute, value, bytes,
+                         __func__);
+}
+
+cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *preference) {
+    LT_CALL();
+    *preference = preferences.add(new emulation_preference{CUBLASLT_REDUCTION_SCHEME_MASK, 0});
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
+    LT_CALL();
+    preferences.destroy(preference, __func__);
+    return CUBLAS_STATUS_SUCCESS;
+}
+
+cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
+                                                    cublasLtMatmulPreferenceAttributes_t attribute,
+                                                    const void *value, size_t bytes) {
+    LT_CALL();
+    return attribute_set(preference_fields, preferences.check(preference, __func__), attribute,
+                         value, bytes, __func__);
 }
 
 cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
     LT_CALL();
     if (world.devices[call.device].error)
         return CUBLAS_STATUS_NOT_INITIALIZED;
-    *handle = new cublasLtContext{call.device};
-    handles.insert(*handle);
+    *handle = handles.add(new cublasLtContext{call.device});
     return CUBLAS_STATUS_SUCCESS;
 }
 
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
     LT_CALL();
-    if (!handles.erase(handle))
-        emulation_die("cublasLtDestroy: %p is not a live handle", static_cast<void *>(handle));
-    delete handle;
+    handles.destroy(handle, __func__);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -295,9 +438,8 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t matm
                               cublasLtMatrixLayout_t d_layout, const cublasLtMatmulAlgo_t *algo,
                               void *workspace, size_t workspace_bytes, cudaStream_t stream) {
     LT_CALL();
-    product p =
-        product_check(handle, matmul, a_layout, b_layout, c_layout, d_layout, "cublasLtMatmul");
-    stream = stream_find(stream, call.device, "cublasLtMatmul");
+    product p = product_check(handle, matmul, a_layout, b_layout, c_layout, d_layout, __func__);
+    stream = stream_find(stream, call.device, __func__);
     int device = stream->device;
     if (world.devices[device].error)
         return CUBLAS_STATUS_EXECUTION_FAILED;
@@ -315,7 +457,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t handle, cublasLtMatmulDesc_t matm
     gemm gemm = gemm_of(p, data, scale, keep, chosen);
     size_t scratch = workspace_of(chosen, p);
     stream_add(
-        stream, "cublasLtMatmul",
+        stream, __func__,
         [=] {
             memory_check(data.d, 1, device, "cublasLtMatmul", "D, when it ran,");
             if (scratch)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Memory of devices and pinned memory of the host. It comes from malloc, so that ASan knows its
- * bounds, filled with NaN; device memory is poisoned under ASan while host code runs. Without ASan
- * a margin around each allocation is compared after every kernel.
+ * This part has the memory of devices and pinned memory of the host. It comes from malloc, so that
+ * ASan knows its bounds, and is filled with NaN. Under ASan device memory is poisoned while host
+ * code runs; otherwise a margin around each allocation is compared after every kernel.
  */
 #include "state.h"
 
@@ -30,12 +30,12 @@ const char *kind_name(memory_kind kind) {
     return names[kind];
 }
 
-/* Of an allocation with its margins. */
+/* Returns the bytes of an allocation with its margins. */
 size_t whole(size_t bytes) {
     return (bytes + MARGIN - 1) / MARGIN * MARGIN + 2 * MARGIN;
 }
 
-/* NULL when the system has none. */
+/* Returns NULL when the system has no memory. */
 char *memory_take(size_t bytes, memory_kind kind, int device) {
     char *all = static_cast<char *>(aligned_alloc(MARGIN, whole(bytes)));
     if (!all)
@@ -47,7 +47,7 @@ char *memory_take(size_t bytes, memory_kind kind, int device) {
     __asan_poison_memory_region(all + MARGIN + bytes, whole(bytes) - MARGIN - bytes);
     if (kind == MEMORY_DEVICE) {
         world.devices[device].used += bytes;
-        memory_hide(device);
+        memory_open(device, false);
     }
     return all + MARGIN;
 }
@@ -83,7 +83,7 @@ bool margin_intact(const char *p, size_t bytes) {
     return true;
 }
 
-/* One side of a copy or memset. Returns its kind. */
+/* Checks one side of a copy or memset. Returns its kind of memory. */
 memory_kind side_check(const void *p, size_t bytes, int device, const char *what,
                        const char *side) {
     const allocation *allocation = memory_find(p);
@@ -103,12 +103,8 @@ void copy_check(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, i
                 bool pageable, const char *what) {
     memory_kind target = side_check(to, bytes, device, what, "to");
     memory_kind source = side_check(from, bytes, device, what, "from");
-    bool to_device = target == MEMORY_DEVICE, from_device = source == MEMORY_DEVICE;
-    bool right =
-        kind == cudaMemcpyDefault ||
-        (to_device == (kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice) &&
-         from_device == (kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice));
-    if (!right)
+    if ((target == MEMORY_DEVICE) != (kind == cudaMemcpyHostToDevice) ||
+        (source == MEMORY_DEVICE) != (kind == cudaMemcpyDeviceToHost))
         emulation_die("%s: direction %d, but it is from %s to %s memory (or what was freed)", what,
                       kind, kind_name(source), kind_name(target));
     if (!pageable && (target == MEMORY_PAGEABLE || source == MEMORY_PAGEABLE))
@@ -119,6 +115,23 @@ void copy_check(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, i
 
 std::string describe(const char *name, size_t bytes) {
     return std::string(name) + " of " + std::to_string(bytes) + " bytes";
+}
+
+/* Queues a copy. It is checked now, and again when it runs, because memory may have been freed
+ * meanwhile. */
+void copy_add(call &call, void *to, const void *from, size_t bytes, cudaMemcpyKind kind,
+              cudaStream_t stream, bool pageable, const std::string &what) {
+    auto check = [=, device = stream->device] {
+        copy_check(to, from, bytes, kind, device, pageable, what.c_str());
+    };
+    check();
+    stream_add(
+        stream, what,
+        [=] {
+            check();
+            memcpy(to, from, bytes);
+        },
+        call.lock);
 }
 
 } // namespace
@@ -147,16 +160,15 @@ void memory_check(const void *p, size_t bytes, int device, const char *who, cons
                       found->bytes);
 }
 
-void memory_show(int device) {
-    for (auto &[first, allocation] : allocations)
-        if (allocation.kind == MEMORY_DEVICE && allocation.device == device)
+void memory_open(int device, bool open) {
+    for (auto &[first, allocation] : allocations) {
+        if (allocation.kind != MEMORY_DEVICE || allocation.device != device)
+            continue;
+        if (open)
             __asan_unpoison_memory_region(first, allocation.bytes);
-}
-
-void memory_hide(int device) {
-    for (auto &[first, allocation] : allocations)
-        if (allocation.kind == MEMORY_DEVICE && allocation.device == device)
+        else
             __asan_poison_memory_region(first, allocation.bytes);
+    }
 }
 
 void memory_check_bounds(const std::string &after) {
@@ -190,7 +202,7 @@ size_t memory_live() {
 
 cudaError_t cudaMalloc(void **pointer, size_t bytes) {
     CALL(DEVICE);
-    capture_forbid("cudaMalloc");
+    capture_forbid(__func__);
     const device &device = world.devices[call.device];
     *pointer = nullptr;
     if (bytes == 0)
@@ -203,23 +215,19 @@ cudaError_t cudaMalloc(void **pointer, size_t bytes) {
 
 cudaError_t cudaFree(void *pointer) {
     CALL(DEVICE);
-    return memory_free(call, pointer, MEMORY_DEVICE, "cudaFree");
+    return memory_free(call, pointer, MEMORY_DEVICE, __func__);
 }
 
 cudaError_t cudaHostAlloc(void **pointer, size_t bytes, unsigned int) {
     CALL(DEVICE);
-    capture_forbid("cudaHostAlloc");
+    capture_forbid(__func__);
     *pointer = bytes ? memory_take(bytes, MEMORY_PINNED, call.device) : nullptr;
     return *pointer || !bytes ? cudaSuccess : call.fail(cudaErrorMemoryAllocation);
 }
 
-cudaError_t cudaMallocHost(void **pointer, size_t bytes) {
-    return cudaHostAlloc(pointer, bytes, cudaHostAllocDefault);
-}
-
 cudaError_t cudaFreeHost(void *pointer) {
     CALL(DEVICE);
-    return memory_free(call, pointer, MEMORY_PINNED, "cudaFreeHost");
+    return memory_free(call, pointer, MEMORY_PINNED, __func__);
 }
 
 cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
@@ -233,39 +241,26 @@ cudaError_t cudaMemGetInfo(size_t *available, size_t *total) {
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind,
                             cudaStream_t stream) {
     CALL(DEVICE);
-    std::string what = describe("cudaMemcpyAsync", bytes);
-    stream = stream_find(stream, call.device, "cudaMemcpyAsync");
-    int device = stream->device;
-    copy_check(to, from, bytes, kind, device, false, what.c_str());
-    stream_add(
-        stream, what,
-        [=] {
-            copy_check(to, from, bytes, kind, device, false, what.c_str());
-            memcpy(to, from, bytes);
-        },
-        call.lock);
+    copy_add(call, to, from, bytes, kind, stream_find(stream, call.device, __func__), false,
+             describe(__func__, bytes));
     return call.done();
 }
 
 cudaError_t cudaMemcpy(void *to, const void *from, size_t bytes, enum cudaMemcpyKind kind) {
     CALL(DEVICE);
-    std::string what = describe("cudaMemcpy", bytes);
-    capture_forbid("cudaMemcpy");
-    int device = call.device;
-    cudaStream_t stream = stream_find(nullptr, device, "cudaMemcpy");
-    copy_check(to, from, bytes, kind, device, true, what.c_str());
-    stream_add(
-        stream, what, [=] { memcpy(to, from, bytes); }, call.lock);
+    capture_forbid(__func__);
+    cudaStream_t stream = stream_find(nullptr, call.device, __func__);
+    copy_add(call, to, from, bytes, kind, stream, true, describe(__func__, bytes));
     operation_finish(stream->last, call.lock);
     return call.done();
 }
 
 cudaError_t cudaMemsetAsync(void *to, int value, size_t bytes, cudaStream_t stream) {
     CALL(DEVICE);
-    std::string what = describe("cudaMemsetAsync", bytes);
-    stream = stream_find(stream, call.device, "cudaMemsetAsync");
+    std::string what = describe(__func__, bytes);
+    stream = stream_find(stream, call.device, __func__);
     int device = stream->device;
-    memory_check(to, bytes, device, "cudaMemsetAsync", "target");
+    memory_check(to, bytes, device, __func__, "target");
     stream_add(
         stream, what,
         [=] {

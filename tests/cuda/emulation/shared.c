@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Shared memory. Static arrays are known from their first use on; each gets its place for the
- * kernel's life. Red zones are poisoned under ASan and compared at a block's end otherwise.
+ * Shared memory of the block that runs, with red zones between arrays. Static arrays are known from
+ * their first use on; each gets its place for the kernel's life. Red zones are poisoned under ASan
+ * and compared at a block's end otherwise.
  */
-#include "shared.h"
-
 #include "core.h"
 
 #include <string.h>
@@ -36,7 +35,7 @@ static size_t used;  /* of the arena, red zones included */
 static size_t taken; /* of the kernel's share */
 static size_t most_taken;
 
-/* Not memset, which TSan would see as an access of whoever runs. */
+/* This is not memset, which TSan would see as an access of the thread that runs. */
 static void fill(size_t first, size_t bytes, unsigned char value) {
     size_t i = first, end = first + bytes;
     for (; i % 8 == 0 && i + 8 <= end; i += 8) {
@@ -53,7 +52,8 @@ static size_t round_up(size_t bytes) {
     return (bytes + RED_BYTES - 1) / RED_BYTES * RED_BYTES;
 }
 
-/* Ready for use: NaN, and a red zone from its last byte on. */
+/* Makes an array ready for use: it is filled with NaN, and a red zone begins behind its last
+ * byte. */
 static void array_open(const struct array *array) {
     __asan_unpoison_memory_region(arena + array->first, array->bytes);
     fill(array->first, array->bytes, 0xFF);
@@ -93,7 +93,8 @@ void shared_prepare(size_t dynamic_bytes, size_t most_bytes) {
 
 void shared_begin(void) {
 #ifdef EMULATION_TSAN
-    /* Forgets the accesses of the block before: it had other shared memory. */
+    /* Memory that is mapped anew makes TSan forget the accesses of the block before, which had
+     * other shared memory. */
     if (mmap(arena, round_up(used), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED,
              -1, 0) == MAP_FAILED)
         emulation_die("no memory for shared memory");

@@ -8,6 +8,7 @@
 
 #include "core.h"
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <memory>
@@ -40,7 +41,8 @@ extern world world;
 
 size_t shared_limit(int sm); /* of a block, when asked for */
 
-/* What every function of the runtime does first: lock, count, and see whether it must fail. */
+/* Every function of the runtime begins with this: it locks, counts the call, and sees whether the
+ * call must fail. */
 class call {
   public:
     enum needs { NOTHING, DRIVER, DEVICE };
@@ -65,10 +67,45 @@ class call {
     if (call.error)                                                                                \
     return call.fail(call.error)
 
-/* Whether something is to fail now, by name; makes it sticky. 0: no. */
+/* Tells which error the call must fail with now, by its name, or 0; makes the error stick if it is
+ * sticky. */
 int fail_now(const char *name, int device);
 
 void last_error_set(cudaError_t code);
+
+/* The live handles of one kind, the oldest first. */
+template <typename T> struct registry {
+    const char *kind;
+    std::vector<T *> all;
+
+    T *add(T *handle) {
+        all.push_back(handle);
+        return handle;
+    }
+
+    bool has(const T *handle) const {
+        return std::find(all.begin(), all.end(), handle) != all.end();
+    }
+
+    /* Ends the program when it is not among them. */
+    T *check(T *handle, const char *who) const {
+        if (!has(handle))
+            emulation_die("%s: %p is not a live %s", who, static_cast<void *>(handle), kind);
+        return handle;
+    }
+
+    void destroy(T *handle, const char *who) {
+        all.erase(std::find(all.begin(), all.end(), check(handle, who)));
+        delete handle;
+    }
+
+    /* Ends what a reset of the device ends. */
+    void forget(int device) {
+        for (size_t i = all.size(); i-- > 0;)
+            if (all[i]->device == device)
+                destroy(all[i], "cudaDeviceReset");
+    }
+};
 
 /* --- Queued work (queue.cc) ------------------------------------------------------------------ */
 
@@ -99,7 +136,6 @@ struct CUgraph_st {
 struct capture {
     CUgraph_st *graph;
     cudaStream_t origin;
-    cudaStreamCaptureMode mode;
     const void *thread; /* that began it */
 };
 
@@ -119,27 +155,24 @@ struct CUevent_st {
     std::vector<size_t> nodes;
 };
 
-/* NULL becomes the device's default stream; ends the program for a stream that is none. */
+/* Returns the device's default stream for NULL; ends the program for a stream that is none. */
 cudaStream_t stream_find(cudaStream_t stream, int device, const char *who);
 
 /* Queues work, or adds it to the graph that is being captured. */
 void stream_add(cudaStream_t stream, const std::string &what, std::function<void()> run,
                 std::unique_lock<std::mutex> &lock);
 
-/* Runs what must be run until it is done, letting others in between. */
+/* Runs what must be run until the operation is done, letting other threads in between. */
 void operation_finish(const operation_ref &operation, std::unique_lock<std::mutex> &lock);
 void device_finish(int device, std::unique_lock<std::mutex> &lock);
 
-/* Ends the program when this thread may not do it for a capture under way. */
+/* Ends the program when this thread has a capture under way, in which the call is not allowed. */
 void capture_forbid(const char *who);
 
 void streams_forget(int device); /* at cudaDeviceReset */
-void graphs_forget(int device);
-void graph_keep(cudaGraph_t graph); /* what a capture has made */
-size_t graphs_live();
 size_t streams_live();
 
-/* What identifies a host thread. */
+/* Returns what identifies the host thread. */
 const void *this_thread();
 
 /* --- Memory (memory.cc) ---------------------------------------------------------------------- */
@@ -153,15 +186,14 @@ struct allocation {
     int device;
 };
 
-/* The allocation that holds p, or NULL. */
+/* Returns the allocation that holds p, or NULL. */
 const allocation *memory_find(const void *p);
 
 /* Ends the program unless bytes from p on lie in memory of the device. */
 void memory_check(const void *p, size_t bytes, int device, const char *who, const char *what);
 
-/* Between these, ASan lets accesses to a device's memory pass. */
-void memory_show(int device);
-void memory_hide(int device);
+/* Opens a device's memory to accesses, which ASan lets pass until it is closed. */
+void memory_open(int device, bool open);
 
 void memory_check_bounds(const std::string &after);
 void memory_forget(int device);

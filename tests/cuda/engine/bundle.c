@@ -14,7 +14,7 @@
 
 #define RECORD_UNWRITTEN ((enum record_status)99) /* until the engine writes one */
 
-/* [rows][columns] of mean `mean`. */
+/* Makes a tensor [rows][columns] of random numbers around a mean. */
 static struct tensor tensor_make(struct small_model *small, uint64_t *state, uint32_t rows,
                                  uint32_t columns, float mean) {
     float *data = small->floats + small->used;
@@ -49,7 +49,7 @@ void small_model_make(struct small_model *small, uint32_t layers, enum gelu gelu
     size_t floats = (size_t)h * (MODEL_VOCABULARY + MODEL_POSITIONS + 2 + layers * (6 * h + 10));
     small->floats = calloc(floats, sizeof(float));
     struct model *model = &small->model;
-    snprintf(model->name, sizeof(model->name), "small");
+    snprintf(model->name, sizeof model->name, "small");
     model->config = (struct model_config){.layers = layers,
                                           .hidden = h,
                                           .ffn = h,
@@ -58,7 +58,7 @@ void small_model_make(struct small_model *small, uint32_t layers, enum gelu gelu
                                           .vocabulary = MODEL_VOCABULARY,
                                           .epsilon = 1e-5f,
                                           .gelu = gelu};
-    model->layers = calloc(layers, sizeof(*model->layers));
+    model->layers = calloc(layers, sizeof *model->layers);
     if (!small->floats || !model->layers)
         err(1, "model");
     model->word_embeddings = tensor_make(small, &state, MODEL_VOCABULARY, h, 0);
@@ -135,13 +135,19 @@ struct engine_batch *engine_next(struct engine *engine) {
     struct engine_batch *batch = esm1nv_engine.reap(engine); /* asking early gives nothing */
     if (batch)
         return batch;
-    return poll(&fd, 1, 120000) == 1 ? esm1nv_engine.reap(engine) : NULL;
+    return poll(&fd, 1, 600000) == 1 ? esm1nv_engine.reap(engine) : NULL;
 }
 
 void bundle_run(struct engine *engine, struct bundle *bundle) {
     esm1nv_engine.submit(engine, &bundle->batch);
     if (engine_next(engine) != &bundle->batch)
         errx(1, "the engine did not answer");
+}
+
+void bundle_compute(struct bundle *bundle, struct engine *engine, const struct sequence *sequences,
+                    const unsigned *order, unsigned count, enum pooling pooling, enum dtype dtype) {
+    bundle_make(bundle, sequences, order, count, pooling, dtype);
+    bundle_run(engine, bundle);
 }
 
 unsigned bundle_others(const struct bundle *bundle, enum record_status status) {
@@ -158,7 +164,7 @@ struct engine *engine_make(const struct model *model, enum precision precision, 
     struct engine *engine;
     struct error error;
     if (esm1nv_engine.open(&engine, model, &options, &error) < 0)
-        printf("# open: %s\n", error.text);
+        errx(1, "open: %s", error.text);
     return engine;
 }
 
@@ -171,7 +177,7 @@ unsigned scaled(unsigned volume, unsigned least) {
 static char cache[64];
 
 void test_cache_make(void) {
-    snprintf(cache, sizeof(cache), "/tmp/esm1nv-cuda-XXXXXX");
+    snprintf(cache, sizeof cache, "/tmp/esm1nv-cuda-XXXXXX");
     if (!mkdtemp(cache))
         err(1, "%s", cache);
     unsetenv("CACHE_DIRECTORY");
@@ -184,7 +190,7 @@ const char *test_cache_folder(void) {
 
 void test_cache_clear(void) {
     char path[512];
-    snprintf(path, sizeof(path), "%s/esm1nv", cache);
+    snprintf(path, sizeof path, "%s/esm1nv", cache);
     DIR *folder = opendir(path);
     const struct dirent *entry;
     while (folder && (entry = readdir(folder)))

@@ -14,7 +14,7 @@
 
 extern const struct engine_table esm1nv_engine;
 
-/* One layer (or more) of H 64, FFN 64. Tensors point into it. */
+/* A model of one layer or more, with H 64 and FFN 64. Its tensors point into `floats`. */
 struct small_model {
     struct model model;
     float *floats;
@@ -24,7 +24,7 @@ struct small_model {
 void small_model_make(struct small_model *small, uint32_t layers, enum gelu gelu);
 void small_model_free(struct small_model *small);
 
-/* <s>, residues, </s>, as the daemon makes them of the model's positions. */
+/* <s>, residues and </s>, as far as the model's positions leave room, as the daemon makes them. */
 struct sequence {
     uint32_t tokens, first_residue, residues;
     uint16_t ids[MODEL_POSITIONS];
@@ -38,32 +38,36 @@ struct bundle {
     struct engine_item *items;
 };
 
-/* A batch of sequences[order[i]], or of sequences[i] where order is NULL. */
+/* Makes a batch of sequences[order[i]], or of sequences[i] where order is NULL. */
 void bundle_make(struct bundle *bundle, const struct sequence *sequences, const unsigned *order,
                  unsigned count, enum pooling pooling, enum dtype dtype);
 void bundle_free(struct bundle *bundle);
 size_t item_bytes(const struct engine_item *item);
 
-/* Waits for the next batch, two minutes at most; NULL if none comes. */
+/* Waits for the next batch, ten minutes at most; NULL if none comes. */
 struct engine_batch *engine_next(struct engine *engine);
 
-/* Submits and waits. */
+/* Submits the batch and waits for it. */
 void bundle_run(struct engine *engine, struct bundle *bundle);
 
-/* How many of its items have another status. */
+/* Makes a bundle and runs it. */
+void bundle_compute(struct bundle *bundle, struct engine *engine, const struct sequence *sequences,
+                    const unsigned *order, unsigned count, enum pooling pooling, enum dtype dtype);
+
+/* Returns how many of its items have another status. */
 unsigned bundle_others(const struct bundle *bundle, enum record_status status);
 
-/* Opens an engine, or says why not and gives NULL. */
+/* Opens an engine, or says why not and ends the program. */
 struct engine *engine_make(const struct model *model, enum precision precision, const char *devices,
                            uint32_t max_tokens);
 
-/* What $ESM1NV_TEST_SCALE leaves of a volume, at least `least`. */
+/* Returns what $ESM1NV_TEST_SCALE leaves of a volume, at least `least`. */
 unsigned scaled(unsigned volume, unsigned least);
 
 /* Makes a folder that $XDG_CACHE_HOME names until test_cache_remove. */
 void test_cache_make(void);
 void test_cache_remove(void);
-/* Forgets what was kept. */
+/* Removes what was kept in it. */
 void test_cache_clear(void);
 const char *test_cache_folder(void);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The CUDA engine on small models: a record has the same bytes alone and in any company, in every
- * bucket, at every bucket's edge, whatever order threads run in; pooled rows are made of the
- * unpooled ones; what cannot be embedded fails alone.
+ * This runs the CUDA engine on small models. A record must have the same bytes alone and in any
+ * company, in every bucket and at every bucket's edge, in whatever order threads run; pooled rows
+ * must be made of the unpooled ones; and what cannot be embedded must fail alone.
  */
 #include "tests/check.h"
 #include "tests/cuda/engine/bundle.h"
@@ -29,8 +29,7 @@ static void alone_make(struct engine *engine, unsigned count) {
     bundle_make(&alone, sequences, NULL, count, POOLING_NONE, DTYPE_F32);
     for (unsigned i = 0; i < count; i++) {
         struct bundle one;
-        bundle_make(&one, sequences, &i, 1, POOLING_NONE, DTYPE_F32);
-        bundle_run(engine, &one);
+        bundle_compute(&one, engine, sequences, &i, 1, POOLING_NONE, DTYPE_F32);
         CHECK(one.items[0].status == RECORD_OK, "%u tokens alone: status %d %s", lengths[i],
               (int)one.items[0].status, one.batch.failure);
         memcpy(alone.items[i].rows, one.items[0].rows, item_bytes(&one.items[0]));
@@ -38,12 +37,11 @@ static void alone_make(struct engine *engine, unsigned count) {
     }
 }
 
-/* order: which of the sequences. */
+/* `order` says which of the sequences are in the batch. */
 static void company_check(struct engine *engine, const unsigned *order, unsigned count,
                           const char *what) {
     struct bundle bundle;
-    bundle_make(&bundle, sequences, order, count, POOLING_NONE, DTYPE_F32);
-    bundle_run(engine, &bundle);
+    bundle_compute(&bundle, engine, sequences, order, count, POOLING_NONE, DTYPE_F32);
     for (unsigned i = 0; i < count; i++) {
         const struct engine_item *item = &bundle.items[i];
         CHECK(item->status == RECORD_OK &&
@@ -54,7 +52,7 @@ static void company_check(struct engine *engine, const unsigned *order, unsigned
     bundle_free(&bundle);
 }
 
-/* Fills exactly `tokens` with sequences other than the longest. */
+/* Fills exactly `tokens` with sequences other than the longest. Returns how many they are. */
 static unsigned edge_order(unsigned *order, uint32_t tokens, uint64_t seed) {
     unsigned count = 0;
     while (tokens > 0) {
@@ -81,17 +79,22 @@ static void mixed_check(struct engine *engine, unsigned count, const char *what)
     company_check(engine, order, count, what);
 }
 
-/* One card generation and number type, in three orders of threads; with less volume, in the last.
- */
+/* Opens an engine on a card of this generation, with so much memory (0: plenty). */
+static struct engine *engine_on(int sm, size_t memory, const struct model *model,
+                                enum precision precision, uint32_t max_tokens) {
+    emulation_reset();
+    emulation_set_sm(0, sm);
+    if (memory > 0)
+        emulation_set_memory(0, memory);
+    return engine_make(model, precision, NULL, max_tokens);
+}
+
+/* Checks one generation of cards and one number type in three orders of threads; with less volume,
+ * in the last one only. */
 static void invariance(const struct model *model, int sm, enum precision precision) {
     static const char *const names[] = {"forward", "backward", "rotated"};
     const unsigned count = SEQUENCES - 1;
-    emulation_reset();
-    emulation_set_sm(0, sm);
-    struct engine *engine = engine_make(model, precision, NULL, 1024);
-    CHECK(engine, "not opened");
-    if (!engine)
-        return;
+    struct engine *engine = engine_on(sm, 0, model, precision, 1024);
     alone_make(engine, count);
     for (unsigned order = some < SEQUENCES ? 2 : 0; order < 3; order++) {
         emulation_set_order((enum emulation_order)order);
@@ -112,12 +115,10 @@ static void test_invariance(const struct model *model) {
 
 static void test_edges(const struct model *model) {
     uint32_t largest = scaled(8192, 512) >= 4096 ? 8192 : 1024;
-    emulation_reset();
-    emulation_set_sm(0, 90);
-    emulation_set_order(EMULATION_ROTATED);
-    struct engine *engine = engine_make(model, PRECISION_AUTO, NULL, largest + 256);
     test_case("every bucket's edge");
-    CHECK(engine && esm1nv_engine.info(engine)->batch_tokens >= largest, "the largest bucket");
+    struct engine *engine = engine_on(90, 0, model, PRECISION_AUTO, largest + 256);
+    emulation_set_order(EMULATION_ROTATED);
+    CHECK(esm1nv_engine.info(engine)->batch_tokens >= largest, "the largest bucket");
     alone_make(engine, SEQUENCES);
     edges_check(engine, largest);
     test_case("the longest sequence, among others and many times");
@@ -126,17 +127,11 @@ static void test_edges(const struct model *model) {
     esm1nv_engine.close(engine);
 }
 
-/* Little memory, so that batches become two parts and more. */
+/* With little memory, batches become two parts and more. */
 static void test_split(const struct model *model) {
     unsigned order[64], count = 0;
     test_case("batches larger than the largest bucket");
-    emulation_reset();
-    emulation_set_sm(0, 90);
-    emulation_set_memory(0, (size_t)80 << 20);
-    struct engine *engine = engine_make(model, PRECISION_AUTO, NULL, 2000);
-    CHECK(engine, "not opened");
-    if (!engine)
-        return;
+    struct engine *engine = engine_on(90, (size_t)80 << 20, model, PRECISION_AUTO, 2000);
     CHECK(esm1nv_engine.info(engine)->batch_tokens == 512, "%u tokens",
           esm1nv_engine.info(engine)->batch_tokens);
     alone_make(engine, SEQUENCES);
@@ -164,7 +159,7 @@ static void row_pool(const struct engine_item *rows, enum pooling pooling, float
 
 static unsigned values_wrong(const struct engine_item *item, const float *want) {
     unsigned wrong = 0;
-    for (uint32_t i = 0; i < MODEL_HIDDEN; i++)
+    for (size_t i = 0; i < item_bytes(item) / dtype_size(item->dtype); i++)
         wrong += item->dtype == DTYPE_F16
                      ? ((const uint16_t *)item->rows)[i] != f16_from_float(want[i])
                      : ((const float *)item->rows)[i] != want[i];
@@ -173,31 +168,15 @@ static unsigned values_wrong(const struct engine_item *item, const float *want) 
 
 static void pooled_check(struct engine *engine, enum pooling pooling, enum dtype dtype) {
     struct bundle bundle;
-    float want[MODEL_HIDDEN];
-    bundle_make(&bundle, sequences, NULL, some, pooling, dtype);
-    bundle_run(engine, &bundle);
+    float row[MODEL_HIDDEN];
+    bundle_compute(&bundle, engine, sequences, NULL, some, pooling, dtype);
     for (unsigned i = 0; i < some; i++) {
-        row_pool(&alone.items[i], pooling, want);
-        unsigned wrong = values_wrong(&bundle.items[i], want);
+        row_pool(&alone.items[i], pooling, row);
+        unsigned wrong =
+            values_wrong(&bundle.items[i], pooling == POOLING_NONE ? alone.items[i].rows : row);
         CHECK(bundle.items[i].status == RECORD_OK && wrong == 0,
               "%u tokens, pooling %d, dtype %d: status %d, %u values differ", lengths[i],
               (int)pooling, (int)dtype, (int)bundle.items[i].status, wrong);
-    }
-    bundle_free(&bundle);
-}
-
-static void halves_check(struct engine *engine) {
-    struct bundle bundle;
-    bundle_make(&bundle, sequences, NULL, some, POOLING_NONE, DTYPE_F16);
-    bundle_run(engine, &bundle);
-    for (unsigned i = 0; i < some; i++) {
-        const float *row = alone.items[i].rows;
-        const uint16_t *half = bundle.items[i].rows;
-        unsigned wrong = 0;
-        for (size_t v = 0; v < (size_t)bundle.items[i].residues * MODEL_HIDDEN; v++)
-            wrong += half[v] != f16_from_float(row[v]);
-        CHECK(bundle.items[i].status == RECORD_OK && wrong == 0, "%u tokens: %u values differ",
-              lengths[i], wrong);
     }
     bundle_free(&bundle);
 }
@@ -206,7 +185,7 @@ static void halves_check(struct engine *engine) {
 static void bos_check(struct engine *engine) {
     struct sequence whole[SEQUENCES];
     struct bundle bos, rows;
-    memcpy(whole, sequences, sizeof(whole));
+    memcpy(whole, sequences, sizeof whole);
     for (unsigned i = 0; i < some; i++) {
         whole[i].first_residue = 0;
         whole[i].residues = whole[i].tokens;
@@ -225,9 +204,8 @@ static void bos_check(struct engine *engine) {
 }
 
 static void test_pooling(const struct model *model) {
-    emulation_reset();
+    struct engine *engine = engine_on(80, 0, model, PRECISION_AUTO, 2048);
     emulation_set_order(EMULATION_BACKWARD);
-    struct engine *engine = engine_make(model, PRECISION_AUTO, NULL, 2048);
     test_case("mean and max are those of the rows, in f32 and f16");
     alone_make(engine, some);
     for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_F16; dtype++) {
@@ -235,20 +213,20 @@ static void test_pooling(const struct model *model) {
         pooled_check(engine, POOLING_MAX, dtype);
     }
     test_case("f16 rows are the nearest of f32 ones");
-    halves_check(engine);
+    pooled_check(engine, POOLING_NONE, DTYPE_F16);
     test_case("bos is the row of <s>, or fails");
     bos_check(engine);
     bundle_free(&alone);
     esm1nv_engine.close(engine);
 }
 
-/* Statuses of all records in all forms; `want` for f32 and f16, of the record numbered `bad`. */
+/* Checks the statuses of all records in all forms. The record numbered `bad`, or every record when
+ * there is none of that number, must have want[0] in f32 and want[1] in f16. */
 static void statuses_check(struct engine *engine, const enum record_status want[2], unsigned bad) {
     for (enum pooling pooling = POOLING_NONE; pooling <= POOLING_MAX; pooling++)
         for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_F16; dtype++) {
             struct bundle bundle;
-            bundle_make(&bundle, sequences, NULL, some - 1, pooling, dtype);
-            bundle_run(engine, &bundle);
+            bundle_compute(&bundle, engine, sequences, NULL, some - 1, pooling, dtype);
             for (unsigned i = 0; i < some - 1; i++) {
                 enum record_status status = i == bad || bad >= some ? want[dtype] : RECORD_OK;
                 CHECK(bundle.items[i].status == status, "pooling %d, dtype %d, record %u: %d",
@@ -258,35 +236,36 @@ static void statuses_check(struct engine *engine, const enum record_status want[
         }
 }
 
+/* Checks the statuses while one value of the model is spoilt. */
+static void spoilt_check(const struct model *model, float *value, float spoilt,
+                         const enum record_status want[2], unsigned bad) {
+    float kept = *value;
+    *value = spoilt;
+    struct engine *engine = engine_on(80, 0, model, PRECISION_AUTO, 1024);
+    statuses_check(engine, want, bad);
+    esm1nv_engine.close(engine);
+    *value = kept;
+}
+
 static void test_statuses(struct small_model *small) {
     float *word = (float *)(void *)(uintptr_t)small->model.word_embeddings.data;
     float *bias = (float *)(void *)(uintptr_t)small->model.final_norm_bias.data;
-    emulation_reset();
     test_case("a record that is not finite fails alone");
-    word += 31 * MODEL_HIDDEN;
-    float kept = word[3];
-    word[3] = INFINITY;
     sequences[7].ids[9] = 31;
-    struct engine *engine = engine_make(&small->model, PRECISION_AUTO, NULL, 1024);
-    statuses_check(engine, (enum record_status[]){RECORD_NONFINITE, RECORD_NONFINITE}, 7);
-    esm1nv_engine.close(engine);
-    word[3] = kept;
+    spoilt_check(&small->model, &word[31 * MODEL_HIDDEN + 3], INFINITY,
+                 (enum record_status[]){RECORD_NONFINITE, RECORD_NONFINITE}, 7);
     sequences_make();
     test_case("values beyond float16 fail float16 output only");
-    kept = bias[17];
-    bias[17] = 1e5f;
-    engine = engine_make(&small->model, PRECISION_AUTO, NULL, 1024);
-    statuses_check(engine, (enum record_status[]){RECORD_OK, RECORD_OVERFLOW}, SEQUENCES);
-    esm1nv_engine.close(engine);
-    bias[17] = kept;
+    spoilt_check(&small->model, &bias[17], 1e5f, (enum record_status[]){RECORD_OK, RECORD_OVERFLOW},
+                 SEQUENCES);
 }
 
-/* Batches that break the submitter's promises fail as a whole, and the engine goes on. */
+/* A batch that breaks a promise of its submitter must fail as a whole, and the engine must go
+ * on. */
 static void test_faults(const struct model *model) {
     struct bundle bundles[6], nothing = {0}, works;
     test_case("a batch that breaks the rules fails, the next works");
-    emulation_reset();
-    struct engine *engine = engine_make(model, PRECISION_AUTO, NULL, 512);
+    struct engine *engine = engine_on(80, 0, model, PRECISION_AUTO, 512);
     for (int i = 0; i < 6; i++)
         bundle_make(&bundles[i], sequences + 3, NULL, 2, POOLING_NONE, DTYPE_F32);
     bundles[0].items[1].first_token++;
@@ -302,8 +281,7 @@ static void test_faults(const struct model *model) {
         bundle_free(&bundles[i]);
     }
     bundle_run(engine, &nothing);
-    bundle_make(&works, sequences, NULL, 3, POOLING_MEAN, DTYPE_F32);
-    bundle_run(engine, &works);
+    bundle_compute(&works, engine, sequences, NULL, 3, POOLING_MEAN, DTYPE_F32);
     CHECK(bundle_others(&works, RECORD_OK) == 0 && works.batch.seconds > 0 &&
               !works.batch.failure[0],
           "'%s'", works.batch.failure);

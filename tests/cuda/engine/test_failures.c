@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * CUDA errors, at every call of a batch's way and of an opening: the batch's records fail with the
- * error's name, the device comes back, later batches give the bytes they gave before, and nothing
- * is left over. Devices that do not come back, several devices, and the end at any time.
+ * CUDA errors come from every call on a batch's way and of an opening. The records of the batch
+ * must fail with the error's name, the device must come back, later batches must give the bytes
+ * they gave before, and nothing may be left over. Other cases are devices that do not come back,
+ * several devices, and an end at any time.
  */
 #include "tests/check.h"
 #include "tests/cuda/emulation/emulation.h"
@@ -15,16 +16,22 @@
 #include <string.h>
 
 #define SEQUENCES 5
+#define OPENERS_MAX 48
 
 static const uint32_t lengths[SEQUENCES] = {3, 70, 1, 64, 30};
 static struct sequence sequences[SEQUENCES];
 static struct small_model small;
 
+static int device_count = 1;  /* of the case under way */
+static struct bundle healthy; /* the rows of an engine without any failure */
+
+static struct engine *engine_new(const char *devices) {
+    return engine_make(&small.model, PRECISION_AUTO, devices, 512);
+}
+
 static void bundle_fresh(struct bundle *bundle) {
     bundle_make(bundle, sequences, NULL, SEQUENCES, POOLING_NONE, DTYPE_F32);
 }
-
-static struct bundle healthy; /* the rows of an engine without any failure */
 
 static bool same_rows(const struct bundle *bundle) {
     bool same = true;
@@ -34,12 +41,13 @@ static bool same_rows(const struct bundle *bundle) {
     return same;
 }
 
-/* Either it went well, with the right bytes, or all of it failed with that name. Whether it did. */
+/* A batch either went well, with the right bytes, or all of it failed with that name. Returns
+ * whether it failed. */
 static bool outcome_check(const struct bundle *bundle, const char *name, unsigned nth) {
     bool failed = bundle->batch.failure[0] != '\0';
     if (failed)
         CHECK(bundle_others(bundle, RECORD_ENGINE) == 0 && strstr(bundle->batch.failure, name) &&
-                  strstr(bundle->batch.failure, "GPU 0"),
+                  (device_count > 1 || strstr(bundle->batch.failure, "GPU 0")),
               "call %u: '%s'", nth, bundle->batch.failure);
     else
         CHECK(bundle_others(bundle, RECORD_OK) == 0 && same_rows(bundle), "call %u: other rows",
@@ -47,47 +55,43 @@ static bool outcome_check(const struct bundle *bundle, const char *name, unsigne
     return failed;
 }
 
-static void works_check(struct engine *engine, unsigned nth) {
+/* Runs a batch, which may fail with that name. Returns whether it did. */
+static bool batch_fails(struct engine *engine, const char *name, unsigned nth) {
     struct bundle bundle;
     bundle_fresh(&bundle);
     bundle_run(engine, &bundle);
-    CHECK(!bundle.batch.failure[0] && bundle_others(&bundle, RECORD_OK) == 0 && same_rows(&bundle),
-          "after a failure of call %u: '%s'", nth, bundle.batch.failure);
+    bool failed = outcome_check(&bundle, name, nth);
     bundle_free(&bundle);
+    return failed;
 }
 
-static void healthy_make(void) {
-    struct engine *engine = engine_make(&small.model, PRECISION_AUTO, NULL, 512);
+static void works_check(struct engine *engine, unsigned nth) {
+    CHECK(!batch_fails(engine, "", nth), "it fails still, after a failure of call %u", nth);
+}
+
+static void healthy_make(struct engine *engine, bool flag) {
+    (void)flag;
     bundle_fresh(&healthy);
     bundle_run(engine, &healthy);
     CHECK(bundle_others(&healthy, RECORD_OK) == 0, "'%s'", healthy.batch.failure);
-    esm1nv_engine.close(engine);
 }
 
-/* Fails the nth call from a batch's submission on, for every n that there is. */
-static void batch_failures(bool sticky) {
-    struct engine *engine = engine_make(&small.model, PRECISION_AUTO, NULL, 512);
+/* Fails the nth call from a batch's submission on, for every n that a batch has. */
+static void batch_failures(struct engine *engine, bool sticky) {
     unsigned failures = 0;
     for (unsigned nth = 1; nth <= 9; nth++) {
-        struct bundle bundle;
-        bundle_fresh(&bundle);
         emulation_fail(NULL, nth, cudaErrorIllegalAddress, sticky, 0);
-        bundle_run(engine, &bundle);
-        failures += outcome_check(&bundle, "cudaErrorIllegalAddress", nth);
-        bundle_free(&bundle);
+        failures += batch_fails(engine, "cudaErrorIllegalAddress", nth);
         CHECK(!esm1nv_engine.broken(engine), "%s", esm1nv_engine.broken(engine));
         works_check(engine, nth);
     }
     CHECK(failures >= 8, "only %u calls could fail", failures);
-    esm1nv_engine.close(engine);
-    emulation_reset();
 }
 
-/* A kernel that fails while it runs, deep in the pass. */
-static void kernel_failure(void) {
-    struct engine *engine = engine_make(&small.model, PRECISION_AUTO, NULL, 512);
+/* One kernel fails while it runs, deep in the pass. */
+static void kernel_failure(struct engine *engine, bool sticky) {
     struct bundle bundles[3];
-    emulation_fail("kernel", 3, cudaErrorLaunchFailure, true, 0);
+    emulation_fail("kernel", 3, cudaErrorLaunchFailure, sticky, 0);
     for (int i = 0; i < 3; i++) {
         bundle_fresh(&bundles[i]);
         esm1nv_engine.submit(engine, &bundles[i].batch);
@@ -99,41 +103,10 @@ static void kernel_failure(void) {
         bundle_free(&bundles[i]);
     }
     works_check(engine, 3);
-    esm1nv_engine.close(engine);
-    emulation_reset();
 }
 
-/* What an opening calls and must not rely on. What frees or ends is left out, for nobody could
- * then; the emulation's streams are made WithPriority, whoever asks. */
-static const char *const openers[] = {"cudaGetDeviceCount",
-                                      "cudaDeviceGetAttribute",
-                                      "cudaGetDeviceProperties",
-                                      "cudaMemGetInfo",
-                                      "cudaSetDevice",
-                                      "cudaMalloc",
-                                      "cudaHostAlloc",
-                                      "cudaStreamCreateWithPriority",
-                                      "cudaEventCreateWithFlags",
-                                      "cudaMemcpyAsync",
-                                      "cudaMemsetAsync",
-                                      "cudaEventRecord",
-                                      "cudaEventSynchronize",
-                                      "cudaEventElapsedTime",
-                                      "cudaStreamBeginCapture",
-                                      "cudaGraphInstantiateWithFlags",
-                                      "cublasLtCreate",
-                                      "cublasLtMatmulDescCreate",
-                                      "cublasLtMatmulDescSetAttribute",
-                                      "cublasLtMatrixLayoutCreate",
-                                      "cublasLtMatmulPreferenceCreate",
-                                      "cublasLtMatmulPreferenceSetAttribute",
-                                      "cublasLtMatmulAlgoGetHeuristic",
-                                      "cublasLtMatmulAlgoCheck",
-                                      "cublasLtMatmul",
-                                      "launch",
-                                      "kernel"};
-
-/* A small card, without what has been measured: an opening that does all, soon. */
+/* Makes the card small and forgets what was measured, so that an opening does all that it can do,
+ * and soon. */
 static void least_to_measure(void) {
     test_cache_clear();
     emulation_set_sm(0, 70);
@@ -145,8 +118,8 @@ static void open_check(const char *name, unsigned nth) {
     struct engine *engine;
     struct error error = {0};
     least_to_measure();
-    int failure =
-        strncmp(name, "cublasLt", 8) ? (int)cudaErrorUnknown : (int)CUBLAS_STATUS_EXECUTION_FAILED;
+    int failure = strncmp(name, "cublasLt", 8) == 0 ? (int)CUBLAS_STATUS_EXECUTION_FAILED
+                                                    : (int)cudaErrorUnknown;
     emulation_fail(name, nth, failure, nth % 2, 0);
     int result = esm1nv_engine.open(&engine, &small.model, &options, &error);
     CHECK(result < 0 ? error.text[0] && !engine : engine != NULL, "%s %u: '%s'", name, nth,
@@ -157,69 +130,65 @@ static void open_check(const char *name, unsigned nth) {
     emulation_reset();
 }
 
-/* Every call of an opening fails once; a stride keeps it short. */
-static void open_failures(void) {
-    const unsigned most = scaled(6, 2);
-    for (unsigned i = 0; i < sizeof(openers) / sizeof(*openers); i++) {
-        least_to_measure();
-        struct engine *engine = engine_make(&small.model, PRECISION_AUTO, NULL, 512);
-        unsigned calls = emulation_calls(openers[i]);
-        esm1nv_engine.close(engine);
-        emulation_reset();
-        CHECK(calls > 0, "%s is never called", openers[i]);
-        for (unsigned nth = 1; nth <= calls; nth += 1 + calls / most)
-            open_check(openers[i], nth);
+/* Lists the functions that an opening calls and must not rely on, and how often it calls them. What
+ * frees or ends something is left out, for nobody could do that after it failed. */
+struct opener {
+    char name[48];
+    unsigned calls;
+};
+
+static unsigned openers_find(struct opener openers[OPENERS_MAX]) {
+    const char *name;
+    unsigned count = 0;
+    least_to_measure();
+    esm1nv_engine.close(engine_new(NULL));
+    for (unsigned i = 0; (name = emulation_called(i)) && count < OPENERS_MAX; i++) {
+        if (strstr(name, "Destroy") || strstr(name, "Free") || strstr(name, "End"))
+            continue;
+        snprintf(openers[count].name, sizeof openers->name, "%s", name);
+        openers[count++].calls = emulation_calls(name);
     }
-}
-
-static void broken_check(struct engine *engine, const char *word) {
-    struct bundle bundle;
-    bundle_fresh(&bundle);
-    bundle_run(engine, &bundle);
-    CHECK(bundle.batch.failure[0] && bundle_others(&bundle, RECORD_ENGINE) == 0, "it works");
-    bundle_free(&bundle);
-    bundle_fresh(&bundle); /* by now it is known */
-    bundle_run(engine, &bundle);
-    const char *broken = esm1nv_engine.broken(engine);
-    CHECK(broken && strstr(broken, word) && strstr(bundle.batch.failure, word), "'%s', '%s'",
-          broken ? broken : "not broken", bundle.batch.failure);
-    bundle_free(&bundle);
-}
-
-static void reopening_fails(void) {
-    struct engine *engine = engine_make(&small.model, PRECISION_AUTO, NULL, 512);
-    CHECK(!esm1nv_engine.broken(engine), "broken from the start");
-    emulation_fail("cudaGraphLaunch", 1, cudaErrorECCUncorrectable, true, 1);
-    broken_check(engine, "cudaErrorECCUncorrectable");
-    esm1nv_engine.close(engine);
-    cudaDeviceReset(); /* for what the reset that failed has left */
     emulation_reset();
+    return count;
 }
 
-/* Reopening goes well, but never a batch. */
-static void always_fails(void) {
-    struct engine *engine = engine_make(&small.model, PRECISION_AUTO, NULL, 512);
+/* A stride keeps the test short where a function is called often. */
+static void open_failures(struct engine *none, bool flag) {
+    struct opener openers[OPENERS_MAX];
+    const unsigned most = scaled(6, 2), count = openers_find(openers);
+    (void)none, (void)flag;
+    CHECK(count >= 27, "an opening calls only %u functions", count);
+    for (unsigned i = 0; i < count; i++)
+        for (unsigned nth = 1; nth <= openers[i].calls; nth += 1 + openers[i].calls / most)
+            open_check(openers[i].name, nth);
+}
+
+static void reopening_fails(struct engine *engine, bool sticky) {
+    CHECK(!esm1nv_engine.broken(engine), "broken from the start");
+    emulation_fail("cudaGraphLaunch", 1, cudaErrorECCUncorrectable, sticky, 1);
+    for (unsigned i = 0; i < 2; i++) /* at the second it is known */
+        CHECK(batch_fails(engine, i == 0 ? "" : "cudaErrorECCUncorrectable", i), "it works");
+    const char *broken = esm1nv_engine.broken(engine);
+    CHECK(broken && strstr(broken, "cudaErrorECCUncorrectable"), "'%s'",
+          broken ? broken : "not broken");
+}
+
+/* The device can be opened again each time, but every batch fails. */
+static void always_fails(struct engine *engine, bool sticky) {
     unsigned failed = 0;
-    for (int i = 0; i < 10 && !esm1nv_engine.broken(engine); i++) {
-        struct bundle bundle;
-        bundle_fresh(&bundle);
-        emulation_fail("cudaGraphLaunch", 1, cudaErrorIllegalInstruction, true, 0);
-        bundle_run(engine, &bundle);
-        failed += bundle.batch.failure[0] != '\0';
-        bundle_free(&bundle);
+    for (unsigned i = 0; i < 10 && !esm1nv_engine.broken(engine); i++) {
+        emulation_fail("cudaGraphLaunch", 1, cudaErrorIllegalInstruction, sticky, 0);
+        failed += batch_fails(engine, "", i);
     }
     CHECK(failed >= 4 && failed < 10, "given up after %u batches", failed);
-    esm1nv_engine.close(engine);
-    emulation_reset();
 }
 
-/* Many batches on several devices, some of which fail: all come back, in order, right or failed. */
-static void several_devices(bool failing) {
+/* Many batches run on several devices, some of which fail. All batches must come back, in order,
+ * right or failed. */
+static void several_devices(struct engine *engine, bool failing) {
     enum { AT_ONCE = 6 };
     struct bundle bundles[AT_ONCE];
     unsigned rounds = scaled(20, 3), submitted = 0, reaped = 0, failed = 0;
-    emulation_set_device_count(3);
-    struct engine *engine = engine_make(&small.model, PRECISION_AUTO, "0,2", 512);
     const struct engine_info *info = esm1nv_engine.info(engine);
     CHECK(info->depth == 6 && strncmp(info->device, "2 x ", 4) == 0, "depth %u, %s", info->depth,
           info->device);
@@ -241,58 +210,37 @@ static void several_devices(bool failing) {
         reaped++;
     }
     CHECK(failing == (failed > 0), "%u batches failed", failed);
-    esm1nv_engine.close(engine);
-    emulation_reset();
 }
 
-/* The device that is left does the work of both. */
-static void one_of_two(void) {
+/* The device that is left must do the work of both. */
+static void one_of_two(struct engine *engine, bool sticky) {
     unsigned failed = 0;
-    emulation_set_device_count(2);
-    struct engine *engine = engine_make(&small.model, PRECISION_AUTO, "all", 512);
-    emulation_fail("cudaGraphLaunch", 1, cudaErrorECCUncorrectable, true, 1);
-    for (int i = 0; i < 8; i++) {
-        struct bundle bundle;
-        bundle_fresh(&bundle);
-        bundle_run(engine, &bundle);
-        failed += bundle.batch.failure[0] != '\0';
-        bundle_free(&bundle);
-    }
+    emulation_fail("cudaGraphLaunch", 1, cudaErrorECCUncorrectable, sticky, 1);
+    for (unsigned i = 0; i < 8; i++)
+        failed += batch_fails(engine, "cudaErrorECCUncorrectable", i);
     CHECK(failed == 1 && !esm1nv_engine.broken(engine), "%u batches failed", failed);
-    esm1nv_engine.close(engine);
-    cudaSetDevice(0);
-    cudaDeviceReset();
-    cudaSetDevice(1);
-    cudaDeviceReset();
-    emulation_reset();
 }
 
-/* Two engines on one card, as when a model is loaded anew beside the old one: a failure of one must
- * not take the other's memory away. */
-static void two_engines(void) {
-    struct engine *first = engine_make(&small.model, PRECISION_AUTO, NULL, 512);
-    struct engine *second = engine_make(&small.model, PRECISION_AUTO, NULL, 512);
-    struct bundle bundle;
-    bundle_fresh(&bundle);
-    emulation_fail("cudaGraphLaunch", 1, cudaErrorLaunchTimeout, false, 0);
-    bundle_run(first, &bundle);
-    CHECK(bundle.batch.failure[0], "it works");
-    bundle_free(&bundle);
+/* Two engines share one card, as when a model is loaded anew beside the old one. A failure of one
+ * must not take the other's memory away. */
+static void two_engines(struct engine *second, bool sticky) {
+    struct engine *first = engine_new(NULL);
+    emulation_fail("cudaGraphLaunch", 1, cudaErrorLaunchTimeout, sticky, 0);
+    CHECK(batch_fails(first, "", 0), "it works");
     works_check(second, 0);
     works_check(first, 1);
     esm1nv_engine.close(first);
     works_check(second, 2);
-    esm1nv_engine.close(second);
-    emulation_reset();
 }
 
-/* Closing finishes what was submitted, reaped or not. */
-static void close_any_time(void) {
+/* Closing must finish what was submitted, reaped or not. */
+static void close_any_time(struct engine *none, bool flag) {
     unsigned rounds = scaled(24, 6);
     uint64_t state = 3;
+    (void)none, (void)flag;
     for (unsigned round = 0; round < rounds; round++) {
         struct bundle bundles[3];
-        struct engine *engine = engine_make(&small.model, PRECISION_AUTO, NULL, 512);
+        struct engine *engine = engine_new(NULL);
         unsigned count = round % 4, reaped = count ? random_next(&state) % count : 0;
         if (round % 5 == 4)
             emulation_fail(NULL, 1 + round % 9, cudaErrorIllegalAddress, true, 0);
@@ -311,26 +259,48 @@ static void close_any_time(void) {
     }
 }
 
-static void case_run(const char *name, void (*test)(void)) {
-    test_case(name);
-    test();
+/* Each case runs on so many devices; where there are none, the test opens its engines itself.
+ * Devices that a test loses are reset at the end, because the engine cannot free what they held. */
+static const struct {
+    const char *name;
+    void (*run)(struct engine *engine, bool flag);
+    bool flag;
+    int count;
+    const char *devices;
+    bool lost;
+} cases[] = {
+    {"an engine without failures", healthy_make, false, 1, NULL, false},
+    {"an error at any call of a batch, that passes", batch_failures, false, 1, NULL, false},
+    {"an error at any call of a batch, that stays until the reset", batch_failures, true, 1, NULL,
+     false},
+    {"an error of a kernel, with several batches on their way", kernel_failure, true, 1, NULL,
+     false},
+    {"an error at any call of opening", open_failures, false, 0, NULL, false},
+    {"a device that cannot be opened again", reopening_fails, true, 1, NULL, true},
+    {"a device that fails again and again", always_fails, true, 1, NULL, false},
+    {"two devices share batches, in order", several_devices, false, 3, "0,2", false},
+    {"two devices that fail at times", several_devices, true, 3, "0,2", false},
+    {"one of two devices is lost", one_of_two, true, 2, "all", true},
+    {"two engines on one device", two_engines, false, 1, NULL, false},
+    {"closing at any time", close_any_time, false, 0, NULL, false},
+};
+
+static void case_run(size_t i) {
+    struct engine *engine = NULL;
+    test_case(cases[i].name);
+    device_count = cases[i].count;
+    if (cases[i].count > 0) {
+        emulation_set_device_count(cases[i].count);
+        engine = engine_new(cases[i].devices);
+    }
+    cases[i].run(engine, cases[i].flag);
+    esm1nv_engine.close(engine);
+    for (int device = 0; cases[i].lost && device < cases[i].count; device++) {
+        cudaSetDevice(device);
+        cudaDeviceReset();
+    }
     CHECK(emulation_live() == 0, "%zu things are left on the devices", emulation_live());
-}
-
-static void batch_failures_once(void) {
-    batch_failures(false);
-}
-
-static void batch_failures_sticky(void) {
-    batch_failures(true);
-}
-
-static void devices_work(void) {
-    several_devices(false);
-}
-
-static void devices_fail(void) {
-    several_devices(true);
+    emulation_reset();
 }
 
 int main(void) {
@@ -339,18 +309,8 @@ int main(void) {
         sequence_make(&sequences[i], lengths[i], i);
     small_model_make(&small, 1, GELU_TANH);
     emulation_reset();
-    case_run("an engine without failures", healthy_make);
-    case_run("an error at any call of a batch, that passes", batch_failures_once);
-    case_run("an error at any call of a batch, that stays until the reset", batch_failures_sticky);
-    case_run("an error of a kernel, with several batches on their way", kernel_failure);
-    case_run("an error at any call of opening", open_failures);
-    case_run("a device that cannot be opened again", reopening_fails);
-    case_run("a device that fails again and again", always_fails);
-    case_run("two devices share batches, in order", devices_work);
-    case_run("two devices that fail at times", devices_fail);
-    case_run("one of two devices is lost", one_of_two);
-    case_run("two engines on one device", two_engines);
-    case_run("closing at any time", close_any_time);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        case_run(i);
     bundle_free(&healthy);
     small_model_free(&small);
     test_cache_remove();

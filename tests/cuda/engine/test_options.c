@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the CUDA engine says of machines without a GPU, of options it cannot fulfil, and of itself;
- * and the file in which it keeps its choice of algorithms.
+ * This checks what the CUDA engine says of machines without a GPU, of options that it cannot
+ * fulfil, and of itself; and the file in which it keeps its choice of algorithms.
  */
 #include "tests/check.h"
 #include "tests/cuda/emulation/emulation.h"
@@ -16,15 +16,14 @@
 
 static struct small_model small;
 
-static void probe_check(int code, const char *word) {
+/* There are so many devices, and the first call fails with an error, or not (0). */
+static void probe_check(int devices, int failure, const char *word) {
     struct error error = {0};
-    emulation_reset();
-    if (code)
-        emulation_fail("cudaGetDeviceCount", 1, code, false, 0);
-    else
-        emulation_set_device_count(0);
+    emulation_set_device_count(devices);
+    if (failure != 0)
+        emulation_fail("cudaGetDeviceCount", 1, failure, false, 0);
     int result = esm1nv_engine.probe(&error);
-    CHECK(result < 0 && error.status == EX_CONFIG && strstr(error.text, word), "%d: %d, '%s'", code,
+    CHECK(result < 0 && error.status == EX_CONFIG && strstr(error.text, word), "%s: %d, '%s'", word,
           result, error.text);
     emulation_reset();
 }
@@ -33,14 +32,11 @@ static void test_probe(void) {
     struct error error = {0};
     test_case("machines without driver, device or tensor cores are told so");
     CHECK(esm1nv_engine.probe(&error) == 0, "'%s'", error.text);
-    probe_check(0, "no NVIDIA GPU");
-    probe_check(cudaErrorNoDevice, "no NVIDIA GPU");
-    probe_check(cudaErrorStubLibrary, "stub");
-    probe_check(cudaErrorInsufficientDriver, "too old");
-    emulation_set_device_count(EMULATION_NO_DRIVER);
-    CHECK(esm1nv_engine.probe(&error) < 0 && strstr(error.text, "no NVIDIA driver"), "'%s'",
-          error.text);
-    emulation_reset();
+    probe_check(0, 0, "no NVIDIA GPU");
+    probe_check(1, cudaErrorNoDevice, "no NVIDIA GPU");
+    probe_check(1, cudaErrorStubLibrary, "stub");
+    probe_check(1, cudaErrorInsufficientDriver, "too old");
+    probe_check(EMULATION_NO_DRIVER, 0, "no NVIDIA driver");
     CHECK(esm1nv_engine.abi == ENGINE_ABI && strcmp(esm1nv_engine.name, "cuda") == 0, "table");
 }
 
@@ -54,21 +50,14 @@ static void refused(struct engine_options options, const char *word) {
 }
 
 static void test_options(void) {
-    const struct engine_options fine = {.max_batch_tokens = 512};
-    struct engine_options options = fine;
     test_case("impossible options are refused");
-    options.precision = PRECISION_F32;
-    refused(options, "f32");
-    options = fine;
-    options.max_batch_tokens = MODEL_POSITIONS - 1;
-    refused(options, "batches");
-    options = fine;
-    options.precision = PRECISION_BF16;
+    refused((struct engine_options){.precision = PRECISION_F32, .max_batch_tokens = 512}, "f32");
+    refused((struct engine_options){.max_batch_tokens = MODEL_POSITIONS - 1}, "batches");
     emulation_set_sm(0, 75);
-    refused(options, "bf16");
+    refused((struct engine_options){.precision = PRECISION_BF16, .max_batch_tokens = 512}, "bf16");
     emulation_reset();
     emulation_set_memory(0, 1 << 20);
-    refused(fine, "MB");
+    refused((struct engine_options){.max_batch_tokens = 512}, "MB");
     emulation_reset();
     esm1nv_engine.close(NULL);
 }
@@ -80,26 +69,26 @@ static void test_devices(void) {
                                            {"0;1", "neither"}, {"99999999999999999999", "has 2"}};
     test_case("devices are named by number, and are alike");
     emulation_set_device_count(2);
-    for (unsigned i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+    for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++)
         refused((struct engine_options){.devices = wrong[i][0], .max_batch_tokens = 512},
                 wrong[i][1]);
     emulation_set_sm(1, 90);
     refused((struct engine_options){.devices = "all", .max_batch_tokens = 512}, "not alike");
     struct engine *engine = engine_make(&small.model, PRECISION_AUTO, "1", 512);
-    CHECK(engine && strcmp(esm1nv_engine.info(engine)->instructions, "sm_90") == 0, "sm_90");
+    CHECK(strcmp(esm1nv_engine.info(engine)->instructions, "sm_90") == 0, "sm_90");
     esm1nv_engine.close(engine);
     emulation_reset();
 }
 
 static void range_check(enum precision precision, float value, bool fits) {
     float *weight = (float *)(void *)(uintptr_t)small.model.layers[0].fc1_weight.data;
-    struct engine_options options = {.precision = precision, .max_batch_tokens = 512};
     float kept = weight[5];
     weight[5] = value;
     if (fits)
         esm1nv_engine.close(engine_make(&small.model, precision, NULL, 512));
     else
-        refused(options, "dense_h_to_4h.weight");
+        refused((struct engine_options){.precision = precision, .max_batch_tokens = 512},
+                "dense_h_to_4h.weight");
     weight[5] = kept;
 }
 
@@ -117,15 +106,14 @@ static void info_check(int sm, size_t memory, uint32_t max_tokens, uint32_t want
     emulation_set_sm(0, sm);
     emulation_set_memory(0, memory);
     struct engine *engine = engine_make(&small.model, PRECISION_AUTO, NULL, max_tokens);
-    const struct engine_info *info = engine ? esm1nv_engine.info(engine) : NULL;
-    CHECK(info && info->batch_tokens == want, "sm %d, %zu MB: %u tokens", sm, memory >> 20,
-          info ? info->batch_tokens : 0);
-    if (info)
-        CHECK(info->device_bytes > info->weight_bytes && info->device_bytes <= memory &&
-                  strcmp(info->backend, "cuda") == 0 && strcmp(info->precision, "f16") == 0 &&
-                  info->depth == 3 && info->device[0],
-              "%llu bytes, %s %s, depth %u, '%s'", (unsigned long long)info->device_bytes,
-              info->backend, info->precision, info->depth, info->device);
+    const struct engine_info *info = esm1nv_engine.info(engine);
+    CHECK(info->batch_tokens == want, "sm %d, %zu MB: %u tokens", sm, memory >> 20,
+          info->batch_tokens);
+    CHECK(info->device_bytes > info->weight_bytes && info->device_bytes <= memory &&
+              strcmp(info->backend, "cuda") == 0 && strcmp(info->precision, "f16") == 0 &&
+              info->depth == 3 && info->device[0],
+          "%llu bytes, %s %s, depth %u, '%s'", (unsigned long long)info->device_bytes,
+          info->backend, info->precision, info->depth, info->device);
     esm1nv_engine.close(engine);
     emulation_reset();
 }
@@ -140,11 +128,12 @@ static void test_info(void) {
     info_check(90, (size_t)80 << 20, 100000, 512);
 }
 
-/* The one file in the cache's folder; -1: none, -2: more. */
+/* Gives the path of the one file in the cache's folder. Returns 0, -1 when there is none, or -2
+ * when there are more. */
 static int cache_path(char path[512]) {
     char folder[256];
     int found = -1;
-    snprintf(folder, sizeof(folder), "%s/esm1nv", test_cache_folder());
+    snprintf(folder, sizeof folder, "%s/esm1nv", test_cache_folder());
     DIR *stream = opendir(folder);
     const struct dirent *entry;
     while (stream && (entry = readdir(stream)))
@@ -157,12 +146,10 @@ static int cache_path(char path[512]) {
     return found;
 }
 
-/* How many heuristics an opening asks: 4 and more, or none with a cache. */
+/* Returns how many heuristics an opening asks for: 4 and more, or none with a cache. */
 static unsigned heuristics(void) {
     emulation_reset();
-    struct engine *engine = engine_make(&small.model, PRECISION_AUTO, NULL, 512);
-    CHECK(engine, "not opened");
-    esm1nv_engine.close(engine);
+    esm1nv_engine.close(engine_make(&small.model, PRECISION_AUTO, NULL, 512));
     return emulation_calls("cublasLtMatmulAlgoGetHeuristic");
 }
 
@@ -205,7 +192,7 @@ static void test_cache(void) {
           "it took the first card's");
     test_case("no folder for the file is no failure");
     emulation_reset();
-    setenv("XDG_CACHE_HOME", "/proc/nothing", 1);
+    setenv("XDG_CACHE_HOME", "/dev/null", 1);
     CHECK(heuristics() >= 4 && heuristics() >= 4, "found");
     setenv("CACHE_DIRECTORY", "", 1);
     setenv("XDG_CACHE_HOME", test_cache_folder(), 1);
@@ -214,25 +201,17 @@ static void test_cache(void) {
 
 /* A choice that the library no longer offers is measured anew. */
 static void test_fallback(void) {
-    static const char *const names[] = {"all", "bias", "none"};
     const enum emulation_epilogues kinds[] = {EMULATION_EPILOGUES_NONE, EMULATION_EPILOGUES_BIAS,
                                               EMULATION_EPILOGUES_ALL};
     test_case("a library without fused epilogues serves as well; one without algorithms is named");
     for (int i = 0; i < 3; i++) {
         emulation_reset();
         emulation_set_epilogues(kinds[i]);
-        struct engine *engine = engine_make(&small.model, PRECISION_AUTO, NULL, 512);
-        CHECK(engine, "epilogues %s", names[2 - i]);
-        esm1nv_engine.close(engine);
+        esm1nv_engine.close(engine_make(&small.model, PRECISION_AUTO, NULL, 512));
     }
     test_cache_clear();
     emulation_set_epilogues(EMULATION_EPILOGUES_NOTHING);
-    struct engine_options options = {.max_batch_tokens = 512};
-    struct engine *engine;
-    struct error error = {0};
-    CHECK(esm1nv_engine.open(&engine, &small.model, &options, &error) < 0 &&
-              strstr(error.text, "no algorithm for query_key_value"),
-          "'%s'", error.text);
+    refused((struct engine_options){.max_batch_tokens = 512}, "no algorithm for query_key_value");
     emulation_reset();
 }
 

@@ -1,20 +1,101 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See batch.h. Room that is not in use holds values which would lead a kernel astray.
+ * See batch.h. Pieces of memory are kept in two short lists.
  */
 #include "batch.h"
-#include "device.h"
 
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static void *must_allocate(size_t size) {
-    void *memory = malloc(size);
-    if (!memory)
-        abort();
-    memset(memory, 0xEE, size);
-    return memory;
+#define GUARD 256u
+#define PIECES 128u
+
+static struct {
+    cudaStream_t stream;
+    struct {
+        unsigned char *memory;
+        size_t size;
+    } pieces[PIECES];
+    unsigned count;
+    void *hosts[PIECES];
+    unsigned host_count;
+} state;
+
+static void __attribute__((format(printf, 1, 2), noreturn)) bail_out(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    printf("Bail out! ");
+    vprintf(format, arguments);
+    va_end(arguments);
+    printf("\n");
+    exit(1);
 }
+
+void device_check(cudaError_t error, const char *what) {
+    if (error != cudaSuccess)
+        bail_out("%s: %s", what, cudaGetErrorString(error));
+}
+
+int device_count(void) {
+    int count = 0;
+    return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+cudaStream_t device_stream(void) {
+    if (!state.stream)
+        device_check(cudaStreamCreateWithFlags(&state.stream, cudaStreamNonBlocking), "stream");
+    return state.stream;
+}
+
+void *host_new(size_t size) {
+    void *memory = state.host_count < PIECES ? malloc(size) : NULL;
+    if (!memory)
+        bail_out("%zu bytes as piece %u of memory", size, state.host_count);
+    state.hosts[state.host_count++] = memory;
+    return memset(memory, 0xEE, size);
+}
+
+void *device_new(const void *data, size_t size) {
+    if (state.count == PIECES)
+        bail_out("more than %u pieces of device memory", PIECES);
+    void *piece;
+    device_check(cudaMalloc(&piece, size + GUARD), "cudaMalloc");
+    device_check(cudaMemset(piece, DEVICE_PATTERN, size + GUARD), "cudaMemset");
+    if (data && size > 0)
+        device_check(cudaMemcpy(piece, data, size, cudaMemcpyHostToDevice), "cudaMemcpy");
+    device_check(cudaDeviceSynchronize(), "cudaMemset");
+    state.pieces[state.count].memory = piece;
+    state.pieces[state.count++].size = size;
+    return piece;
+}
+
+void *device_read(const void *piece) {
+    unsigned i = 0;
+    while (i < state.count && state.pieces[i].memory != piece)
+        i++;
+    size_t size = state.pieces[i].size;
+    device_check(cudaStreamSynchronize(device_stream()), "kernel");
+    unsigned char *host = host_new(size + GUARD);
+    device_check(cudaMemcpy(host, piece, size + GUARD, cudaMemcpyDeviceToHost), "cudaMemcpy");
+    for (unsigned k = 0; k < GUARD; k++)
+        if (host[size + k] != DEVICE_PATTERN)
+            bail_out("a kernel wrote %u bytes behind its memory", k);
+    return host;
+}
+
+void device_end(void) {
+    while (state.count > 0)
+        device_check(cudaFree(state.pieces[--state.count].memory), "cudaFree");
+    while (state.host_count > 0)
+        free(state.hosts[--state.host_count]);
+    if (state.stream)
+        device_check(cudaStreamDestroy(state.stream), "stream");
+    state.stream = NULL;
+}
+
+/* --- Batches --------------------------------------------------------------------------------- */
 
 static void sequence_add(struct batch *b, uint32_t index, uint32_t tokens) {
     for (uint32_t i = 0; i < tokens; i++) {
@@ -31,14 +112,6 @@ static void sequence_add(struct batch *b, uint32_t index, uint32_t tokens) {
     b->tokens += tokens;
 }
 
-/* Longest sequences first. */
-static int tile_compare(const void *left, const void *right) {
-    const struct plan_tile *a = left, *b = right;
-    if (a->tokens != b->tokens)
-        return a->tokens < b->tokens ? 1 : -1;
-    return a->first_token + a->first_query < b->first_token + b->first_query ? -1 : 1;
-}
-
 void batch_init(struct batch *batch, const uint32_t *lengths, uint32_t count) {
     uint32_t tokens = 0;
     for (uint32_t i = 0; i < count; i++)
@@ -52,23 +125,14 @@ void batch_init(struct batch *batch, const uint32_t *lengths, uint32_t count) {
     *batch = (struct batch){
         .shape = shape,
         .count = count,
-        .ids = must_allocate(tokens * sizeof *batch->ids),
-        .positions = must_allocate(tokens * sizeof *batch->positions),
-        .owners = must_allocate(tokens * sizeof *batch->owners),
-        .tiles = must_allocate((tokens / 64 + shape.sequences) * sizeof *batch->tiles),
-        .items = must_allocate(shape.sequences * sizeof *batch->items),
+        .ids = host_new(tokens * sizeof *batch->ids),
+        .positions = host_new(tokens * sizeof *batch->positions),
+        .owners = host_new(tokens * sizeof *batch->owners),
+        .tiles = host_new((tokens / 64 + shape.sequences) * sizeof *batch->tiles),
+        .items = host_new(shape.sequences * sizeof *batch->items),
     };
     for (uint32_t i = 0; i < count; i++)
         sequence_add(batch, i, lengths[i]);
-    qsort(batch->tiles, batch->tile_count, sizeof *batch->tiles, tile_compare);
-}
-
-void batch_finish(struct batch *batch) {
-    free(batch->ids);
-    free(batch->positions);
-    free(batch->owners);
-    free(batch->tiles);
-    free(batch->items);
 }
 
 struct gpu_plan batch_upload(const struct batch *batch) {

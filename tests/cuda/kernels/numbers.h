@@ -1,69 +1,47 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * float16 and bfloat16 by their definitions, in double precision.
+ * What the kernels' tests compute on the host: float16 and bfloat16, by conversions that the
+ * emulation's self test compares with the definition of each format, number by number; and
+ * LayerNorm in double precision.
  */
 #ifndef ESM1NV_TESTS_NUMBERS_H
 #define ESM1NV_TESTS_NUMBERS_H
 
 #include "cuda/kernels.h"
-
-#include <math.h>
-#include <stddef.h>
-#include <stdint.h>
-
-struct number_format {
-    int fraction;        /* bits behind the point */
-    int lowest, highest; /* exponents of normal numbers */
-};
-
-static inline struct number_format number_format(enum gpu_type type) {
-    return type == GPU_F16 ? (struct number_format){10, -14, 15}
-                           : (struct number_format){7, -126, 127};
-}
+#include "tests/cuda/emulation/include/emulation_convert.h"
 
 /* The largest relative error of rounding to a normal number. */
 static inline double number_unit(enum gpu_type type) {
-    return ldexp(1, -1 - number_format(type).fraction);
-}
-
-/* The nearest number of the type, ties to even. */
-static inline double number_round(enum gpu_type type, double x) {
-    struct number_format f = number_format(type);
-    if (!isfinite(x) || x == 0)
-        return x;
-    int exponent;
-    frexp(x, &exponent);
-    double step = ldexp(1, (exponent - 1 < f.lowest ? f.lowest : exponent - 1) - f.fraction);
-    double rounded = nearbyint(x / step) * step;
-    return fabs(rounded) < ldexp(1, f.highest + 1) ? rounded : copysign(INFINITY, x);
+    return type == GPU_F16 ? 0x1p-11 : 0x1p-8;
 }
 
 static inline double number_decode(enum gpu_type type, uint16_t bits) {
-    struct number_format f = number_format(type);
-    int exponent = (bits & 0x7fff) >> f.fraction, fraction = bits & ((1 << f.fraction) - 1);
-    double size = fraction;
-    if (exponent > f.highest - f.lowest + 1)
-        size = fraction ? NAN : INFINITY;
-    else if (exponent > 0)
-        size = ldexp(fraction + (1 << f.fraction), exponent - 1);
-    size = ldexp(size, f.lowest - f.fraction);
-    return bits & 0x8000 ? -size : size;
+    return (double)(type == GPU_F16 ? emulation_half_to_float(bits)
+                                    : emulation_bfloat_to_float(bits));
 }
 
+/* The nearest number of the type, ties to even. */
 static inline uint16_t number_encode(enum gpu_type type, double x) {
-    struct number_format f = number_format(type);
-    unsigned sign = signbit(x) ? 0x8000 : 0, top = (unsigned)(f.highest - f.lowest + 2);
-    double size = fabs(number_round(type, x));
-    if (isnan(x))
-        return (uint16_t)(top << f.fraction | 1);
-    if (isinf(size))
-        return (uint16_t)(sign | top << f.fraction);
-    int exponent;
-    frexp(size, &exponent);
-    unsigned biased = size < ldexp(1, f.lowest) ? 0 : (unsigned)(exponent - f.lowest);
-    double fraction = ldexp(size, f.fraction - (biased ? exponent - 1 : f.lowest));
-    unsigned bits = ((biased ? biased - 1 : 0) << f.fraction) + (unsigned)fraction;
-    return (uint16_t)(sign | bits);
+    return type == GPU_F16 ? emulation_half_from_float((float)x)
+                           : emulation_bfloat_from_float((float)x);
+}
+
+static inline double number_round(enum gpu_type type, double x) {
+    return number_decode(type, number_encode(type, x));
+}
+
+/* out[i] = (x[i] - mean) / sqrt(variance + epsilon) gain[i] + bias[i]. */
+static inline void reference_layernorm(double *out, const float *x, const float *gain,
+                                       const float *bias, uint32_t hidden, double epsilon) {
+    double mean = 0, variance = 0;
+    for (uint32_t i = 0; i < hidden; i++)
+        mean += x[i];
+    mean /= hidden;
+    for (uint32_t i = 0; i < hidden; i++)
+        variance += (x[i] - mean) * (x[i] - mean);
+    variance /= hidden;
+    for (uint32_t i = 0; i < hidden; i++)
+        out[i] = (x[i] - mean) / sqrt(variance + epsilon) * gain[i] + bias[i];
 }
 
 #endif

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a kernel's test is run on: in the emulation several kinds of device, each in every order of
- * threads; else the device that is there, with its own kernels and those of the oldest kind.
- * Results are compared by a digest, 64-bit FNV-1a. All in a header, as what check.h counts is.
+ * This says what a kernel's test is run on: in the emulation on several kinds of device, with each
+ * order of threads; otherwise on the device that is there, with its own kernels and with those of
+ * the oldest kind. Results are compared by a digest, 64-bit FNV-1a. It is all in a header because
+ * the counters of check.h are.
  */
 #ifndef ESM1NV_TESTS_RUNS_H
 #define ESM1NV_TESTS_RUNS_H
 
-#include "cuda/kernels.h"
-#include "device.h"
+#include "batch.h"
 #include "tests/check.h"
 
 #ifdef GPU_EMULATION
@@ -50,7 +50,7 @@ static inline struct run run_choose(unsigned index, unsigned order) {
 static const char *const order_names[ORDERS] = {"on a device"};
 #define RUNS 3u
 
-/* The device with its own kernels in both types, then with those for sm_70. */
+/* The device runs its own kernels in both types, and then those for sm_70. */
 static inline struct run run_choose(unsigned index, unsigned order) {
     int major = 0, minor = 0;
     (void)order;
@@ -63,14 +63,15 @@ static inline struct run run_choose(unsigned index, unsigned order) {
 
 #endif
 
-/* 1, or a smaller fraction of the volume, as $ESM1NV_TEST_SCALE wants it. */
+/* Returns how much of the volume is wanted, by $ESM1NV_TEST_SCALE: 1, or a smaller fraction. */
 static inline double runs_scale(void) {
     const char *scale = getenv("ESM1NV_TEST_SCALE");
     return scale ? atof(scale) : 1.0;
 }
 
-/* Runs a test on everything, a case each; with less volume, not on what is last and least, and each
- * kind of device in one order, another one. Fails the case if the digest depends on the order. */
+/* Runs a test on every kind of device, in each order of threads, a case each. With less volume, the
+ * last kind is left out and each kind has one order, another one each time. A case fails if the
+ * digest depends on the order. */
 static inline void runs_each(const char *what, run_function *test) {
     const bool less = runs_scale() < 1;
     for (unsigned i = 0; i < (less ? RUNS - 1 : RUNS); i++) {
@@ -91,14 +92,14 @@ static inline void runs_each(const char *what, run_function *test) {
     }
 }
 
-/* Adds bytes that must not depend on the order of threads. */
+/* Adds bytes to the digest, which must not depend on the order of threads. */
 static inline void run_add(struct run *run, const void *bytes, size_t size) {
     const unsigned char *p = bytes;
     for (size_t i = 0; i < size; i++)
         run->digest = (run->digest ^ p[i]) * DIGEST_PRIME;
 }
 
-/* The test program: 0, 1, or 77 without a device. */
+/* Runs the tests and returns the exit status: 0, 1, or 77 without a device. */
 static inline int runs_main(void (*tests)(void)) {
     if (device_count() == 0) {
         printf("1..0 # SKIP no CUDA device\n");

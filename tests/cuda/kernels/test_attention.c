@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Attention against double precision, within what rounding its 16-bit numbers allows; and that a
- * sequence's bytes depend on nothing else in the batch.
+ * This holds attention against double precision, within what the rounding of its 16-bit numbers
+ * allows, and checks that the bytes of a sequence depend on nothing else in the batch.
  */
 #include "batch.h"
-#include "device.h"
 #include "numbers.h"
-#include "reference.h"
 #include "runs.h"
 #include "tests/check.h"
 #include "tests/kernels/random.h"
@@ -16,11 +14,11 @@
 
 #define HEAD 64u
 
-/* A batch with its qkv, and the context that came out. */
+/* A batch with its qkv, and the context that came out; all until device_end(). */
 struct example {
     struct batch batch;
     uint16_t *qkv;
-    const uint16_t *context; /* until device_end() */
+    const uint16_t *context;
 };
 
 /* Room beyond the tokens in use holds NaN. */
@@ -30,18 +28,12 @@ static void example_init(struct example *e, const struct run *run, uint32_t head
         .type = run->type, .sm = run->sm, .hidden = heads * HEAD, .heads = heads};
     batch_init(&e->batch, lengths, count);
     size_t width = 3 * heads * HEAD;
-    e->qkv = malloc(e->batch.shape.tokens * width * sizeof *e->qkv);
+    e->qkv = host_new(e->batch.shape.tokens * width * sizeof *e->qkv);
     uint64_t random = heads + count;
     for (size_t i = 0; i < e->batch.shape.tokens * width; i++) {
         double value = random_normal(&random) * (i / HEAD % 3 < 2 ? spread : 1);
         e->qkv[i] = i < e->batch.tokens * width ? number_encode(run->type, value) : 0xffff;
     }
-}
-
-static void example_finish(struct example *e) {
-    batch_finish(&e->batch);
-    free(e->qkv);
-    device_end();
 }
 
 static void example_run(struct example *e) {
@@ -58,9 +50,38 @@ static void example_run(struct example *e) {
         CHECK(rest[i] == DEVICE_PATTERN, "byte %zu beyond the last token written", i);
 }
 
-/* Every value may be off by its own rounding, by that of the weights, which is at most that of
- * the largest value, and by `slack` of that: float32 sums, which tensor cores cut off rather than
- * round. */
+/* Computes one query of a head in double precision. */
+static void query_attend(double *out, const double *q, const double *k, const double *v,
+                         uint32_t tokens, double *weights) {
+    double top = -INFINITY, sum = 0;
+    for (uint32_t j = 0; j < tokens; j++) {
+        weights[j] = 0;
+        for (int i = 0; i < 64; i++)
+            weights[j] += q[i] * k[64 * j + i];
+        top = fmax(top, weights[j]);
+    }
+    for (uint32_t j = 0; j < tokens; j++)
+        sum += weights[j] = exp((weights[j] - top) / 8);
+    for (int i = 0; i < 64; i++) {
+        out[i] = 0;
+        for (uint32_t j = 0; j < tokens; j++)
+            out[i] += weights[j] / sum * v[64 * j + i];
+    }
+}
+
+/* Computes one head of one sequence: out[t][64] = softmax(q k / 8) v, where q, k and v are
+ * [tokens][64]. */
+static void reference_attention(double *out, const double *q, const double *k, const double *v,
+                                uint32_t tokens) {
+    double *weights = malloc(tokens * sizeof *weights);
+    for (uint32_t t = 0; t < tokens; t++)
+        query_attend(out + 64 * t, q + 64 * t, k, v, tokens, weights);
+    free(weights);
+}
+
+/* Every value may be off by its own rounding, by that of the weights, which is at most that of the
+ * largest value, and by `slack` times that value for float32 sums, which tensor cores cut off
+ * rather than round. */
 static void head_check(const struct example *e, const struct plan_item *item, uint32_t tokens,
                        uint32_t head, double slack) {
     enum gpu_type type = e->batch.shape.type;
@@ -93,7 +114,7 @@ static void lengths_check(struct run *run, uint32_t heads, const uint32_t *lengt
     for (uint32_t i = 0; i < count; i++)
         for (uint32_t head = 0; head < heads; head++)
             head_check(&e, &e.batch.items[i], lengths[i], head, slack);
-    example_finish(&e);
+    device_end();
 }
 
 static void test_short(struct run *run) {
@@ -114,14 +135,14 @@ static void test_heads(struct run *run) {
     lengths_check(run, 12, lengths, 3, 1, 5e-5);
 }
 
-/* Scores of many thousands: float32 sums of them are off by thousandths. */
+/* Scores are many thousands here, so float32 sums of them are off by thousandths. */
 static void test_steep(struct run *run) {
     uint32_t lengths[] = {1, 5, 64, 65, 100, 129};
     lengths_check(run, 1, lengths, 6, 30, 1e-2);
     lengths_check(run, 1, lengths, 6, 0, 5e-5);
 }
 
-/* Bytes of a sequence in a batch's context. */
+/* Returns where the context of a sequence begins. */
 static const void *sequence_context(const struct example *e, uint32_t index) {
     return e->context + (size_t)e->batch.items[index].first_token * e->batch.shape.hidden;
 }
@@ -130,21 +151,19 @@ static void test_alone(struct run *run) {
     uint32_t lengths[] = {130, 1, 64, 17, 65}, heads = 2;
     struct example all;
     example_init(&all, run, heads, lengths, 5, 2);
+    example_run(&all);
     for (uint32_t i = 0; i < 5; i++) {
         struct example one;
-        example_run(&all);
         example_init(&one, run, heads, &lengths[i], 1, 2);
         size_t width = heads * HEAD, size = lengths[i] * width * sizeof *one.qkv;
         memcpy(one.qkv, all.qkv + all.batch.items[i].first_token * 3 * width, 3 * size);
         example_run(&one);
         CHECK(memcmp(one.context, sequence_context(&all, i), size) == 0,
               "%u tokens alone give other bytes than in a batch", lengths[i]);
-        example_finish(&one);
     }
-    example_finish(&all);
 }
 
-/* NaN and infinity stay in their sequence, and show in all of it. */
+/* NaN and infinity must stay in their sequence, and show in all of it. */
 static void test_spoilt(struct run *run) {
     uint32_t lengths[] = {20, 70, 66, 3}, spoilt = 1;
     for (int infinite = 0; infinite < 2; infinite++) {
@@ -161,7 +180,7 @@ static void test_spoilt(struct run *run) {
         const uint16_t *context = sequence_context(&e, spoilt);
         for (uint32_t t = 0; t < lengths[spoilt]; t++)
             CHECK(!isfinite(number_decode(run->type, context[t * HEAD])), "row %u is finite", t);
-        example_finish(&e);
+        device_end();
     }
 }
 

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The end of a batch against double precision: rows, means, maxima and <s> in both types, what is
- * flagged and what is not, and nothing written but what was asked for.
+ * This holds the end of a batch against double precision: rows, means, maxima and <s> in both
+ * types, which items are flagged, and that nothing is written but what was asked for.
  */
 #include "batch.h"
-#include "device.h"
 #include "ipc/wire.h"
 #include "numbers.h"
-#include "reference.h"
 #include "runs.h"
 #include "tests/check.h"
 #include "tests/kernels/random.h"
@@ -42,16 +40,16 @@ static void example_place(struct example *e) {
     }
 }
 
-/* Every pooling in both types, over and over. */
+/* The items have every pooling in both types, over and over. */
 static void example_init(struct example *e, const struct run *run, uint32_t hidden,
                          const uint32_t *lengths, uint32_t count, float gain) {
     e->batch.shape = (struct gpu_shape){.type = run->type, .sm = run->sm, .hidden = hidden};
     batch_init(&e->batch, lengths, count);
     uint64_t random = hidden;
     size_t size = (size_t)e->batch.shape.tokens * hidden;
-    e->x = malloc(size * sizeof *e->x);
-    e->gain = malloc(hidden * sizeof *e->gain);
-    e->bias = malloc(hidden * sizeof *e->bias);
+    e->x = host_new(size * sizeof *e->x);
+    e->gain = host_new(hidden * sizeof *e->gain);
+    e->bias = host_new(hidden * sizeof *e->bias);
     for (size_t i = 0; i < size; i++)
         e->x[i] = i < (size_t)e->batch.tokens * hidden ? random_normal(&random) : NAN;
     for (uint32_t i = 0; i < hidden; i++) {
@@ -63,14 +61,6 @@ static void example_init(struct example *e, const struct run *run, uint32_t hidd
         e->batch.items[i].dtype = (uint16_t)(i / 4 % 2);
     }
     example_place(e);
-}
-
-static void example_finish(struct example *e) {
-    batch_finish(&e->batch);
-    free(e->x);
-    free(e->gain);
-    free(e->bias);
-    device_end();
 }
 
 static void example_run(struct example *e) {
@@ -97,7 +87,7 @@ static double item_value(const struct example *e, const struct plan_item *item, 
     return number_decode(GPU_F16, ((const uint16_t *)rows)[index]);
 }
 
-/* The final form of one row of an item, relative to its first residue. */
+/* Computes the final form of one row of an item; the row is counted from the first residue. */
 static void row_expect(const struct example *e, const struct plan_item *item, int64_t row,
                        double *out) {
     uint32_t hidden = e->batch.shape.hidden;
@@ -140,7 +130,7 @@ static void item_check(const struct example *e, const struct plan_item *item, do
     free(expected);
 }
 
-/* Between and behind results, the output is as it was. */
+/* Between and behind the results the output must be as it was. */
 static void gaps_check(const struct example *e) {
     unsigned char *wanted = calloc(e->units, UNIT);
     for (uint32_t i = 0; i < e->batch.count; i++)
@@ -164,7 +154,7 @@ static void sizes_check(struct run *run, uint32_t hidden) {
         CHECK(e.flags[i] == 0, "item %u has flags %x", i, e.flags[i]);
     }
     gaps_check(&e);
-    example_finish(&e);
+    device_end();
 }
 
 static void test_poolings(struct run *run) {
@@ -173,23 +163,30 @@ static void test_poolings(struct run *run) {
         sizes_check(run, hidden[i]);
 }
 
+static const uint32_t tens[8] = {10, 10, 10, 10, 10, 10, 10, 10};
+
+/* Items that are not flagged must be as right as ever. */
+static void flags_check(struct example *e, uint32_t token, const uint32_t expected[8],
+                        double scale) {
+    example_run(e);
+    for (uint32_t i = 0; i < 8; i++) {
+        CHECK(e->flags[i] == expected[i], "token %u, item %u: flags %x", token, i, e->flags[i]);
+        if (!expected[i])
+            item_check(e, &e->batch.items[i], scale);
+    }
+    device_end();
+}
+
 /* One peak makes a row's largest value about the root of H, 11, while others stay below 6: times
  * 1e4, only it leaves float16. Tokens of an item: 0 is <s>, 1 to 8 are residues, 9 is </s>. */
 static void peak_check(struct run *run, uint32_t token, const uint32_t expected[8]) {
-    uint32_t lengths[] = {10, 10, 10, 10, 10, 10, 10, 10};
     struct example e;
-    example_init(&e, run, 128, lengths, 8, 1e4f);
+    example_init(&e, run, 128, tens, 8, 1e4f);
     for (uint32_t i = 0; i < 8; i++)
         for (uint32_t k = 0; k < 128; k++)
             e.x[(i * 10 + token) * 128 + k] = k == 77;
     e.gain[77] = 1e4f;
-    example_run(&e);
-    for (uint32_t i = 0; i < 8; i++) {
-        CHECK(e.flags[i] == expected[i], "token %u, item %u: flags %x", token, i, e.flags[i]);
-        if (!e.flags[i])
-            item_check(&e, &e.batch.items[i], 1e4);
-    }
-    example_finish(&e);
+    flags_check(&e, token, expected, 1e4);
 }
 
 static void test_overflow(struct run *run) {
@@ -200,27 +197,18 @@ static void test_overflow(struct run *run) {
     peak_check(run, 9, in_last);
 }
 
-/* In items 0 to 3, one of each pooling; the others must not notice. */
-static void spoilt_check(struct run *run, uint32_t token, float value, const bool expected[4]) {
-    uint32_t lengths[] = {10, 10, 10, 10, 10, 10, 10, 10};
+/* The value spoils items 0 to 3, which have one pooling each; the others must not notice. */
+static void spoilt_check(struct run *run, uint32_t token, float value, const uint32_t expected[8]) {
     struct example e;
-    example_init(&e, run, 768, lengths, 8, 1);
+    example_init(&e, run, 768, tens, 8, 1);
     for (uint32_t i = 0; i < 4; i++)
         e.x[(i * 10 + token) * 768 + 500] = value;
-    example_run(&e);
-    for (uint32_t i = 0; i < 8; i++) {
-        bool spoilt = i < 4 && expected[i];
-        CHECK(e.flags[i] == (spoilt ? GPU_NOT_FINITE : 0), "token %u, item %u: flags %x", token, i,
-              e.flags[i]);
-        if (!spoilt)
-            item_check(&e, &e.batch.items[i], 1);
-    }
-    example_finish(&e);
+    flags_check(&e, token, expected, 1);
 }
 
 static void test_not_finite(struct run *run) {
-    static const bool in_residue[4] = {true, true, true, false},
-                      in_first[4] = {false, false, false, true}, in_last[4] = {false};
+    static const uint32_t in_residue[8] = {GPU_NOT_FINITE, GPU_NOT_FINITE, GPU_NOT_FINITE},
+                          in_first[8] = {[3] = GPU_NOT_FINITE}, in_last[8] = {0};
     for (uint32_t i = 0; i < 3; i++) {
         float value = i == 0 ? NAN : i == 1 ? INFINITY : -INFINITY;
         spoilt_check(run, 5, value, in_residue);
@@ -246,7 +234,7 @@ static void test_owners(struct run *run) {
     example_run(&e);
     for (uint32_t i = 0; i < 4; i++)
         item_check(&e, &e.batch.items[i], 1);
-    example_finish(&e);
+    device_end();
 }
 
 static void tests(void) {

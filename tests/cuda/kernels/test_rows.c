@@ -1,17 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Embedding, LayerNorm, bias and activation against double precision: rows held in registers and
- * rows too long for that, values of several kinds, rows beyond those in use left alone.
+ * This holds embedding, LayerNorm, bias and activation against double precision: rows that are held
+ * in registers and rows too long for that, and values of several kinds. Rows beyond those in use
+ * must be left alone.
  */
 #include "batch.h"
-#include "device.h"
 #include "numbers.h"
-#include "reference.h"
 #include "runs.h"
 #include "tests/check.h"
 #include "tests/kernels/random.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #define EPSILON 1e-5
@@ -21,7 +19,7 @@ static const uint32_t lengths[] = {5, 1, 30, 29};
 static const uint32_t hidden_sizes[] = {64, 128, 768, 832, 2048, 2112};
 
 static float *floats_new(size_t count, uint64_t seed, float mean, float spread) {
-    float *floats = malloc(count * sizeof *floats);
+    float *floats = host_new(count * sizeof *floats);
     for (size_t i = 0; i < count; i++)
         floats[i] = mean + spread * random_normal(&seed);
     return floats;
@@ -50,18 +48,13 @@ static struct affine affine_new(uint32_t hidden) {
     return a;
 }
 
-static void affine_finish(struct affine *a) {
-    free(a->gain);
-    free(a->bias);
-}
-
-/* normed: what a kernel made of x; `slack` in units of a row's spread. */
+/* `device` is what a kernel made of x; `slack` counts in units of a row's spread. */
 static void normed_check(struct run *run, const struct batch *batch, const float *x,
                          const struct affine *affine, const void *device, double slack) {
     uint32_t hidden = batch->shape.hidden;
     const uint16_t *normed = device_read(device);
     size_t used = (size_t)batch->tokens * hidden;
-    double *expected = malloc(hidden * sizeof *expected);
+    double *expected = host_new(hidden * sizeof *expected);
     rest_check(normed, used * 2, (size_t)batch->shape.tokens * hidden * 2);
     run_add(run, normed, used * 2);
     for (size_t i = 0; i < used; i++) {
@@ -71,7 +64,6 @@ static void normed_check(struct run *run, const struct batch *batch, const float
         CHECK(fabs(got - want) <= number_unit(run->type) * fabs(want) + slack,
               "H %u, row %zu, column %zu: %g is not %g", hidden, i / hidden, i % hidden, got, want);
     }
-    free(expected);
 }
 
 static void layernorm_check(struct run *run, uint32_t hidden, float mean, float spread,
@@ -88,9 +80,6 @@ static void layernorm_check(struct run *run, uint32_t hidden, float mean, float 
         gpu_layernorm(&batch.shape, &plan, residual, affine.device, normed, device_stream()),
         "gpu_layernorm");
     normed_check(run, &batch, x, &affine, normed, slack);
-    affine_finish(&affine);
-    free(x);
-    batch_finish(&batch);
     device_end();
 }
 
@@ -109,7 +98,7 @@ static void embed_check(struct run *run, uint32_t hidden) {
     struct gpu_plan plan = batch_upload(&batch);
     struct affine affine = affine_new(hidden);
     size_t used = (size_t)batch.tokens * hidden, size = (size_t)batch.shape.tokens * hidden;
-    float *words = floats_new(VOCABULARY * hidden, 3, 0, 1), *x = malloc(used * sizeof *x);
+    float *words = floats_new(VOCABULARY * hidden, 3, 0, 1), *x = host_new(used * sizeof *x);
     float *positions = floats_new(64 * hidden, 4, 0, 1);
     for (size_t i = 0; i < used; i++)
         x[i] = words[batch.ids[i / hidden] * hidden + i % hidden] +
@@ -124,11 +113,6 @@ static void embed_check(struct run *run, uint32_t hidden) {
     CHECK(memcmp(sums, x, used * sizeof *x) == 0, "H %u: wrong residual", hidden);
     rest_check(sums, used * sizeof *x, size * sizeof *x);
     normed_check(run, &batch, x, &affine, normed, 2e-6);
-    affine_finish(&affine);
-    free(words);
-    free(positions);
-    free(x);
-    batch_finish(&batch);
     device_end();
 }
 
@@ -139,7 +123,7 @@ static void test_embed(struct run *run) {
 
 enum activation { NONE, TANH, ERF };
 
-/* Values from all of the type's range that a model can be in, and its edges. */
+/* Returns a value from all of the range that a model can have in this type, edges first. */
 static double value_random(const struct run *run, uint64_t *random, size_t i) {
     static const double edges[] = {0,    -0.0, 1e-7, -1e-7, 0.5,    -0.5,  2.7,
                                    -2.7, 9,    -9,   65504, -65504, 30000, -30000};
@@ -147,7 +131,13 @@ static double value_random(const struct run *run, uint64_t *random, size_t i) {
                         i < COUNT(edges) ? edges[i] : random_normal(random) * (i % 2 ? 3 : 0.1));
 }
 
-/* What is added is rounded once; GELU is within a few ulps of float32 before. */
+static double reference_gelu(double x, int erf_form) {
+    if (erf_form)
+        return 0.5 * x * erfc(-x * sqrt(0.5));
+    return 0.5 * x * (1 + tanh(sqrt(2 / acos(-1)) * (x + 0.044715 * x * x * x)));
+}
+
+/* A sum without activation is rounded once; before that, GELU is within a few ulps of float32. */
 static void sum_check(const struct run *run, enum activation form, double sum, double got) {
     double x = (float)sum, want = form == NONE ? x : reference_gelu(x, form == ERF);
     if (form == NONE)
@@ -162,7 +152,7 @@ static void bias_check(struct run *run, enum activation form, uint32_t columns) 
     struct batch batch = batch_new(run, 64);
     struct gpu_plan plan = batch_upload(&batch);
     size_t used = (size_t)batch.tokens * columns, size = (size_t)batch.shape.tokens * columns;
-    uint16_t *values = malloc(size * 2), *bias = malloc(columns * 2);
+    uint16_t *values = host_new(size * 2), *bias = host_new(columns * 2);
     uint64_t random = columns;
     memset(values, DEVICE_PATTERN, size * 2);
     for (size_t i = 0; i < used; i++)
@@ -181,9 +171,6 @@ static void bias_check(struct run *run, enum activation form, uint32_t columns) 
         sum_check(run, form,
                   number_decode(run->type, values[i]) + number_decode(run->type, bias[i % columns]),
                   number_decode(run->type, out[i]));
-    free(values);
-    free(bias);
-    batch_finish(&batch);
     device_end();
 }
 
@@ -209,9 +196,6 @@ static void residual_check(struct run *run, uint32_t hidden) {
     run_add(run, out, used * sizeof *x);
     for (size_t i = 0; i < used; i++)
         CHECK(out[i] == x[i] + bias[i % hidden], "H %u, %zu: %g", hidden, i, out[i]);
-    free(x);
-    free(bias);
-    batch_finish(&batch);
     device_end();
 }
 

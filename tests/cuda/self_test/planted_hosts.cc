@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Bugs in host code: what is not waited for, memory of the wrong kind, wrong products.
+ * These programs have bugs in host code: something is not waited for, memory is of the wrong kind,
+ * or a product is wrong.
  */
 #include "planted.h"
 
-#include "cublasLt.h"
 #include "cuda_fp16.h"
-
-#include <cmath>
 
 namespace {
 
@@ -26,46 +24,38 @@ __global__ void use_dynamic(float *out) {
     out[threadIdx.x] = values[blockDim.x - 1 - threadIdx.x];
 }
 
-void set_all(both<float> &x, float value) {
-    for (int i = 0; i < COUNT; i++)
-        x.host[i] = value;
-}
+/* A vector of numbers that are all alike. */
+struct alike : both<float> {
+    explicit alike(float value = 0.0f) : both(COUNT) {
+        set(value);
+    }
+    void set(float value) {
+        for (int i = 0; i < COUNT; i++)
+            host[i] = value;
+    }
+    bool are(float value) const {
+        for (int i = 0; i < COUNT; i++)
+            if (host[i] != value)
+                return false;
+        return true;
+    }
+};
 
-bool all_are(const float *x, float value) {
-    for (int i = 0; i < COUNT; i++)
-        if (x[i] != value)
-            return false;
-    return true;
-}
-
-class mark {
-  public:
+struct mark : scoped<cudaEvent_t, cudaEventDestroy> {
     mark() {
-        must(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
+        must(cudaEventCreateWithFlags(&handle, cudaEventDisableTiming));
     }
-    ~mark() {
-        must(cudaEventDestroy(event));
-    }
-    mark(const mark &) = delete;
-    mark &operator=(const mark &) = delete;
-    operator cudaEvent_t() const {
-        return event;
-    }
-
-  private:
-    cudaEvent_t event;
 };
 
 bool sync_missing(bool broken) {
     queue stream;
-    both<float> x(COUNT);
-    set_all(x, 1.0f);
+    alike x(1.0f);
     x.up(stream);
     LAUNCH(add_one, 2, 128, 0, stream, x.device, COUNT);
     x.down(stream);
     if (!broken)
         stream.wait();
-    bool right = all_are(x.host, 2.0f);
+    bool right = x.are(2.0f);
     stream.wait();
     return right;
 }
@@ -73,23 +63,21 @@ bool sync_missing(bool broken) {
 /* The host fills its buffer again before the copy out of it is known to be done. */
 bool buffer_reused(bool broken) {
     queue stream;
-    both<float> x(COUNT);
-    set_all(x, 1.0f);
+    alike x(1.0f);
     x.up(stream);
     if (!broken)
         stream.wait();
-    set_all(x, 5.0f);
+    x.set(5.0f);
     x.down(stream);
     stream.wait();
-    return all_are(x.host, 1.0f);
+    return x.are(1.0f);
 }
 
 /* One stream copies, another computes. */
 bool wait_missing(bool broken) {
     queue copying, computing;
-    both<float> x(COUNT);
+    alike x(1.0f);
     mark copied;
-    set_all(x, 1.0f);
     x.up(copying);
     must(cudaEventRecord(copied, copying));
     if (!broken)
@@ -97,18 +85,16 @@ bool wait_missing(bool broken) {
     LAUNCH(add_one, 2, 128, 0, computing, x.device, COUNT);
     x.down(computing);
     computing.wait();
-    bool right = all_are(x.host, 2.0f);
+    bool right = x.are(2.0f);
     copying.wait();
     return right;
 }
 
-/* The next input overwrites what is still to be read. */
+/* The next input overwrites what has still to be read. */
 bool wait_missing_before_reuse(bool broken) {
     queue copying, computing;
-    both<float> x(COUNT), next(COUNT), out(COUNT);
+    alike x(1.0f), next(7.0f), out;
     mark copied, read;
-    set_all(x, 1.0f);
-    set_all(next, 7.0f);
     x.up(copying);
     must(cudaEventRecord(copied, copying));
     must(cudaStreamWaitEvent(computing, copied, 0));
@@ -119,21 +105,20 @@ bool wait_missing_before_reuse(bool broken) {
         must(cudaStreamWaitEvent(copying, read, 0));
     must(cudaMemcpyAsync(x.device, next.host, x.bytes, cudaMemcpyHostToDevice, copying));
     computing.wait();
-    bool right = all_are(out.host, 2.0f);
+    bool right = out.are(2.0f);
     copying.wait();
     return right;
 }
 
 bool copy_pageable(bool broken) {
     queue stream;
-    both<float> x(COUNT);
+    alike x(3.0f);
     std::vector<float> pageable(COUNT, 3.0f);
-    set_all(x, 3.0f);
     must(cudaMemcpyAsync(x.device, broken ? pageable.data() : x.host, x.bytes,
                          cudaMemcpyHostToDevice, stream));
     x.down(stream);
     stream.wait();
-    return all_are(x.host, 3.0f);
+    return x.are(3.0f);
 }
 
 bool copy_overrun(bool broken) {
@@ -147,8 +132,7 @@ bool copy_overrun(bool broken) {
 
 bool device_memory_read(bool broken) {
     queue stream;
-    both<float> x(COUNT);
-    set_all(x, 1.0f);
+    alike x(1.0f);
     x.up(stream);
     stream.wait();
     const volatile float *from = broken ? x.device : x.host;
@@ -157,7 +141,7 @@ bool device_memory_read(bool broken) {
 
 bool used_after_free(bool broken) {
     queue stream;
-    both<float> x(COUNT);
+    alike x;
     float *freed;
     must(cudaMalloc(&freed, x.bytes));
     must(cudaFree(freed));
@@ -182,9 +166,8 @@ bool shared_too_large(bool broken) {
 /* A captured side stream whose work the origin never waits for. */
 bool capture_unjoined(bool broken) {
     queue main_stream, side;
-    both<float> x(COUNT);
+    alike x(1.0f);
     mark forked, joined;
-    set_all(x, 1.0f);
     cudaGraph_t graph;
     cudaGraphExec_t exec;
     must(cudaStreamBeginCapture(main_stream, cudaStreamCaptureModeThreadLocal));
@@ -203,7 +186,7 @@ bool capture_unjoined(bool broken) {
     must(cudaGraphLaunch(exec, main_stream));
     main_stream.wait();
     must(cudaGraphExecDestroy(exec));
-    return all_are(x.host, 3.0f);
+    return x.are(3.0f);
 }
 
 bool wait_in_capture(bool broken) {
@@ -223,16 +206,17 @@ bool wait_in_capture(bool broken) {
 
 const int INPUTS = 192, OUTPUTS = 128, ROWS = 512;
 
-void must(cublasStatus_t status) {
-    if (status != CUBLAS_STATUS_SUCCESS)
-        must(cudaErrorUnknown);
-}
+struct preference : scoped<cublasLtMatmulPreference_t, cublasLtMatmulPreferenceDestroy> {
+    preference() {
+        must(cublasLtMatmulPreferenceCreate(&handle));
+    }
+};
 
 /* y[rows][OUTPUTS] = gelu(x w' + bias), row-major, w [OUTPUTS][INPUTS]. */
 struct layer {
     queue stream;
     both<half> x{ROWS * INPUTS}, w{OUTPUTS * INPUTS}, y{ROWS * OUTPUTS}, bias{OUTPUTS};
-    cublasLtHandle_t handle;
+    library handle;
 
     layer() {
         for (int i = 0; i < ROWS * INPUTS; i++)
@@ -244,43 +228,23 @@ struct layer {
         x.up(stream);
         w.up(stream);
         bias.up(stream);
-        must(cublasLtCreate(&handle));
-    }
-    ~layer() {
-        must(cublasLtDestroy(handle));
     }
 
-    /* With the heuristic's first choice for so many rows, or for ROWS. */
+    /* Uses the heuristic's first choice for so many rows, or for ROWS. */
     void run(int rows, cublasLtEpilogue_t epilogue, int ld, bool own_choice) {
-        cublasLtMatmulDesc_t product;
-        cublasLtMatrixLayout_t a, b, d, all_b, all_d;
-        cublasLtMatmulPreference_t preference;
+        matmul product(CUBLAS_OP_T, CUBLAS_OP_N, epilogue, bias.device);
+        layout a(CUDA_R_16F, INPUTS, OUTPUTS, INPUTS), b(CUDA_R_16F, INPUTS, rows, INPUTS);
+        layout d(CUDA_R_16F, OUTPUTS, rows, ld), all_b(CUDA_R_16F, INPUTS, ROWS, INPUTS);
+        layout all_d(CUDA_R_16F, OUTPUTS, ROWS, OUTPUTS);
+        const layout &chosen_b = own_choice ? b : all_b, &chosen_d = own_choice ? d : all_d;
+        preference none;
         cublasLtMatmulHeuristicResult_t found;
-        cublasOperation_t transposed = CUBLAS_OP_T;
         float one = 1.0f, zero = 0.0f;
         int count;
-        must(cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-        must(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
-                                            sizeof transposed));
-        must(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
-                                            sizeof epilogue));
-        must(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                                            &bias.device, sizeof bias.device));
-        must(cublasLtMatrixLayoutCreate(&a, CUDA_R_16F, INPUTS, OUTPUTS, INPUTS));
-        must(cublasLtMatrixLayoutCreate(&b, CUDA_R_16F, INPUTS, uint64_t(rows), INPUTS));
-        must(cublasLtMatrixLayoutCreate(&d, CUDA_R_16F, OUTPUTS, uint64_t(rows), ld));
-        must(cublasLtMatrixLayoutCreate(&all_b, CUDA_R_16F, INPUTS, ROWS, INPUTS));
-        must(cublasLtMatrixLayoutCreate(&all_d, CUDA_R_16F, OUTPUTS, ROWS, OUTPUTS));
-        must(cublasLtMatmulPreferenceCreate(&preference));
-        must(cublasLtMatmulAlgoGetHeuristic(handle, product, a, own_choice ? b : all_b,
-                                            own_choice ? d : all_d, own_choice ? d : all_d,
-                                            preference, 1, &found, &count));
+        must(cublasLtMatmulAlgoGetHeuristic(handle, product, a, chosen_b, chosen_d, chosen_d, none,
+                                            1, &found, &count));
         must(cublasLtMatmul(handle, product, &one, w.device, a, x.device, b, &zero, y.device, d,
                             y.device, d, &found.algo, nullptr, 0, stream));
-        for (cublasLtMatrixLayout_t layout : {a, b, d, all_b, all_d})
-            must(cublasLtMatrixLayoutDestroy(layout));
-        must(cublasLtMatmulPreferenceDestroy(preference));
-        must(cublasLtMatmulDescDestroy(product));
         y.down(stream);
         stream.wait();
     }
@@ -315,7 +279,7 @@ bool ld_too_large(bool broken) {
     return is_layer(layer);
 }
 
-/* The same first rows in a large and a small batch. */
+/* The same rows come first in a large and in a small batch. */
 bool batch_dependent(bool broken) {
     layer layer;
     const int few = 256;
@@ -328,18 +292,18 @@ bool batch_dependent(bool broken) {
 } // namespace
 
 const std::vector<planted> planted_hosts = {
-    {"host reads too early", sync_missing},
-    {"host buffer used again too early", buffer_reused},
-    {"event not waited for", wait_missing},
-    {"event not waited for before reuse", wait_missing_before_reuse},
-    {"asynchronous copy of pageable memory", copy_pageable},
-    {"copy past an allocation", copy_overrun},
-    {"host reads device memory", device_memory_read},
-    {"copy into freed memory", used_after_free},
-    {"more shared memory than allowed", shared_too_large},
-    {"capture not joined", capture_unjoined},
-    {"wait within a capture", wait_in_capture},
-    {"epilogue without bias", epilogue_wrong},
-    {"leading dimension too large", ld_too_large},
-    {"algorithm by the batch's size", batch_dependent},
+    {"host reads too early", sync_missing, EVERYWHERE(WRONG)},
+    {"host buffer used again too early", buffer_reused, EVERYWHERE(WRONG)},
+    {"event not waited for", wait_missing, EVERYWHERE(WRONG)},
+    {"event not waited for before reuse", wait_missing_before_reuse, EVERYWHERE(WRONG)},
+    {"asynchronous copy of pageable memory", copy_pageable, EVERYWHERE("pageable memory")},
+    {"copy past an allocation", copy_overrun, EVERYWHERE("1028 bytes to offset 0 of 1024")},
+    {"host reads device memory", device_memory_read, {NULL, POISON, NULL}},
+    {"copy into freed memory", used_after_free, EVERYWHERE("or what was freed")},
+    {"more shared memory than allowed", shared_too_large, EVERYWHERE("49152 are allowed")},
+    {"capture not joined", capture_unjoined, EVERYWHERE("cudaErrorStreamCaptureUnjoined")},
+    {"wait within a capture", wait_in_capture, EVERYWHERE("is being captured")},
+    {"epilogue without bias", epilogue_wrong, EVERYWHERE(WRONG)},
+    {"leading dimension too large", ld_too_large, EVERYWHERE("of an allocation of")},
+    {"algorithm by the batch's size", batch_dependent, EVERYWHERE(WRONG)},
 };

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Bugs in kernels: barriers, races, bounds.
+ * These programs have bugs in kernels: barriers, races, and bounds.
  */
 #include "planted.h"
 
@@ -204,14 +204,18 @@ bool lanes_unnamed(bool broken) {
 } // namespace
 
 const std::vector<planted> planted_kernels = {
-    {"barrier missing", barrier_missing},
-    {"barrier missing in a loop", barrier_missing_in_loop},
-    {"barrier in divergent code", barrier_divergent},
-    {"__syncwarp missing", syncwarp_missing},
-    {"write past a shared array", shared_overrun},
-    {"write past an allocation", global_overrun},
-    {"read past an allocation", global_overread},
-    {"blocks race", blocks_race},
-    {"lanes returned before a shuffle", lanes_returned},
-    {"shuffle from unnamed lanes", lanes_unnamed},
+    {"barrier missing", barrier_missing, {WRONG, WRONG, RACE}},
+    {"barrier missing in a loop", barrier_missing_in_loop, {WRONG, WRONG, RACE}},
+    {"barrier in divergent code", barrier_divergent, EVERYWHERE("divergent barrier")},
+    {"__syncwarp missing", syncwarp_missing, {NULL, NULL, RACE}},
+    {"write past a shared array",
+     shared_overrun,
+     {"past the end of shared memory", "out of bounds", "past the end"}},
+    {"write past an allocation",
+     global_overrun,
+     {"outside an allocation", POISON, "outside an allocation"}},
+    {"read past an allocation", global_overread, {NULL, POISON, NULL}},
+    {"blocks race", blocks_race, {WRONG, WRONG, RACE}},
+    {"lanes returned before a shuffle", lanes_returned, EVERYWHERE("12 have returned")},
+    {"shuffle from unnamed lanes", lanes_unnamed, EVERYWHERE(WRONG)},
 };

@@ -1,15 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Bugs around tensor cores and asynchronous copies.
+ * These programs have bugs around tensor cores and asynchronous copies.
  */
 #include "planted.h"
 
-#include "cuda_bf16.h"
-#include "cuda_fp16.h"
 #include "emulation.h"
 #include "mma.h"
-
-#include <cmath>
 
 namespace {
 
@@ -28,7 +24,7 @@ struct product {
             matrix.host[i] = static_cast<float>(static_cast<int>(i) * 5 % period - period / 2);
     }
 
-    /* Lets a warp make c, of what it is given for b. */
+    /* Lets a warp make c from a and from what it is given for b. */
     template <typename Kernel, typename Defect>
     void run(Kernel kernel, const both<half> &given, Defect defect) {
         queue stream;
@@ -98,9 +94,9 @@ __global__ void mma_tile(const half *a, const half *b, float *c, int defect) {
     store_tile(d, c);
 }
 
-bool run_mma(int defect) {
+template <int defect> bool mma_product(bool broken) {
     product product(8);
-    product.run(mma_tile, product.b, defect);
+    product.run(mma_tile, product.b, broken ? defect : NONE);
     return product.is_right();
 }
 
@@ -111,7 +107,7 @@ __global__ void mma_transposed(const half *a, const half *b_rows, float *c, bool
     copy_rows<16>(tile, b_rows);
     gpu_copy_async_wait<0>();
     __syncwarp();
-    /* a straight from memory, as the manual says where each lane's values lie */
+    /* Here a comes straight from memory, as the manual says where the values of each lane lie. */
     uint32_t fragment_a[4], fragment_b[4];
     for (int i = 0; i < 4; i++) {
         const half *from = a + 16 * (group + 8 * (i % 2)) + pair + 8 * (i / 2);
@@ -173,7 +169,7 @@ bool mapping_assumed(bool broken) {
     return product.is_right();
 }
 
-/* What one lane stores and the others load as a fragment. */
+/* One lane stores what the others load as a fragment. */
 __global__ void wmma_shared(const half *a, const half *b, float *c, bool broken) {
     wmma::fragment<wmma::matrix_a, 16, 16, 16, half, wmma::row_major> fragment_a;
     wmma::fragment<wmma::matrix_b, 16, 16, 16, half, wmma::col_major> fragment_b;
@@ -196,41 +192,21 @@ bool fragment_unordered(bool broken) {
     return product.is_right();
 }
 
-bool wait_missing(bool broken) {
-    return run_mma(broken ? NO_WAIT : NONE);
-}
-
-bool copy_unordered(bool broken) {
-    return run_mma(broken ? NO_BARRIER : NONE);
-}
-
-bool ldmatrix_unaligned(bool broken) {
-    return run_mma(broken ? UNALIGNED : NONE);
-}
-
-bool ldmatrix_outside(bool broken) {
-    return run_mma(broken ? OUTSIDE : NONE);
-}
-
-bool ldmatrix_mixed(bool broken) {
-    return run_mma(broken ? ROWS_MIXED : NONE);
-}
-
 bool device_too_old(bool broken) {
     emulation_set_sm(0, broken ? 70 : 80);
-    return run_mma(NONE);
+    return mma_product<NONE>(broken);
 }
 
 } // namespace
 
 const std::vector<planted> planted_tensors = {
-    {"cp.async not waited for", wait_missing},
-    {"cp.async without a barrier", copy_unordered},
-    {"ldmatrix not aligned", ldmatrix_unaligned},
-    {"ldmatrix outside", ldmatrix_outside},
-    {"ldmatrix of the wrong rows", ldmatrix_mixed},
-    {"ldmatrix not transposed", transpose_missing},
-    {"wmma mapping assumed", mapping_assumed},
-    {"__syncwarp missing before a wmma load", fragment_unordered},
-    {"instruction that the device lacks", device_too_old},
+    {"cp.async not waited for", mma_product<NO_WAIT>, EVERYWHERE(WRONG)},
+    {"cp.async without a barrier", mma_product<NO_BARRIER>, {NULL, NULL, RACE}},
+    {"ldmatrix not aligned", mma_product<UNALIGNED>, EVERYWHERE("not aligned to 16")},
+    {"ldmatrix outside", mma_product<OUTSIDE>, EVERYWHERE("not within shared memory")},
+    {"ldmatrix of the wrong rows", mma_product<ROWS_MIXED>, EVERYWHERE(WRONG)},
+    {"ldmatrix not transposed", transpose_missing, EVERYWHERE(WRONG)},
+    {"wmma mapping assumed", mapping_assumed, EVERYWHERE(WRONG)},
+    {"__syncwarp missing before a wmma load", fragment_unordered, {NULL, NULL, RACE}},
+    {"instruction that the device lacks", device_too_old, EVERYWHERE("needs sm_80")},
 };

@@ -1,33 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The emulation itself: number conversions against their definition, products against double
- * precision, and what tests can set.
+ * This tests the emulation itself: number conversions against their definition, products against
+ * double precision, and what tests can set.
  */
-#include "../../check.h"
 #include "planted.h"
 
-#include "cublasLt.h"
 #include "cuda_bf16.h"
 #include "cuda_fp16.h"
 #include "emulation.h"
+#include "tests/check.h"
 
-#include <cmath>
-#include <cstdlib>
 #include <thread>
-
-void must(cudaError_t code) {
-    if (code != cudaSuccess)
-        abort();
-}
-
-static void must(cublasStatus_t status) {
-    if (status != CUBLAS_STATUS_SUCCESS)
-        abort();
-}
 
 /* --- Numbers --------------------------------------------------------------------------------- */
 
-/* A finite number of `fraction` stored bits and a smallest exponent, by definition. */
+/* Returns a finite number of `fraction` stored bits, whose smallest exponent is `smallest`, by its
+ * definition. */
 static double number_value(unsigned bits, int fraction, int smallest) {
     int exponent = static_cast<int>(bits >> fraction);
     double parts = bits & ((1u << fraction) - 1);
@@ -36,8 +24,8 @@ static double number_value(unsigned bits, int fraction, int smallest) {
     return std::ldexp(parts, (exponent > 0 ? exponent - 1 : 0) + smallest - fraction);
 }
 
-/* Every number, and what lies between it and the next, which rounds to the nearer and from the
- * middle to the even one. */
+/* Checks every number, and what lies between it and the next, which must round to the nearer one,
+ * and from the middle to the even one. */
 template <typename Narrow, typename Widen>
 static void check_numbers(unsigned infinity, int fraction, int smallest, Narrow narrow,
                           Widen widen) {
@@ -92,16 +80,13 @@ static double load(const void *from, cudaDataType_t type, size_t i) {
     return float(static_cast<const nv_bfloat16 *>(from)[i]);
 }
 
-/* Of a matrix as it lies in memory, in columns. */
+/* A matrix as it lies in memory, in columns. */
 struct matrix {
     matrix(cudaDataType_t type, int rows, int columns, int padding, float seed)
-        : type(type), ld(rows + padding), data(size_t(ld) * size_t(columns) * 4) {
+        : type(type), ld(rows + padding), data(size_t(ld) * size_t(columns) * 4),
+          shape(type, rows, columns, ld) {
         for (size_t i = 0; i < size_t(ld) * size_t(columns); i++)
             store(data.host, type, i, std::sin(seed * float(i + 1)));
-        must(cublasLtMatrixLayoutCreate(&layout, type, uint64_t(rows), uint64_t(columns), ld));
-    }
-    ~matrix() {
-        must(cublasLtMatrixLayoutDestroy(layout));
     }
     double at(int i, int j, cublasOperation_t operation) const {
         return load(data.host, type, size_t(operation == CUBLAS_OP_N ? i + ld * j : j + ld * i));
@@ -109,7 +94,7 @@ struct matrix {
     cudaDataType_t type;
     int ld;
     both<unsigned char> data;
-    cublasLtMatrixLayout_t layout;
+    layout shape;
 };
 
 static void check_product(const shape &s) {
@@ -121,22 +106,12 @@ static void check_product(const shape &s) {
     matrix before(s.out, s.m, s.n, 8, 0.9f);
     for (matrix *matrix : {&a, &b, &d, &bias})
         matrix->data.up(stream);
-    cublasLtHandle_t handle;
-    cublasLtMatmulDesc_t product;
-    must(cublasLtCreate(&handle));
-    must(cublasLtMatmulDescCreate(&product, CUBLAS_COMPUTE_32F, CUDA_R_32F));
-    cublasLtEpilogue_t epilogue = s.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT;
-    must(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSA, &s.a, sizeof s.a));
-    must(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_TRANSB, &s.b, sizeof s.b));
-    must(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_EPILOGUE, &epilogue,
-                                        sizeof epilogue));
-    must(cublasLtMatmulDescSetAttribute(product, CUBLASLT_MATMUL_DESC_BIAS_POINTER,
-                                        &bias.data.device, sizeof bias.data.device));
-    must(cublasLtMatmul(handle, product, &s.alpha, a.data.device, a.layout, b.data.device, b.layout,
-                        &s.beta, d.data.device, d.layout, d.data.device, d.layout, nullptr, nullptr,
+    library handle;
+    matmul product(s.a, s.b, s.bias ? CUBLASLT_EPILOGUE_BIAS : CUBLASLT_EPILOGUE_DEFAULT,
+                   bias.data.device);
+    must(cublasLtMatmul(handle, product, &s.alpha, a.data.device, a.shape, b.data.device, b.shape,
+                        &s.beta, d.data.device, d.shape, d.data.device, d.shape, nullptr, nullptr,
                         0, stream));
-    must(cublasLtMatmulDescDestroy(product));
-    must(cublasLtDestroy(handle));
     d.data.down(stream);
     stream.wait();
     double bound = s.out == CUDA_R_32F ? 1e-6 : s.out == CUDA_R_16F ? 5e-4 : 4e-3;
@@ -230,7 +205,8 @@ static __global__ void add_up(int *sum, int value) {
         *sum += value;
 }
 
-/* Both of a queue of their own: whoever waits may run the other's work. */
+/* Several threads do this, each with a queue of its own; whoever waits may run the work of
+ * another. */
 static void work(int *sum) {
     queue stream;
     both<int> own(1);

@@ -5,20 +5,10 @@
 #ifndef EMULATION_CUDA_FP16_H
 #define EMULATION_CUDA_FP16_H
 
-#ifdef __cplusplus
 #include "emulation_number.h"
 
-struct emulation_half_format {
-    static unsigned short narrow(float value) {
-        return emulation_half_from_float(value);
-    }
-    static float widen(unsigned short bits) {
-        return emulation_half_to_float(bits);
-    }
-};
-
-using __half = emulation_number<emulation_half_format>;
-using __half2 = emulation_pair<emulation_half_format>;
+using __half = emulation_number<EMULATION_HALF>;
+using __half2 = emulation_pair<EMULATION_HALF>;
 using half = __half;
 
 inline __half __float2half_rn(float x) {
@@ -32,5 +22,4 @@ inline __half2 __floats2half2_rn(float x, float y) {
 inline float2 __half22float2(__half2 pair) {
     return make_float2(pair.x, pair.y);
 }
-#endif
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Host emulation: a 16-bit number and a pair of them, by the format that says how they are made of
- * floats. Arithmetic is float's; kernels only keep and move numbers of these types.
+ * Host emulation: a 16-bit number and a pair of them, of either format. Arithmetic is float's, for
+ * kernels only keep and move numbers of these types.
  */
 #ifndef EMULATION_NUMBER_H
 #define EMULATION_NUMBER_H
@@ -9,17 +9,23 @@
 #include "emulation_convert.h"
 #include "vector_types.h"
 
-template <typename Format> struct alignas(2) emulation_number {
+enum emulation_format { EMULATION_HALF, EMULATION_BFLOAT };
+
+template <emulation_format format> struct alignas(2) emulation_number {
     unsigned short emulated;
 
     emulation_number() = default;
-    emulation_number(float value) : emulated(Format::narrow(value)) {
+    emulation_number(float value)
+        : emulated(format == EMULATION_HALF ? emulation_half_from_float(value)
+                                            : emulation_bfloat_from_float(value)) {
     }
     operator float() const {
-        return Format::widen(emulated);
+        return format == EMULATION_HALF ? emulation_half_to_float(emulated)
+                                        : emulation_bfloat_to_float(emulated);
     }
 };
 
-template <typename Format> struct alignas(4) emulation_pair { emulation_number<Format> x, y; };
-
+template <emulation_format format> struct alignas(4) emulation_pair {
+    emulation_number<format> x, y;
+};
 #endif

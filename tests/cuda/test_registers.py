@@ -3,8 +3,8 @@
 they decide how many blocks a multiprocessor holds, and nothing may spill or lie on a stack. Another
 toolkit has another table.
 
-    registers.py TABLE LOG...            compares; a TAP test
-    registers.py --write TABLE LOG...    accepts what is
+    test_registers.py TABLE LOG...            compares; a TAP test
+    test_registers.py --write TABLE LOG...    accepts what is
 """
 import re
 import subprocess
@@ -14,6 +14,11 @@ COMPILING = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
 STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
 USED = re.compile(r"Used (\d+) registers")
 SHARED = re.compile(r"(\d+) bytes smem")
+HEADER = """\
+# SPDX-License-Identifier: Apache-2.0
+# Written by test_registers.py --write. For each kernel and architecture: the registers of a thread +
+# the bytes of shared memory of a block.
+"""
 
 
 def demangle(names):
@@ -47,22 +52,25 @@ def measure(paths):
 
 
 def read_table(path):
-    table = {}
+    """{(architecture, kernel): (registers, shared)}"""
     with open(path) as file:
-        for line in file:
-            if not line.startswith("#"):
-                sm, registers, shared, name = line.split()
-                table[sm, name] = int(registers), int(shared)
-    return table
+        (_, *architectures), *rows = (line.split() for line in file if not line.startswith("#"))
+    return {(sm, kernel): tuple(map(int, use.split("+")))
+            for kernel, *uses in rows for sm, use in zip(architectures, uses) if use != "-"}
 
 
 def write_table(path, kernels):
+    architectures = sorted({sm for sm, _ in kernels})
+    names = sorted({name for _, name in kernels})
+    rows = [["kernel", *architectures]]
+    for name in names:
+        uses = [kernels.get((sm, name)) for sm in architectures]
+        rows.append([name, *("%d+%d" % use[:2] if use else "-" for use in uses)])
+    width = max(map(len, names))
     with open(path, "w") as file:
-        file.write("# SPDX-License-Identifier: Apache-2.0\n"
-                   "# Made by registers.py --write: architecture, registers a thread, bytes of "
-                   "shared memory a block, kernel.\n")
-        for (sm, name), (registers, shared, _) in sorted(kernels.items()):
-            file.write("%s %d %d %s\n" % (sm, registers, shared, name))
+        file.write(HEADER)
+        for name, *uses in rows:
+            file.write(" ".join([name.ljust(width), *(use.rjust(9) for use in uses)]) + "\n")
 
 
 def complaint(key, use, table):
