@@ -24,7 +24,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 60000
+#define PATIENCE_MS (TEST_PATIENCE * 1000)
 #define LENGTH 24u
 
 /* Made by watched threads; the one that fails, 0: none; made and not yet freed, by all. */
@@ -261,8 +261,8 @@ static bool daemon_without_memory(unsigned n, int miscounted) {
 
 /* Whether all is freed again, once the daemon has seen that its clients left. */
 static void check_idle(unsigned n, int idle) {
-    for (unsigned waits = 0; atomic_load(&alive) != idle && waits < 1000; waits++)
-        usleep(5000);
+    for (unsigned waits = 0; atomic_load(&alive) != idle && waits < PATIENCE_MS; waits++)
+        usleep(1000);
     CHECK(atomic_load(&alive) == idle, "allocation %u: %d are left", n, atomic_load(&alive) - idle);
 }
 

@@ -62,7 +62,7 @@ def report(name, problems):
 def run(messages):
     """Decodes each: None for a refused one, else (what it holds, its re-encoding)."""
     lines = "".join(message.hex() + "\n" for message in messages)
-    done = subprocess.run([tool], input=lines, capture_output=True, text=True, timeout=100)
+    done = subprocess.run([tool], input=lines, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"Bail out! {tool}: status {done.returncode}\n{done.stderr}")
     answers = done.stdout.splitlines()
