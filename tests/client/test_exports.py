@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What libesm1nv.so looks like from outside: its exports, what it needs, and its header.
 
-    exports.py LIBRARY HEADER       prints TAP
+    test_exports.py LIBRARY HEADER       prints TAP
 """
 import re
 import shutil

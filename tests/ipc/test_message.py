@@ -2,7 +2,7 @@
 """The message codec against Python's msgpack and against the table in ipc/wire.h, written down here
 a second time: every kind, every key at its limits, every way to be malformed, random damage.
 
-    message.py MESSAGE_TOOL         prints TAP
+    test_message.py MESSAGE_TOOL       prints TAP
 """
 import random
 import subprocess

@@ -6,7 +6,7 @@
  * what is allocated and mapped is counted. The daemon is a thread of this program, over the null
  * backend. Linked with --wrap, it sees the calls of our code, not those inside of libraries.
  *
- *     allocation MODEL.nemo           prints TAP
+ *     test_allocation MODEL.nemo           prints TAP
  */
 #include "client/esm1nv.h"
 #include "daemon/engine/engine.h"
@@ -348,7 +348,7 @@ static void clean_up(void) {
 
 int main(int argc, char **argv) {
     if (argc != 2 || prepare(argv[1]) < 0) {
-        fprintf(stderr, "usage: allocation MODEL.nemo\n");
+        fprintf(stderr, "usage: test_allocation MODEL.nemo\n");
         return 1;
     }
     test_daemon("");
