@@ -15,6 +15,11 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+/* Seconds that only a fault uses up, on busy machines and in slow builds too: for what must happen
+ * at once, and, with alarm(), for a whole program. */
+#define TEST_PATIENCE 300
+#define TEST_LIFETIME 1500
+
 static struct {
     char name[160]; /* empty: no case has begun */
     unsigned number;

@@ -317,7 +317,7 @@ static void test_scribbling(void) {
 }
 
 int main(void) {
-    alarm(100);
+    alarm(TEST_LIFETIME);
     test_deaths(false);
     test_deaths(true);
     test_bad_results();

@@ -68,10 +68,10 @@ static void *server_main(void *argument) {
     struct pollfd poller = {.fd = server->listener, .events = POLLIN};
 
     model.name = server->name;
-    poll(&poller, 1, 10000);
+    poll(&poller, 1, TEST_PATIENCE * 1000);
     peer.fd = accept(server->listener, NULL, NULL);
     poller.fd = peer.fd;
-    if (peer.fd < 0 || poll(&poller, 1, 10000) != 1)
+    if (peer.fd < 0 || poll(&poller, 1, TEST_PATIENCE * 1000) != 1)
         return NULL;
     if (strcmp(server->name, "hasty") == 0) { /* closes with the HELLO unread */
         peer_send_refused(&peer, WIRE_REFUSED_BUSY, "too many clients", true);
@@ -242,7 +242,7 @@ static void test_two_steps(void) {
     strcpy(expected, "ffff"); /* the session has its own */
     peer_send_welcome(&peer, &peer_model_usual);
     struct pollfd poller = {.fd = esm1nv_fd(session), .events = POLLIN};
-    CHECK(poll(&poller, 1, 10000) == 1, "the answer can be polled for");
+    CHECK(poll(&poller, 1, TEST_PATIENCE * 1000) == 1, "the answer can be polled for");
     CHECK(esm1nv_connect_complete(session) == 0, "%s", esm1nv_error_text(session));
     CHECK(strcmp(esm1nv_info(session)->model, "fixture") == 0, "%s", esm1nv_info(session)->model);
     esm1nv_close(session);
@@ -340,7 +340,7 @@ static void remove_directories(void) {
 }
 
 int main(void) {
-    alarm(60);
+    alarm(TEST_LIFETIME);
     if (!mkdtemp(directory)) {
         perror(directory);
         return 1;

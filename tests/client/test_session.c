@@ -245,7 +245,7 @@ static void test_words(void) {
 }
 
 int main(void) {
-    alarm(60);
+    alarm(TEST_LIFETIME);
     test_welcome();
     test_options();
     test_welcome_values();

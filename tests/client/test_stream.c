@@ -406,7 +406,7 @@ static void test_sequences(void) {
 }
 
 int main(void) {
-    alarm(100);
+    alarm(TEST_LIFETIME);
     for (size_t i = 0; i < sizeof letters; i++)
         letters[i] = peer_model_usual.alphabet[(i * 7 + i / 25) % 25];
     test_one_shot();

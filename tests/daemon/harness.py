@@ -14,7 +14,10 @@ import tempfile
 import time
 import traceback
 
-from wire import Client, STATUS_QUERY
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from patience import (PATIENCE, SANITIZED, at_most, gone, quickest,  # noqa: E402, F401
+                      wait_until)
+from wire import Client, STATUS_QUERY  # noqa: E402
 
 cases = []
 scale = float(os.environ.get("ESM1NV_TEST_SCALE", "1"))  # of the slow work
@@ -102,7 +105,7 @@ class Daemon:
                 raise
 
     def wait_told(self, wanted):
-        until = time.monotonic() + 60
+        until = time.monotonic() + PATIENCE
         while wanted not in self.told:
             try:
                 self.told += self.notify.recv(65536).decode().split("\n")
@@ -125,12 +128,14 @@ class Daemon:
             return client.receive()
 
     def wait_status(self, predicate):
-        for _ in range(400):
-            status = self.status()
-            if predicate(status):
-                return status
-            time.sleep(0.01)
-        raise AssertionError(f"status stays {status}")
+        seen = []
+
+        def holds():
+            seen[:] = [self.status()]
+            return predicate(*seen)
+
+        wait_until(holds, lambda: f"another status than {seen}")
+        return seen[0]
 
     def descriptors(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
@@ -139,17 +144,14 @@ class Daemon:
         """All but those that close descriptors, which come and go."""
         folder, count = f"/proc/{self.process.pid}/task", 0
         for thread in os.listdir(folder):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                with open(f"{folder}/{thread}/comm") as name:
-                    count += name.read() != "esm1nvd-close\n"
+            with gone(), open(f"{folder}/{thread}/comm") as name:
+                count += name.read() != "esm1nvd-close\n"
         return count
 
     def wait_held(self, threads, descriptors):
         """Until it has so many of them."""
-        until = time.monotonic() + 20
-        while (held := (self.threads(), self.descriptors())) != (threads, descriptors):
-            check(time.monotonic() < until, f"{held}, not {(threads, descriptors)}")
-            time.sleep(0.01)
+        wait_until(lambda: (self.threads(), self.descriptors()) == (threads, descriptors), lambda:
+                   f"{(self.threads(), self.descriptors())}, not {(threads, descriptors)}")
 
     def held(self):
         """Threads and descriptors, once nothing is under way."""
@@ -173,6 +175,12 @@ class Daemon:
             fields = stat.read().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
+    def cpu_seconds_in(self, seconds):
+        """What it uses of the next ones."""
+        before = self.cpu_seconds()
+        time.sleep(seconds)
+        return self.cpu_seconds() - before
+
     def text(self):
         self.log.flush()
         with open(self.log.name, encoding="utf-8", errors="replace") as log:
@@ -180,7 +188,7 @@ class Daemon:
 
     def end(self):
         """Waits for the daemon to leave by itself; returns its exit status."""
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=PATIENCE)
 
     def terminate(self):
         self.process.send_signal(signal.SIGTERM)

@@ -4,6 +4,7 @@
 # replaced by the CPU's. The daemon is esm1nvd-faulty; faulty_engine.c says what sequences tell it.
 # Usage: test_engine.py ESM1NVD-FAULTY ESM1NV TINY1.nemo
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -11,7 +12,8 @@ import time
 
 import numpy
 
-from harness import Daemon, case, check, clean_environment, equal, run_cases
+from harness import (PATIENCE, Daemon, at_most, case, check, clean_environment, equal, run_cases,
+                     wait_until)
 from wire import *
 
 PROGRAM, FILTER, TINY1 = sys.argv[1:4]
@@ -89,27 +91,29 @@ def a_slow_batch_holds_up_neither_the_loop_nor_what_was_taken():
     with start() as daemon, daemon.client() as client, daemon.client() as gone:
         client.hello()
         gone.hello()
-        for residues in (SLOW, SLOW, SLOW):
-            gone.submit(1, residues)
+        for _ in range(8):
+            gone.submit(1, SLOW)
         gone.close()  # its records are in batches
         client.submit(1, SLOW)
         client.submit(2, b"MKT")
-        began = time.monotonic()
-        daemon.status()
-        check(time.monotonic() - began < 0.2, "the loop waits for the engine")
+        began, statuses = time.monotonic(), 0
+        while not select.select([client.socket], [], [], 0)[0] and statuses < 10:
+            daemon.status()
+            statuses += 1
+        check(statuses == 10, f"{statuses} statuses in the time of four batches: the loop waits")
         daemon.process.send_signal(signal.SIGTERM)
         for tag in (1, 2):
             answer = client.receive()
             equal((answer["tag"], answer["status"]), (tag, OK))
         equal(daemon.end(), 0)
-        check(0.25 < time.monotonic() - began < 10)
+        check(0.25 < time.monotonic() - began < at_most(10))
 
 
 @case
 def nothing_new_is_taken_while_leaving():
     with start() as daemon, daemon.client() as client, streaming(daemon) as ring:
         client.hello()
-        for tag in range(3):  # a second or so
+        for tag in range(7):  # two seconds or so
             client.submit(tag, SLOW)
         for tag, residues in enumerate((SLOW, b"MKT")):
             check(ring.ring.put(tag, residues))
@@ -119,8 +123,8 @@ def nothing_new_is_taken_while_leaving():
                 daemon.wait_status(lambda status: ring.ring.get(Ring.SUBMISSION_HEAD) == 32)
                 daemon.process.send_signal(signal.SIGTERM)
                 daemon.wait_told("STOPPING=1")
-        client.submit(3, b"MKT")
-        equal([client.receive()["tag"] for _ in range(3)], [0, 1, 2])
+        client.submit(7, b"MKT")
+        equal([client.receive()["tag"] for _ in range(7)], list(range(7)))
         check(client.ended())
         equal(daemon.end(), 0)
         equal([result[:2] for result in ring.ring.take()], [(0, OK)])
@@ -129,15 +133,15 @@ def nothing_new_is_taken_while_leaving():
 
 def welcomed_again(daemon):
     """The WELCOME of a client that comes while another engine is being opened."""
-    for _ in range(1000):
+    def welcome():
         with daemon.client() as client:
             answer = client.hello()
             if answer["kind"] == WELCOME:
                 return answer
             equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, BUSY, 1))
             check("engine" in answer["text"], answer)
-        time.sleep(0.01)
-    raise AssertionError("never welcomed")
+
+    return wait_until(welcome, "a welcome")
 
 
 @case
@@ -181,12 +185,12 @@ def a_filter_stops_rather_than_mix_two_backends():
     with start() as daemon:
         done = subprocess.run(
             [FILTER, "--socket", daemon.path, "-i", "lines"], capture_output=True, text=True,
-            input="MKT\n" * 50 + "BMKT\n" + "MKT\n" * 50, env=clean_environment(), timeout=60)
+            input="MKT\n" * 50 + "BMKT\n" + "MKT\n" * 50, env=clean_environment(), timeout=PATIENCE)
         equal(done.returncode, 75)
         check("cpu f32" in done.stderr and "faulty f32" in done.stderr, done.stderr)
         check("error" not in done.stderr and done.stdout.count("\n") <= 100)
         again = subprocess.run([FILTER, "--socket", daemon.path, "--status"], capture_output=True,
-                               text=True, env=clean_environment(), timeout=60)
+                               text=True, env=clean_environment(), timeout=PATIENCE)
         check("the faulty engine broke: told to break" in again.stdout, again.stdout)
 
 
@@ -261,13 +265,13 @@ def a_load_that_fails_leaves_an_engine_that_broke_to_the_cpu():
 
 @case
 def leaving_does_not_wait_for_a_load():
-    with start(ESM1NV_SECOND_OPEN="60") as daemon, daemon.client() as client:
+    with start(ESM1NV_SECOND_OPEN="600") as daemon, daemon.client() as client:
         client.hello()
         daemon.process.send_signal(signal.SIGHUP)
         daemon.wait_told("RELOADING=1")
         began = time.monotonic()
         equal(daemon.terminate(), 0)
-        check(time.monotonic() - began < 10)
+        check(time.monotonic() - began < at_most(10))
         check(client.ended() and not os.path.exists(daemon.path))
 
 
@@ -279,7 +283,7 @@ def leaving_does_not_wait_for_another_engine():
         check(client.ended())
         began = time.monotonic()
         equal(daemon.terminate(), 0)
-        check(time.monotonic() - began < 4)
+        check(time.monotonic() - began < at_most(4))
 
 
 @case
@@ -300,7 +304,7 @@ def batches_that_a_broken_engine_keeps_hold_up_neither_the_next_one_nor_the_end(
             equal(ask(late, b"MKT"), OK)
         began = time.monotonic()
         equal(daemon.terminate(), 0)
-        check(time.monotonic() - began < 5, "it waited for what an engine that broke still has")
+        check(time.monotonic() - began < at_most(5))
         check("in time" not in daemon.text(), daemon.text())
 
 
@@ -318,7 +322,7 @@ def leaving_waits_for_the_engine_but_not_for_ever():
         began = time.monotonic()
         daemon.process.send_signal(signal.SIGTERM)
         check(done.ended() and waits.ended())
-        check(5 < time.monotonic() - began < 15, "that took another time")
+        check(5 < time.monotonic() - began < 10 + at_most(5), "that took another time")
         equal(daemon.end(), 0)
         check("before all that was taken is finished" in daemon.text(), daemon.text())
         check(not os.path.exists(daemon.path))

@@ -12,29 +12,22 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "hostile"))
 import fuse_file
-from harness import Daemon, Skip, case, check, equal, run_cases
+from harness import (SANITIZED, Daemon, Skip, at_most, case, check, equal, gone, run_cases,
+                     wait_until)
 from wire import *
 
 PROGRAM, MODEL_FILE = sys.argv[1:3]
-# Sanitizers keep what was freed.
-MEMORY_TELLS = os.environ.get("ESM1NV_SANITIZE", "none") == "none"
+MEMORY_TELLS = not SANITIZED  # which keep what was freed
 
 
 def start(**more):
     return Daemon(PROGRAM, "--model", MODEL_FILE, "--threads", "1", **more)
 
 
-def wait_until(predicate, what):
-    until = time.monotonic() + 20
-    while not predicate():
-        check(time.monotonic() < until, what)
-        time.sleep(0.01)
-
-
 def threads_memory(process):
     """KiB that the threads which are left share."""
     for thread in os.listdir(f"/proc/{process.pid}/task"):
-        with open(f"/proc/{process.pid}/task/{thread}/status") as status:
+        with gone(), open(f"/proc/{process.pid}/task/{thread}/status") as status:
             for line in status:
                 if line.startswith("RssAnon"):
                     return int(line.split()[1])
@@ -77,13 +70,13 @@ def leave_blocked(daemon):
         began = time.monotonic()
         daemon.process.send_signal(signal.SIGTERM)
         check(bystander.ended())
-        wait_until(lambda: not os.path.exists(daemon.path), "the socket stays")
-        check(time.monotonic() - began < 5)
+        wait_until(lambda: not os.path.exists(daemon.path), "the socket goes")
+        check(time.monotonic() - began < at_most(5))
     with start(path=daemon.path) as following, following.client() as client:
         equal(embeds(client), rows)
     wait_until(lambda: daemon.process.poll() is not None or not MEMORY_TELLS or
-               threads_memory(daemon.process) < memory / 2, "the model stays in memory")
-    wait_until(lambda: has_left(daemon.process), "it waits for what blocks")
+               threads_memory(daemon.process) < memory / 2, "the model leaves the memory")
+    wait_until(lambda: has_left(daemon.process), "it leaves in spite of what blocks")
     check(daemon.process.poll() is None, "nothing blocked")
 
 
@@ -97,7 +90,7 @@ def closing_that_never_ends_does_not_keep_the_place():
         before = daemon.descriptors()
         attacker = start_attacker(daemon, path)
         try:
-            wait_until(lambda: daemon.descriptors() >= before + 30, "closing does not block")
+            wait_until(lambda: daemon.descriptors() >= before + 30, "closing blocks")
             leave_blocked(daemon)
         finally:
             stack.close()

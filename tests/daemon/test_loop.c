@@ -20,7 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TURNS_MAX 2000
+#define TURNS_MAX 2000 /* more are a loop that never rests */
+#define WAITS_MAX (TEST_PATIENCE * 1000)
 
 static struct closer *closer;
 static struct loop *loop;
@@ -74,7 +75,7 @@ static void on_accepted(void *context, int fd) {
 
 /* Turns until `*value` reaches `wanted`; sleeps a little between. */
 static bool turn_until(const unsigned *value, unsigned wanted) {
-    for (unsigned i = 0; i < TURNS_MAX && *value < wanted; i++) {
+    for (unsigned i = 0; i < WAITS_MAX && *value < wanted; i++) {
         if (loop_turn(loop, false) < 0)
             return false;
         if (*value < wanted)
@@ -120,7 +121,7 @@ static unsigned open_descriptors(void) {
 
 /* Waits until everything handed to the closer is closed. */
 static void wait_closed(void) {
-    for (unsigned i = 0; i < TURNS_MAX && closer_pending(closer); i++)
+    for (unsigned i = 0; i < WAITS_MAX && closer_pending(closer); i++)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
@@ -373,7 +374,7 @@ static void run_all(const char *backend) {
     if (error < 0) {
         snprintf(name, sizeof name, "everything over %s", backend);
         test_skip(name, strerror(-error));
-        closer_destroy(closer, 1000);
+        closer_destroy(closer, WAITS_MAX);
         return;
     }
     static const struct {
@@ -395,7 +396,7 @@ static void run_all(const char *backend) {
     test_case(name);
     turn_some();
     loop_destroy(loop);
-    closer_destroy(closer, 2000);
+    closer_destroy(closer, WAITS_MAX);
     CHECK(open_descriptors() == before, "%u open, %u before", open_descriptors(), before);
     test_case_end();
 }

@@ -14,7 +14,8 @@ import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
 import nemo_file
-from harness import (Daemon, Skip, case, check, equal, run_cases, scale, temporary_directory)
+from harness import (SANITIZED, Daemon, Skip, case, check, equal, run_cases, scale,
+                     temporary_directory)
 from wire import *
 
 PROGRAM, TINY1, TINY2 = sys.argv[1:4]
@@ -22,7 +23,6 @@ RECORDS = [bytes(b"LASGVERTDIPKNFQYHMCWXBZUO"[(i * i + n) % 25] for i in range(1
            for n in range(40)]
 OTHER_UID = 61011
 RELOADS = max(4, round(10 * scale))
-SANITIZED = os.environ.get("ESM1NV_SANITIZE", "none") != "none"
 
 
 class Reloading(Daemon):
@@ -236,16 +236,24 @@ def the_service_manager_is_told():
 
 @case
 def signals_while_loading_are_one_more_reload():
-    with Daemon(PROGRAM, "--model", "synthetic:3", "--backend", "null") as daemon:
-        for _ in range(20):
-            daemon.process.send_signal(signal.SIGHUP)
-            time.sleep(0.002)
-        daemon.wait_status(lambda status: status["generation"] == 3)
-        status = daemon.status()
-        daemon.take_notices()
-        equal(daemon.told.count("RELOADING=1"), 2)
-        equal((status["generation"], status["synthetic"], status["note"]), (3, 1, ""))
-        equal(daemon.text().count("no biology"), 3)
+    while True:  # until all of them were sent in time
+        with Daemon(PROGRAM, "--model", "synthetic:3", "--backend", "null") as daemon:
+            for _ in range(20):
+                daemon.process.send_signal(signal.SIGHUP)
+                time.sleep(0.002)
+            if daemon.status()["generation"] > 1:
+                continue
+            check_one_more_reload(daemon)
+            return
+
+
+def check_one_more_reload(daemon):
+    daemon.wait_status(lambda status: status["generation"] == 3)
+    status = daemon.status()
+    daemon.take_notices()
+    equal(daemon.told.count("RELOADING=1"), 2)
+    equal((status["generation"], status["synthetic"], status["note"]), (3, 1, ""))
+    equal(daemon.text().count("no biology"), 3)
 
 
 @case
@@ -279,7 +287,7 @@ def many_reloads_leave_nothing_behind():
 
 @case
 def an_idle_daemon_still_leaves():
-    with Reloading("--idle-exit", "1", backend="null") as daemon:
+    with Reloading("--idle-exit", "3", backend="null") as daemon:
         daemon.reload(TINY2)
         equal(daemon.end(), 0)
 

@@ -3,10 +3,12 @@
 # How esm1nvd starts and leaves: options and their errors, sockets of its own and handed over, the
 # lock, what systemd is told, draining, running out of descriptors.
 # Usage: test_start.py ESM1NVD MODEL.nemo
+import contextlib
 import ctypes
 import errno
 import os
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -15,8 +17,8 @@ import subprocess
 import sys
 import time
 
-from harness import (Daemon, Skip, case, check, clean_environment, equal, run_cases, scale,
-                     temporary_directory)
+from harness import (PATIENCE, Daemon, Skip, at_most, case, check, clean_environment, equal, gone,
+                     quickest, run_cases, scale, temporary_directory, wait_until)
 from wire import *
 
 PROGRAM, MODEL_FILE = sys.argv[1:3]
@@ -29,7 +31,7 @@ def start(*options, backend="null", **more):
 def run(*options, **environment):
     """Runs it to its end; returns (exit status, stdout, stderr)."""
     done = subprocess.run([PROGRAM, *options], env=clean_environment(**environment),
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=PATIENCE)
     check("Sanitizer" not in done.stderr, done.stderr)
     return done.returncode, done.stdout, done.stderr
 
@@ -171,13 +173,10 @@ def the_default_place_of_a_user():
                 extra_groups=[], stderr=subprocess.DEVNULL,
                 env=clean_environment(XDG_RUNTIME_DIR=directory))
             unused.wait_told("READY=1")
-            for _ in range(500):
-                if os.path.exists(directory + "/esm1nv/socket"):
-                    break
-                time.sleep(0.01)
+            wait_until(lambda: os.path.exists(directory + "/esm1nv/socket"))
             equal(os.stat(directory + "/esm1nv").st_mode & 0o7777, 0o700)
             process.terminate()
-            equal(process.wait(timeout=30), 0)
+            equal(process.wait(timeout=PATIENCE), 0)
 
 
 @case
@@ -244,7 +243,7 @@ def a_socket_that_goes_away_while_it_is_probed_is_replaced():
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dying:
             dying.bind(path)
             dying.listen()
-            dying.settimeout(30)
+            dying.settimeout(PATIENCE)
             with start(path=path, wait=False) as daemon:
                 for _ in range(3):
                     dying.accept()[0].close()
@@ -292,7 +291,7 @@ def a_socket_handed_over():
             equal(early.receive()["kind"], WELCOME)
             embeds(path)
         process.terminate()
-        err = process.communicate(timeout=30)[1]
+        err = process.communicate(timeout=PATIENCE)[1]
         equal(process.returncode, 0)
         check("passed socket" in err, err)
         equal(os.listdir(directory), ["socket"])
@@ -312,7 +311,7 @@ def clients_learn_that_the_model_cannot_be_loaded():
             equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, LOAD, 0))
             check("/nonexistent.nemo" in answer["text"])
             check(client.ended())
-        check("/nonexistent.nemo" in process.communicate(timeout=30)[1])
+        check("/nonexistent.nemo" in process.communicate(timeout=PATIENCE)[1])
         equal(process.returncode, 78)
         listening.close()
 
@@ -321,7 +320,7 @@ def clients_learn_that_the_model_cannot_be_loaded():
 def something_else_handed_over():
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
         process = with_passed(stream, "--model", MODEL_FILE)
-        err = process.communicate(timeout=30)[1]
+        err = process.communicate(timeout=PATIENCE)[1]
         equal(process.returncode, 78)
         check("ListenSequentialPacket" in err, err)
 
@@ -336,14 +335,15 @@ def systemd_socket_activate():
         process = subprocess.Popen([activate, "--seqpacket", "--listen", path, PROGRAM, "--model",
                                     MODEL_FILE, "--backend", "null"],
                                    stderr=subprocess.DEVNULL, env=clean_environment())
-        for _ in range(500):
-            if os.path.exists(path):
-                break
-            time.sleep(0.01)
-        time.sleep(0.05)
+        wait_until(lambda: listens(path))
         embeds(path)
         process.terminate()
-        equal(process.wait(timeout=30), 0)
+        equal(process.wait(timeout=PATIENCE), 0)
+
+
+def listens(path):
+    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), Client(path):
+        return True
 
 
 @case
@@ -351,11 +351,13 @@ def what_systemd_is_told():
     with start(environment={"WATCHDOG_USEC": "300000"}) as daemon:
         check(any(line.startswith("STATUS=Loading") for line in daemon.told), daemon.told)
         check(any(line.startswith("STATUS=Serving") for line in daemon.told), daemon.told)
+        daemon.take_notices()
         began = time.monotonic()
         for _ in range(3):
             daemon.told.clear()
             daemon.wait_told("WATCHDOG=1")
-        check(0.25 < time.monotonic() - began < 2, "the watchdog is not told every 150 ms")
+        took = time.monotonic() - began
+        check(0.25 < took < at_most(2), f"the watchdog is told thrice in {took} s")
         daemon.process.terminate()
         daemon.wait_told("STOPPING=1")
         equal(daemon.end(), 0)
@@ -370,7 +372,7 @@ def journald_gets_priorities():
                                    (f"{status.st_dev}:{status.st_ino + 1}", "esm1nvd: ")):
                 log.seek(0)
                 log.truncate()
-                subprocess.run([PROGRAM, "--nonsense"], stderr=log, timeout=30,
+                subprocess.run([PROGRAM, "--nonsense"], stderr=log, timeout=PATIENCE,
                                env=clean_environment(JOURNAL_STREAM=stream))
                 log.seek(0)
                 check(log.read().startswith(wanted), wanted)
@@ -420,17 +422,22 @@ def new_work_is_refused_while_leaving():
     with start() as daemon, daemon.client() as client:
         room = submit_unread(daemon, client, 3000) - 4  # with a few answers not sent
         check(room > 8)
-    with start() as daemon, daemon.client() as client, daemon.client() as late:
-        equal(submit_unread(daemon, client, room), room)
-        daemon.process.terminate()
-        daemon.wait_told("STOPPING=1")
-        answer = late.hello()
-        equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, DRAINING, 1))
-        for tag in range(room):
-            equal(client.receive()["tag"], tag)
-        began = time.monotonic()
-        equal(daemon.end(), 0)
-        check(time.monotonic() - began < 1, "waited although everything was read")
+
+    def leaving():
+        """How long it leaves once everything is read, of the two seconds that it would wait."""
+        with start() as daemon, daemon.client() as client, daemon.client() as late:
+            equal(submit_unread(daemon, client, room), room)
+            daemon.process.terminate()
+            daemon.wait_told("STOPPING=1")
+            answer = late.hello()
+            equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, DRAINING, 1))
+            for tag in range(room):
+                equal(client.receive()["tag"], tag)
+            began = time.monotonic()
+            equal(daemon.end(), 0)
+            return time.monotonic() - began
+
+    quickest(leaving, 1)
 
 
 @case
@@ -441,7 +448,7 @@ def a_client_that_never_reads_does_not_keep_it():
         submit_unread(daemon, client, room)
         began = time.monotonic()
         equal(daemon.terminate(), 0)
-        check(1 < time.monotonic() - began < 10)
+        check(1 < time.monotonic() - began < at_most(10))
 
 
 @case
@@ -451,9 +458,9 @@ def idle_exit():
             client.hello()
             time.sleep(1.5)
             check(daemon.process.poll() is None, "left with a client")
-        began = time.monotonic()
+            began = time.monotonic()
         equal(daemon.end(), 0)
-        check(0.8 < time.monotonic() - began < 4, "left after another time")
+        check(0.8 < time.monotonic() - began < at_most(4), "left after another time")
         check(not os.path.exists(daemon.path))
 
 
@@ -463,32 +470,33 @@ def out_of_descriptors():
         resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
 
     with start(preexec=few) as daemon:
-        clients, refused, served = [], 0, 0
-        for _ in range(60):
-            clients.append(daemon.client())
+        clients = [daemon.client() for _ in range(60)]
         for client in clients:
-            client.socket.settimeout(0.05)
-            try:
-                answer = client.hello()["kind"]
-                refused += answer == REFUSED
-                served += answer == WELCOME
-            except TimeoutError:
-                pass  # waits in the kernel's queue
-        check(10 < served < 40 and refused > 0, f"{served} served, {refused} refused")
-        before = daemon.cpu_seconds()
-        time.sleep(1)
-        check(daemon.cpu_seconds() - before <= 0.05, "spins without descriptors")
+            with contextlib.suppress(BrokenPipeError):  # refused at once
+                client.send(HELLO, protocol=1, program="x", pooling=MEAN, dtype=F32)
+        counts = {WELCOME: 0, REFUSED: 0}
+
+        def answered():
+            """The others wait in the kernel's queue."""
+            for ready in select.select([client.socket for client in unanswered], [], [], 0)[0]:
+                client = next(client for client in unanswered if client.socket is ready)
+                unanswered.remove(client)
+                counts[client.receive()["kind"]] += 1
+            return counts[WELCOME] > 10 and counts[REFUSED] > 0
+
+        unanswered = list(clients)
+        wait_until(answered, lambda: counts)
+        quickest(lambda: daemon.cpu_seconds_in(1), 0.06)  # it does not spin
+        answered()
+        check(counts[WELCOME] < 40, counts)
         for client in clients:
             client.close()
-        for _ in range(200):
-            try:
-                with daemon.client() as client:
-                    if client.hello()["kind"] == WELCOME:
-                        return
-            except (ConnectionError, Closed):
-                pass
-            time.sleep(0.02)
-        check(False, "does not serve again")
+        wait_until(lambda: welcomes(daemon), "it serves again")
+
+
+def welcomes(daemon):
+    with contextlib.suppress(ConnectionError, Closed), daemon.client() as client:
+        return client.hello()["kind"] == WELCOME
 
 
 def refuse_io_uring(error):
@@ -527,9 +535,9 @@ def descriptors_are_raised_to_the_hard_limit():
 def nothing_is_inherited():
     with start() as daemon:
         for name in os.listdir(f"/proc/{daemon.process.pid}/fd"):
-            with open(f"/proc/{daemon.process.pid}/fdinfo/{name}") as info:
+            with gone(), open(f"/proc/{daemon.process.pid}/fdinfo/{name}") as info:
                 flags = int(next(l for l in info if l.startswith("flags:")).split()[1], 8)
-            check(int(name) < 3 or flags & os.O_CLOEXEC, f"descriptor {name} is not close-on-exec")
+                check(int(name) < 3 or flags & os.O_CLOEXEC, f"{name} is not close-on-exec")
 
 
 run_cases()

@@ -9,10 +9,14 @@ import os
 import socket
 import struct
 import sys
+import threading
+
 import msgpack
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "ipc"))
+TESTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
+sys.path[:0] = [os.path.join(TESTS, "lib"), os.path.join(TESTS, "ipc")]
 import keys  # noqa: E402
+from patience import PATIENCE  # noqa: E402
 
 (HELLO, WELCOME, REFUSED, SUBMIT, RESULT, RING, STATUS_QUERY, STATUS, STOP, STOPPING) = range(1, 11)
 ALIASES = {"protocol_version": "protocol", "record_status": "status"}
@@ -43,7 +47,7 @@ class Closed(Exception):
 class Client:
     """One connection. Every wait ends after `timeout` seconds with an exception."""
 
-    def __init__(self, path, timeout=60):
+    def __init__(self, path, timeout=PATIENCE):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(timeout)
         self.socket.connect(path)
@@ -150,6 +154,7 @@ class Ring:
         if seals:
             fcntl.fcntl(self.fd, fcntl.F_ADD_SEALS, seals)
         self.tail = self.taken = 0
+        self.fence = threading.Lock()
 
     def close(self):
         self.map.close()
@@ -202,13 +207,13 @@ class Ring:
         return self.flag(self.COMPLETION_SPACE)
 
     def sleeps(self, wants_space):
-        """Raises the flags; true when there is something to do after all. The fence of ring.h is
-        approximated: a test that loses this race waits for its timeout and fails."""
+        """Raises the flags; true when there is something to do after all. Taking a lock is the fence
+        of ring.h."""
         struct.pack_into("<I", self.map, self.COMPLETION_DATA, 1)
         if wants_space:
             struct.pack_into("<I", self.map, self.SUBMISSION_SPACE, 1)
         head = self.get(self.SUBMISSION_HEAD)
-        for _ in range(3):
+        with self.fence:
             if self.get(self.COMPLETION_TAIL) != self.taken:
                 return True
         return wants_space and self.get(self.SUBMISSION_HEAD) != head

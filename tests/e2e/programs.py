@@ -18,14 +18,15 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DATA = os.path.join(HERE, "..", "data")
-sys.path.insert(0, os.path.join(HERE, "..", "tools"))
+sys.path[:0] = [os.path.join(HERE, "..", name) for name in ("tools", "lib")]
+
+from patience import PATIENCE, SANITIZED, at_most, gone, wait_until  # noqa: E402, F401
 
 FILTER = os.environ["ESM1NV_FILTER"]
 DAEMON = os.environ["ESM1NV_DAEMON"]
 PROTEINS = os.path.join(DATA, "proteins.fasta")
 TINY1 = os.path.join(DATA, "models", "tiny1.nemo")  # H 128, one layer, f32
 TINY2 = os.path.join(DATA, "models", "tiny2.nemo")  # H 128, two layers, f16
-PATIENCE = 120  # seconds after which a program that should have answered has failed
 SANITIZER_REPORTS = ("Sanitizer", "runtime error:")
 
 _work = None

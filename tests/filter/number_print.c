@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Prints the float32 values on stdin (their four bytes each), one a line, for number_test.py. Each
+ * Prints the float32 values on stdin (their four bytes each), one a line, for test_number.py. Each
  * must be read back by the C library as the same bits, or the program fails.
  */
 #include "client/filter/output/number.h"

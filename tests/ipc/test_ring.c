@@ -428,7 +428,7 @@ static void test_hostile_wrap(void) {
 }
 
 int main(void) {
-    alarm(100);
+    alarm(TEST_LIFETIME);
     test_create();
     test_sizes();
     test_seals();

@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #define SIZE 65536u
-#define PATIENCE 15 /* seconds without a bell: it was lost */
 
 struct meeting {
     struct ring_map map;
@@ -31,7 +30,7 @@ struct meeting {
 static bool keep_waiting(struct meeting *meeting, unsigned *turns, time_t since) {
     if (++*turns % 512 == 0) {
         sched_yield();
-        if (time(NULL) - since > PATIENCE)
+        if (time(NULL) - since > TEST_PATIENCE)
             atomic_store(&meeting->failed, true);
     }
     return !atomic_load_explicit(&meeting->failed, memory_order_relaxed);
@@ -170,7 +169,7 @@ static void test_meeting(bool about_space, uint64_t rounds) {
 
 int main(int argc, char **argv) {
     uint64_t rounds = argc > 1 ? strtoull(argv[1], NULL, 10) : 100000;
-    alarm(180);
+    alarm(TEST_LIFETIME);
     test_meeting(false, rounds);
     test_meeting(true, rounds);
     return test_done();

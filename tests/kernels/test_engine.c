@@ -64,7 +64,7 @@ static struct engine *engine_make(const struct model *model, enum precision prec
 static void batch_run(struct engine *engine, struct engine_batch *batch) {
     struct pollfd fd = {cpu_engine_table.completion_fd(engine), POLLIN, 0};
     cpu_engine_table.submit(engine, batch);
-    CHECK(poll(&fd, 1, 120000) == 1, "no completion");
+    CHECK(poll(&fd, 1, TEST_PATIENCE * 1000) == 1, "no completion");
     CHECK(cpu_engine_table.reap(engine) == batch, "another batch came back");
     CHECK(cpu_engine_table.reap(engine) == NULL && poll(&fd, 1, 0) == 0, "a second completion");
     CHECK(batch->failure[0] == '\0', "the batch failed: %s", batch->failure);
@@ -312,7 +312,7 @@ static void test_faults(const struct model *model) {
         {ids, twice, 4, 2, NULL, 0, ""},     {ids, &good, 513, 1, NULL, 0, ""}};
     for (size_t i = 0; i < sizeof(batches) / sizeof(*batches); i++) {
         cpu_engine_table.submit(engine, &batches[i]);
-        CHECK(poll(&fd, 1, 10000) == 1 && cpu_engine_table.reap(engine) == &batches[i], "lost");
+        CHECK(poll(&fd, 1, TEST_PATIENCE * 1000) == 1 && cpu_engine_table.reap(engine) == &batches[i], "lost");
         CHECK(batches[i].failure[0] && batches[i].items->status == RECORD_ENGINE,
               "batch %zu: '%s', status %d", i, batches[i].failure, (int)batches[i].items->status);
     }
@@ -343,7 +343,7 @@ static void test_queue(const struct model *model) {
             cpu_engine_table.submit(engine, &batches[i]);
         }
         for (int i = 0; i < 2 && round < 19; i++) {
-            CHECK(poll(&fd, 1, 60000) == 1, "no completion");
+            CHECK(poll(&fd, 1, TEST_PATIENCE * 1000) == 1, "no completion");
             CHECK(cpu_engine_table.reap(engine) == &batches[i], "out of order");
         }
         if (round == 19)

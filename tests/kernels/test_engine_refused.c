@@ -92,7 +92,7 @@ static int entries(const char *path) {
 
 /* A thread that was joined may still be listed for a moment. */
 static bool threads_left(int before) {
-    for (int i = 0; i < 1000 && entries("/proc/self/task") > before; i++)
+    for (int i = 0; i < TEST_PATIENCE * 1000 && entries("/proc/self/task") > before; i++)
         usleep(1000);
     return entries("/proc/self/task") > before;
 }

@@ -10,8 +10,9 @@ import tempfile
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 MODELS = os.path.join(FOLDER, "..", "data", "models")
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(FOLDER, "..", "tools"))
+sys.path[:0] = [os.path.join(FOLDER, "..", name) for name in ("tools", "lib")]
 import nemo_file  # noqa: E402
+from patience import PATIENCE  # noqa: E402
 
 
 class Cases:
@@ -41,7 +42,7 @@ class Cases:
     def run(self):
         names = "".join(specification + "\n" for _, _, specification in self.cases)
         done = subprocess.run([sys.argv[1]], input=names.encode(), stdout=subprocess.PIPE,
-                              timeout=280, check=False)
+                              timeout=5 * PATIENCE, check=False)
         # The last line may be cut short, where the program crashed.
         lines = done.stdout.decode(errors="replace").split("\n")[:-1]
         self.folder.cleanup()

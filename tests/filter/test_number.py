@@ -13,13 +13,13 @@ from math import floor
 
 import numpy as np
 
-from harness import case, check, done, equal
+from harness import LIMIT, case, check, done, equal
 
 FORM = re.compile(r"-?(0|[1-9]\d*|0\.\d*[1-9]|[1-9]\d*\.\d*[1-9]|[1-9](\.\d*[1-9])?e[+-]\d\d)")
 
 
 def printed(bits):
-    result = subprocess.run([sys.argv[1]], input=bits.astype("<u4").tobytes(), timeout=100,
+    result = subprocess.run([sys.argv[1]], input=bits.astype("<u4").tobytes(), timeout=LIMIT,
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     check(result.returncode == 0, result.stderr.decode())
     texts = result.stdout.decode().split("\n")[:-1]
@@ -100,7 +100,7 @@ for name, bits in (("bit patterns", random.integers(1, 0x7F800000, 200000)),
             check(digits[0] == digits[1], text, other)
 
 case("powers.h is what powers.py prints")
-made = subprocess.run([sys.executable, sys.argv[2]], stdout=subprocess.PIPE, timeout=60).stdout
+made = subprocess.run([sys.executable, sys.argv[2]], stdout=subprocess.PIPE, timeout=LIMIT).stdout
 with open(sys.argv[3], "rb") as file:
     equal(file.read(), made)
 done()

@@ -9,7 +9,7 @@ import subprocess
 import msgpack
 import numpy as np
 
-from harness import HIDDEN, PROGRAM, case, check, done, equal, path, read, rows_of, run
+from harness import HIDDEN, LIMIT, PROGRAM, case, check, done, equal, path, read, rows_of, run
 
 POOLINGS = ["mean", "max", "bos", "none"]
 LONG = b"MKTACDEFGHIL" * 50  # 600 residues
@@ -140,7 +140,7 @@ equal(run("-f", "raw", stdin=b"").out, b"")
 case("npy to a file as stdout")
 with open(path("npy"), "wb") as file:
     status = subprocess.run([PROGRAM, "-f", "npy"], input=FASTA, stdout=file,
-                            stderr=subprocess.DEVNULL, timeout=60).returncode
+                            stderr=subprocess.DEVNULL, timeout=LIMIT).returncode
 equal((status, np.load(path("npy")).shape), (65, (3, HIDDEN)))
 
 case("wide rows of many values, larger than any buffer")

@@ -26,7 +26,7 @@ def overflowing_model(folder):
 def embed(daemon, records, pooling):
     text = b"".join(b">%s\n%s\n" % record for record in records)
     run = subprocess.run([FILTER, "--socket", daemon.path, "-f", "jsonl", "--pool", pooling],
-                         input=text, capture_output=True, timeout=100, env=FILTER_ENVIRONMENT)
+                         input=text, capture_output=True, timeout=PATIENCE, env=FILTER_ENVIRONMENT)
     lines = [json.loads(line) for line in run.stdout.splitlines()]
     equal([line["id"].encode() for line in lines], [name for name, _ in records])
     return run.returncode, lines

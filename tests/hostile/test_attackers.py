@@ -16,7 +16,7 @@ def attack(daemon, count, parallel=24):
     seed = random.SystemRandom().randrange(1 << 60)
     print(f"# attack {seed} {count}", flush=True)
     run = subprocess.run([tool("attack"), daemon.path, str(seed), str(count), str(parallel)],
-                         stdout=subprocess.PIPE, timeout=240)
+                         stdout=subprocess.PIPE, timeout=5 * PATIENCE)
     equal(run.returncode, 0)
     lines = run.stdout.decode().splitlines()
     check(not [line for line in lines if line.startswith("#")], lines)

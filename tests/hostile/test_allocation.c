@@ -6,7 +6,7 @@
  * what is allocated and mapped is counted. The daemon is a thread of this program, over the null
  * backend. Linked with --wrap, it sees the calls of our code, not those inside of libraries.
  *
- *     allocation MODEL.nemo           prints TAP
+ *     test_allocation MODEL.nemo           prints TAP
  */
 #include "client/esm1nv.h"
 #include "daemon/engine/engine.h"
@@ -24,7 +24,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 60000
+#define PATIENCE_MS (TEST_PATIENCE * 1000)
 #define LENGTH 24u
 
 /* Made by watched threads; the one that fails, 0: none; made and not yet freed, by all. */
@@ -261,8 +261,8 @@ static bool daemon_without_memory(unsigned n, int miscounted) {
 
 /* Whether all is freed again, once the daemon has seen that its clients left. */
 static void check_idle(unsigned n, int idle) {
-    for (unsigned waits = 0; atomic_load(&alive) != idle && waits < 1000; waits++)
-        usleep(5000);
+    for (unsigned waits = 0; atomic_load(&alive) != idle && waits < PATIENCE_MS; waits++)
+        usleep(1000);
     CHECK(atomic_load(&alive) == idle, "allocation %u: %d are left", n, atomic_load(&alive) - idle);
 }
 
@@ -348,7 +348,7 @@ static void clean_up(void) {
 
 int main(int argc, char **argv) {
     if (argc != 2 || prepare(argv[1]) < 0) {
-        fprintf(stderr, "usage: allocation MODEL.nemo\n");
+        fprintf(stderr, "usage: test_allocation MODEL.nemo\n");
         return 1;
     }
     test_daemon("");

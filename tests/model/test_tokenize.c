@@ -3,7 +3,7 @@
  * Tokens of a record: which residues get them, where <s> and </s> are, what is refused; and the
  * exact widening of every 16-bit number. The ids are those of the published vocabulary.
  *
- *     tokenize_test FILE.nemo        any model of 512 positions
+ *     test_tokenize FILE.nemo        any model of 512 positions
  */
 #include "daemon/model/model.h"
 #include "tests/check.h"

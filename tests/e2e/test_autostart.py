@@ -28,6 +28,9 @@ FASTA = programs.write_fasta(programs.read_fasta(programs.PROTEINS)[:3])
 DAEMON_NAMES = ("esm1nvd", os.path.basename(DAEMON))
 
 
+ended = {}  # {pid: exit status} of those that were reaped
+
+
 def children():
     """{pid: exit status or None} of the daemons that filters left to us; reaps those that ended."""
     found = {}
@@ -35,14 +38,16 @@ def children():
         pids = {int(pid) for pid in file.read().split()}
     pids -= {daemon.process.pid for daemon in programs.daemons}
     for pid in pids:
-        with open("/proc/%d/stat" % pid) as file:
+        with programs.gone(), open("/proc/%d/stat" % pid) as file:
             name, rest = file.read().rsplit(")", 1)
-        if name.split("(", 1)[1] not in DAEMON_NAMES:
-            continue
-        found[pid] = None
-        if rest.split()[0] == "Z":
-            found[pid] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            if name.split("(", 1)[1] in DAEMON_NAMES:
+                found[pid] = reap(pid) if rest.split()[0] == "Z" else None
     return found
+
+
+def reap(pid):
+    ended[pid] = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return ended[pid]
 
 
 def running():
@@ -51,13 +56,9 @@ def running():
 
 def await_end(pid):
     """The exit status of a daemon."""
-    deadline = time.monotonic() + programs.PATIENCE
-    while time.monotonic() < deadline:
-        with open("/proc/%d/stat" % pid) as file:
-            if file.read().rsplit(")", 1)[1].split()[0] == "Z":
-                return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-        time.sleep(0.02)
-    raise AssertionError("daemon %d does not end" % pid)
+    programs.wait_until(lambda: pid in ended or pid in children() and pid in ended,
+                        "the end of daemon %d" % pid)
+    return ended[pid]
 
 
 class Place(contextlib.AbstractContextManager):
@@ -128,7 +129,10 @@ def detached():
         assert process.returncode == 0, process
         pid, = running()
         assert os.getsid(pid) == pid and os.readlink("/proc/%d/cwd" % pid) == "/"
-        links = [os.readlink("/proc/%d/fd/%s" % (pid, fd)) for fd in os.listdir("/proc/%d/fd" % pid)]
+        links = []
+        for fd in os.listdir("/proc/%d/fd" % pid):
+            with programs.gone():
+                links.append(os.readlink("/proc/%d/fd/%s" % (pid, fd)))
         assert not [link for link in links if link.startswith("pipe:")], links
         assert not [link for link in links if programs.work_folder() in link
                     and not link.endswith((".log", ".nemo"))], links
@@ -181,10 +185,10 @@ def locked():
 def idle_exit():
     with Place() as place:
         place.run("-m", TINY2, "--idle-exit", "1")
-        pid, = running()
+        pid, = children()
         begin = time.monotonic()
         assert await_end(pid) == 0
-        assert time.monotonic() - begin < 20
+        assert time.monotonic() - begin < programs.at_most(20)
         place.run("-m", TINY2)
         second, = running()
         assert second != pid
@@ -273,10 +277,7 @@ def bad_model():
             assert process.returncode == 78 and b"text.nemo" in err, (process.returncode, err)
         run = place.run("-m", programs.in_work("absent.nemo"), expect=78)
         assert "absent.nemo" in run.stderr, run.stderr
-        deadline = time.monotonic() + programs.PATIENCE
-        while running():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        programs.wait_until(lambda: not running(), "the end of them")
 
 
 @tap.case("a daemon that dies before it listens: 78 and the last line of its log")

@@ -4,7 +4,7 @@
  * short, and with single bytes changed. Every layer must refuse, or load something that stays
  * within bounds; sanitizers see whether it does. Parts are copied to memory of their exact size.
  *
- *     damage_test FILE.nemo FILE.ckpt tokenizer.model
+ *     test_damage FILE.nemo FILE.ckpt tokenizer.model
  */
 #include "daemon/model/loader.h"
 #include "tests/check.h"
@@ -194,7 +194,7 @@ static void cut_file(struct bytes good) {
 
 int main(int argc, char **argv) {
     if (argc != 4) {
-        fprintf(stderr, "usage: damage_test FILE.nemo FILE.ckpt tokenizer.model\n");
+        fprintf(stderr, "usage: test_damage FILE.nemo FILE.ckpt tokenizer.model\n");
         return 1;
     }
     struct bytes file = read_file(argv[1]), checkpoint = read_file(argv[2]);

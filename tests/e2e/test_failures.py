@@ -237,9 +237,11 @@ def nothing():
 @tap.case("--version and --help")
 def version():
     for program, name in ((programs.FILTER, "esm1nv"), (DAEMON, "esm1nvd")):
-        run = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=60)
+        run = subprocess.run([program, "--version"], capture_output=True, text=True,
+                             timeout=programs.PATIENCE)
         assert run.returncode == 0 and re.fullmatch(name + r" \d+\.\d+\.\d+\n", run.stdout), run
-        run = subprocess.run([program, "--help"], capture_output=True, text=True, timeout=60)
+        run = subprocess.run([program, "--help"], capture_output=True, text=True,
+                             timeout=programs.PATIENCE)
         assert run.returncode == 0 and "--socket" in run.stdout and run.stderr == "", run
 
 

@@ -15,7 +15,7 @@ import time
 import numpy as np
 
 from harness import HIDDEN, LIMIT, PROGRAM, case, check, done, environment, equal, folder, path, \
-    read, run, start, write
+    read, run, start, wait_until, write
 
 GOOD = b"a\tMKT\nb\tAC\n"
 EXPECTED = run(stdin=GOOD).out
@@ -196,10 +196,8 @@ for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     process = start("-o", path("never"), "--index", path("never2"))
     process.stdin.write(GOOD)
     process.stdin.flush()
-    for _ in range(1000):  # until there is output
-        if len(leftovers()) == 2 and all(os.path.getsize(path(name)) for name in leftovers()):
-            break
-        time.sleep(0.01)
+    wait_until(lambda: len(leftovers()) == 2
+               and all(os.path.getsize(path(name)) for name in leftovers()), "output")
     process.send_signal(signal_number)
     equal(process.wait(LIMIT), -signal_number)
     for stream in (process.stdin, process.stdout, process.stderr):
@@ -245,10 +243,7 @@ with open(path("cut.npy"), "wb") as file:
                                stderr=subprocess.PIPE)
     process.stdin.write(GOOD)
     process.stdin.flush()
-    for _ in range(1000):
-        if len(read("cut.npy")) > 128:
-            break
-        time.sleep(0.01)
+    wait_until(lambda: len(read("cut.npy")) > 128, "output")
     equal(read("cut.npy")[:128], bytes(128))
     process.communicate(b"", LIMIT)
 equal(np.load(path("cut.npy")).shape, (2, HIDDEN))
