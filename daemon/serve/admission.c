@@ -9,6 +9,11 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Tokens that a sequence gets beside those of its residues: <s> and </s>. */
+#define SPECIALS_MAX 2
 
 /* Records a session takes before others get their turn. */
 #define PUMP_QUANTUM 64
@@ -19,18 +24,33 @@ enum pump {
     PUMP_WAITS,     /* something will wake the session */
 };
 
-/* Makes a record of what a session submitted. Returns as record_create() does. */
-static int record_of(struct record **result, struct session *session, uint64_t tag,
-                     const uint8_t *residues, size_t length) {
+/* Makes a record of what a session submitted: copies the residues, which the client may be
+ * changing, and checks and tokenises the copy. Returns 0, -EPROTO when they are none of the model's
+ * or too many or none, -ENOMEM. */
+static int make_record(struct record **result, struct session *session, uint64_t tag,
+                       const uint8_t *residues, size_t length) {
     const struct model *model = session->generation->model;
-    int failure = record_create(result, model, tag, residues, length);
 
-    if (failure < 0)
-        return failure;
-    struct record *record = *result;
-    record->session = session;
+    *result = NULL;
+    if (length == 0 || length > model->config.positions)
+        return -EPROTO;
+
+    uint8_t copy[WIRE_POSITIONS_MAX];
+    memcpy(copy, residues, length);
+
+    struct record *record = malloc(sizeof *record + (length + SPECIALS_MAX) * sizeof *record->ids);
+    if (!record)
+        return -ENOMEM;
+    *record = (struct record){.session = session, .tag = tag};
+    if (model_tokenize(model, copy, length, record->ids, &record->span) < 0) {
+        record_destroy(record);
+        return -EPROTO;
+    }
+    record->sched.tokens = record->span.tokens;
+    record->sched.residues = record->span.residues;
     record->rows = session->pooling == POOLING_NONE ? record->span.residues : 1;
     record->bytes = (size_t)record->rows * model->config.hidden * dtype_size(session->dtype);
+    *result = record;
     return 0;
 }
 
@@ -50,7 +70,7 @@ void admission_take_message(struct session *session, uint64_t tag, const uint8_t
         return;
 
     struct record *record;
-    int result = record_of(&record, session, tag, residues, length);
+    int result = make_record(&record, session, tag, residues, length);
     if (result < 0) {
         session_fail(session, result, "a sequence outside the alphabet");
     } else if (!charge_take(&record->unanswered, 1, &session->unanswered, NULL)) {
@@ -58,8 +78,8 @@ void admission_take_message(struct session *session, uint64_t tag, const uint8_t
     } else if (!charge_take(&record->memory, record->bytes, &session->user->pinned, NULL)) {
         session_refuse(session, WIRE_REFUSED_BUSY, true,
                        "busy: your user holds all the memory it may");
-    } else if ((result = record_allocate_rows(record)) < 0) {
-        session_fail(session, result, NULL);
+    } else if (!(record->data = aligned_alloc(64, (record->bytes + 63) / 64 * 64))) {
+        session_fail(session, -ENOMEM, NULL);
     } else {
         charge_impose(&record->queued, record->sched.residues, &session->queued,
                       &session->user->queued);
@@ -84,7 +104,7 @@ static int take_submission(struct session *session) {
         return result;
     if (header.reserved != 0)
         return -EPROTO;
-    return record_of(&session->held, session, header.tag, body, header.length);
+    return make_record(&session->held, session, header.tag, body, header.length);
 }
 
 /* Finds the place of the held record's rows in the completion ring, unless it has one. Returns 0, a

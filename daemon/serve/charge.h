@@ -3,11 +3,12 @@
  * What clients make the daemon hold (connections, bytes, residues that wait) is counted in
  * accounts of the one who holds it. A charge is one entry in one or two accounts, and lies in the
  * record or session that it is made for, which gives it back at its end. The owner of an account
- * asserts at its own end that nothing is held any more.
+ * asserts at its own end that nothing is held any more. Inline, for each record has some.
  */
 #ifndef ESM1NV_CHARGE_H
 #define ESM1NV_CHARGE_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -24,16 +25,41 @@ struct charge {
     uint64_t amount;
 };
 
-/* Enters `amount`, which is not 0, in both accounts, unless one of them would exceed its limit:
- * then it returns false and has changed nothing. The charge must not be taken already. */
-bool charge_take(struct charge *charge, uint64_t amount, struct account *first,
-                 struct account *second);
+static inline bool account_has_room(const struct account *account, uint64_t amount) {
+    return account->held <= account->limit && amount <= account->limit - account->held;
+}
 
-/* The same whatever the limits are. */
-void charge_impose(struct charge *charge, uint64_t amount, struct account *first,
-                   struct account *second);
+/* Enters `amount`, which is not 0, in both accounts, whatever their limits are. The charge must not
+ * be taken already. */
+static inline void charge_impose(struct charge *charge, uint64_t amount, struct account *first,
+                                 struct account *second) {
+    assert(charge->amount == 0 && amount > 0);
+    *charge = (struct charge){.first = first, .second = second, .amount = amount};
+    first->held += amount;
+    if (second)
+        second->held += amount;
+}
+
+/* The same, unless an account would exceed its limit: then it returns false and changes nothing. */
+static inline bool charge_take(struct charge *charge, uint64_t amount, struct account *first,
+                               struct account *second) {
+    if (!account_has_room(first, amount) || (second && !account_has_room(second, amount)))
+        return false;
+    charge_impose(charge, amount, first, second);
+    return true;
+}
 
 /* Does nothing when nothing is taken, or was given back already. */
-void charge_give_back(struct charge *charge);
+static inline void charge_give_back(struct charge *charge) {
+    if (charge->amount == 0)
+        return;
+    assert(charge->first->held >= charge->amount);
+    charge->first->held -= charge->amount;
+    if (charge->second) {
+        assert(charge->second->held >= charge->amount);
+        charge->second->held -= charge->amount;
+    }
+    charge->amount = 0;
+}
 
 #endif

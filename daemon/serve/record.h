@@ -37,14 +37,6 @@ struct record {
 
 STAILQ_HEAD(record_list, record);
 
-/* Copies `length` residues, which a client may be changing, and tokenises the copy. Returns 0,
- * -EPROTO when they are none of the model's or too many or none, -ENOMEM. */
-int record_create(struct record **record, const struct model *model, uint64_t tag,
-                  const uint8_t *residues, size_t length);
-
-/* Memory of its own for the rows. Returns 0 or -ENOMEM. */
-int record_allocate_rows(struct record *record);
-
 /* Gives back all that it is charged for. Safe on NULL. */
 void record_destroy(struct record *record);
 
