@@ -5,7 +5,20 @@
  * layer. By columns, for few tokens: every product is shared out panel by panel, each member reads
  * its part of the weights once, at the price of seven barriers. Both give the same bits.
  */
+#include "daemon/base/clock.h"
 #include "daemon/cpu/forward.h"
+
+struct phase_clock phase_clock_start(double *seconds) {
+    return (struct phase_clock){seconds, seconds ? clock_seconds() : 0};
+}
+
+void phase_end(struct phase_clock *clock, enum phase phase) {
+    if (!clock->seconds)
+        return;
+    double time = clock_seconds();
+    clock->seconds[phase] += time - clock->last;
+    clock->last = time;
+}
 
 /* A range of rows, and of what they are multiplied with. */
 struct range {

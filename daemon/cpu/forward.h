@@ -6,7 +6,6 @@
 #ifndef ESM1NV_CPU_FORWARD_H
 #define ESM1NV_CPU_FORWARD_H
 
-#include "daemon/base/clock.h"
 #include "daemon/cpu/encoder.h"
 #include "daemon/cpu/pack.h"
 #include "daemon/cpu/team.h"
@@ -63,17 +62,9 @@ struct phase_clock {
     double last;
 };
 
-static inline struct phase_clock phase_clock_start(double *seconds) {
-    return (struct phase_clock){seconds, seconds ? clock_seconds() : 0};
-}
-
-static inline void phase_end(struct phase_clock *clock, enum phase phase) {
-    if (!clock->seconds)
-        return;
-    double time = clock_seconds();
-    clock->seconds[phase] += time - clock->last;
-    clock->last = time;
-}
+/* seconds: [PHASES], or NULL to measure nothing. */
+struct phase_clock phase_clock_start(double *seconds);
+void phase_end(struct phase_clock *clock, enum phase phase);
 
 /* Where token `token` of a q, k or v (index among 3 H / 64) lies. */
 static inline unsigned char *qkv_at(const struct encoder *e, uint32_t index, uint32_t token) {

@@ -29,7 +29,7 @@ struct engine_options {
     unsigned threads;          /* 0: usable cores, cgroup quota counted */
     const char *devices;       /* cuda only: "all" or "0,1"; NULL: the first */
     uint32_t max_batch_tokens; /* the largest batch that will be submitted, >= P; for
-                                  engine_open() 0: the table's default_batch_tokens */
+                                  engine_open() 0: what suits the backend, or P */
 };
 
 /* One sequence of a batch. */
@@ -106,7 +106,7 @@ struct engine_table {
 const char *engine_batch_fault(const struct engine_batch *batch, const struct model_config *config,
                                uint32_t max_tokens);
 
-/* Fails items `first` to `first + count` of a batch, and says why in it. */
+/* Fails `count` items from `first` on, and says why in their batch. */
 void engine_items_fail(struct engine_batch *batch, uint32_t first, uint32_t count, const char *why);
 
 /* Writes order[count]: the items by length, the longest first, so that attention ends evenly on

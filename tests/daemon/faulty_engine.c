@@ -10,7 +10,6 @@
  */
 #include "daemon/engine/chooser.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
@@ -111,12 +110,6 @@ static const struct engine_info *faulty_info(const struct engine *engine) {
     return &engine->info;
 }
 
-static void fail(struct engine_batch *batch, const char *why) {
-    snprintf(batch->failure, sizeof batch->failure, "%s", why);
-    for (uint32_t i = 0; i < batch->count; i++)
-        batch->items[i].status = RECORD_ENGINE;
-}
-
 static void faulty_submit(struct engine *engine, struct engine_batch *batch) {
     int64_t ready = now();
     bool fails = false;
@@ -139,7 +132,7 @@ static void faulty_submit(struct engine *engine, struct engine_batch *batch) {
         engine->broken = engine->broken || told == TOKEN_B;
     }
     if (fails || engine->broken)
-        fail(batch, engine->broken ? "it is broken" : "told to fail");
+        engine_items_fail(batch, 0, batch->count, engine->broken ? "it is broken" : "told to fail");
     engine->ready[engine->count] = ready;
     engine->done[engine->count++] = batch;
     set_timer(engine);
