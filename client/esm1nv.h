@@ -15,9 +15,10 @@
  *
  * Thread-compatible: a session is used by one thread at a time, several sessions by several.
  * A sequence is the residue letters themselves: upper case, no blanks, no header. Results come in
- * the order of submission. Functions return 0, a positive condition that the caller handles
- * (ESM1NV_AGAIN, ESM1NV_END), or a negative error, after which only the esm1nv_error_* functions
- * and esm1nv_close() may be called on the session.
+ * the order of submission. Functions that return int return ESM1NV_OK (0), a positive condition
+ * that the caller handles (ESM1NV_AGAIN, ESM1NV_END), or a negative error. ESM1NV_ERROR_LENGTH and
+ * _LETTER leave the session usable; after any other, only the esm1nv_error_* functions and
+ * esm1nv_close() may be called on it.
  */
 #ifndef ESM1NV_H
 #define ESM1NV_H
@@ -40,9 +41,9 @@ enum esm1nv_condition {
     ESM1NV_AGAIN = 1, /* nothing now; esm1nv_fd() becomes readable when it is worth trying again */
     ESM1NV_END = 2,   /* every submitted sequence has been answered */
 
-    ESM1NV_ERROR_ARGUMENT = -1, /* a value no daemon would take; the session stays usable */
-    ESM1NV_ERROR_LENGTH = -2,   /* empty, or longer than info->positions; stays usable */
-    ESM1NV_ERROR_LETTER = -3,   /* a byte outside info->alphabet; stays usable */
+    ESM1NV_ERROR_ARGUMENT = -1, /* an option has a value that no daemon would take */
+    ESM1NV_ERROR_LENGTH = -2,   /* a sequence is empty, or longer than info->positions */
+    ESM1NV_ERROR_LETTER = -3,   /* a sequence has a byte outside info->alphabet */
     ESM1NV_ERROR_MEMORY = -4,
     ESM1NV_ERROR_CONNECT = -5,   /* no daemon answers at the socket */
     ESM1NV_ERROR_BUSY = -6,      /* the daemon refuses for now; try again later */
@@ -101,42 +102,52 @@ struct esm1nv_result {
     uint32_t row_count;        /* residues for ESM1NV_POOL_NONE, else 1; 0 on failure */
     const void *rows;          /* row_count x hidden values of the session's dtype, little endian,
                                   64-byte aligned; a view that lives until released */
-    size_t bytes;
-    uint64_t internal;
+    size_t bytes;              /* of rows */
+    uint64_t internal;         /* the library's own */
 };
 
-/* Connects and agrees on pooling, dtype and model. Blocks until the daemon has answered, which is
- * when its model is loaded. On error *session still is a session, for esm1nv_error_text() and
- * esm1nv_close(), or NULL when memory ran out. */
+/* Connects and agrees on pooling, dtype and model; NULL options are ESM1NV_OPTIONS_INIT. Blocks
+ * until the daemon has answered, which is when its model is loaded. The caller closes *session, on
+ * error too: then it is good for esm1nv_error_text(), or NULL with ESM1NV_ERROR_MEMORY. Any error
+ * but _LENGTH and _LETTER. */
 int esm1nv_connect(esm1nv_session **session, const struct esm1nv_options *options);
 
-/* The same in two steps, for who has something else to do until the daemon has answered: the first
- * connects and asks, the second waits. In between, *session is good only for esm1nv_fd(), which
- * becomes readable when the answer is there, and for what it is good for after an error. */
+/* The same in two steps, for callers who have something else to do until the daemon has answered:
+ * the first connects and asks, the second waits. In between, *session is good only for esm1nv_fd(),
+ * which becomes readable when the answer is there, and for what it is good for after an error. */
 int esm1nv_connect_begin(esm1nv_session **session, const struct esm1nv_options *options);
 int esm1nv_connect_complete(esm1nv_session *session);
 
-/* The same on an already connected socket, which the session then owns (it closes it on error
- * too). options->socket is only a name. */
+/* As esm1nv_connect(), on a SOCK_SEQPACKET socket that is connected already. The session owns it
+ * from then on, on error too, and makes it blocking. options->socket is only a name for it in
+ * texts. */
 int esm1nv_connect_fd(esm1nv_session **session, int fd, const struct esm1nv_options *options);
 
+/* What the daemon told, once esm1nv_connect() has returned ESM1NV_OK; it lives as long as the
+ * session. */
 const struct esm1nv_info *esm1nv_info(const esm1nv_session *session);
 
-/* Queues one sequence. Byte 0 stands for a letter the model does not know and gets the <unk> token
- * and a row of its own. The sequence is copied. ESM1NV_AGAIN: no room, nothing was queued; take
- * results, and when there are none either (esm1nv_next() with timeout 0), wait for esm1nv_fd(). */
+/* Queues one sequence of `length` bytes, which are copied; its result carries the tag, which may be
+ * any number. Byte 0 stands for a letter that the model does not know, and gets the <unk> token and
+ * a row of its own. ESM1NV_AGAIN: there is no room and nothing was queued; take results, and when
+ * there are none either (esm1nv_next() with timeout 0), wait for esm1nv_fd(). Errors: _LENGTH,
+ * _LETTER, _MEMORY, _SYSTEM; _REFUSED when the daemon's limits leave no room for the session's
+ * records; _PROTOCOL; or why the daemon left (_LOST, _BUSY, _REFUSED, _MODEL). */
 int esm1nv_submit(esm1nv_session *session, uint64_t tag, const void *sequence, size_t length);
 
-/* Takes the next result. timeout in milliseconds: 0 looks only, negative waits without end.
- * ESM1NV_AGAIN: not there yet. ESM1NV_END: nothing is outstanding. Several results may be held
- * before they are released; as long as they are, the daemon has less room to work ahead. A call
- * that waits may use up the wake-up for a submit that had no room: try that again after it. */
+/* Takes the next result; *taken is set with ESM1NV_OK only. timeout in milliseconds: 0 looks only,
+ * negative waits without end. ESM1NV_AGAIN: it is not there yet. ESM1NV_END: nothing is
+ * outstanding. Several results may be held before they are released; as long as they are, the
+ * daemon has less room to work ahead. A call that waits may use up the wake-up for a submit that
+ * had no room: try that again after it. Errors: _SYSTEM, _PROTOCOL, or why the daemon left (_LOST,
+ * _BUSY, _REFUSED, _MODEL), which comes after all results that it completed. */
 int esm1nv_next(esm1nv_session *session, struct esm1nv_result *taken, int timeout);
 
-/* Gives back the memory of this result and of all taken before it. */
+/* Gives back the memory of this result of this session, and of all that were taken before it: their
+ * rows may not be looked at any more. Does nothing for one that was given back already. */
 void esm1nv_release(esm1nv_session *session, const struct esm1nv_result *result);
 
-/* Submitted and not yet taken. */
+/* How many sequences were submitted whose results were not taken yet. */
 uint64_t esm1nv_outstanding(const esm1nv_session *session);
 
 /* Becomes readable after ESM1NV_AGAIN when it is worth trying again: poll it, never read it. It may
@@ -146,21 +157,24 @@ int esm1nv_fd(const esm1nv_session *session);
 /* Safe on NULL. Outstanding results are given up. */
 void esm1nv_close(esm1nv_session *session);
 
-/* The last error of this session as one line for people. */
+/* The last error of this session as one line for people, empty before the first; it lives until the
+ * next call on the session. For NULL, that memory ran out. */
 const char *esm1nv_error_text(const esm1nv_session *session);
 
-/* A code or a record status in words. */
+/* A code of enum esm1nv_condition, or a record's status, in a few words that live forever. */
 const char *esm1nv_error_name(int code);
 const char *esm1nv_status_text(enum esm1nv_status status);
 
-/* Asks the daemon at the socket (as in esm1nv_options) about itself. Calls visit() for each fact in
- * order: a name in snake_case, and a text, or a NULL text and a number. On error, *text (of 256
- * bytes) gets a line for people. */
+/* Asks the daemon at the socket (as in esm1nv_options) about itself, and waits for the answer.
+ * Calls visit() for each fact in order: a name in snake_case, and a text, or a NULL text and a
+ * number; both live until visit() returns. On error, `text` gets a line for people, and visit() is
+ * not called. Errors: _CONNECT, _BUSY, _REFUSED, _MODEL, _LOST, _PROTOCOL, _MEMORY, _SYSTEM. */
 int esm1nv_status(const char *socket,
                   void (*visit)(void *context, const char *name, const char *text, uint64_t number),
                   void *context, char text[256]);
 
-/* Asks it to finish what is in flight and leave; returns when it has. */
+/* Asks the daemon to finish what is in flight and leave; returns when it has. Errors and `text` as
+ * for esm1nv_status(); _REFUSED when the caller is neither of the daemon's user nor root. */
 int esm1nv_stop(const char *socket, char text[256]);
 
 /* X.Y.Z of the library. */
