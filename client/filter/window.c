@@ -113,7 +113,7 @@ static uint16_t half_of(float value) {
     return (uint16_t)(sign | (bits_of(rounded) - bits_of(0.5f)));
 }
 
-/* Brings the pooled row into its final form, in place. */
+/* The pooled row in its final form, in place. */
 static void end_pooled(struct stitch *stitch, uint32_t length) {
     float *pooled = (float *)stitch->rows;
     for (uint32_t i = 0; i < stitch->hidden; i++) {
