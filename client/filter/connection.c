@@ -139,7 +139,7 @@ static bool sleep_before_retry(struct connection *connection) {
     return true;
 }
 
-/* Waiting begins anew. */
+/* A record was answered, or none was asked for yet: there is the full time to wait again. */
 static void reset_patience(struct connection *connection) {
     connection->waited = 0;
     connection->pause = PAUSE_FIRST;
@@ -199,7 +199,8 @@ static void keep_text(char *kept, size_t capacity, const char *text) {
     memcpy(kept, text, strnlen(text, capacity - 1));
 }
 
-/* Of the first daemon; private only where that is one. */
+/* The first daemon is to serve to the end. If it is the private one, no shared one may take over,
+ * nor the other way round. */
 static void connection_remember(struct connection *connection, const struct esm1nv_info *info) {
     keep_text(connection->socket, sizeof connection->socket, info->socket);
     keep_text(connection->digest, sizeof connection->digest, info->digest);

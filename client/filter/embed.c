@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The pump: one thread that reads records, submits them, and writes results in input order. Every
+ * Embedding: one thread that reads records, submits them, and writes results in input order. Every
  * record that is not written yet stands in a queue, a ring of slots that own their cleaned
  * sequence until then; failed records wait there for their turn. It sleeps only in one poll() on
  * the input and the session, and writes out what it has before that.

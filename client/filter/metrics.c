@@ -5,7 +5,6 @@
  * refuse the whole; so both readers take it.
  */
 #include "client/filter/report.h"
-#include "client/filter/status.h"
 #include "client/filter/verbs.h"
 #include "ipc/keys.h"
 

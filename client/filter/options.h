@@ -8,7 +8,7 @@
 #include "client/esm1nv.h"
 #include "client/filter/input/reader.h"
 #include "client/filter/output/output.h"
-#include "client/filter/progress.h"
+#include "client/filter/report.h"
 
 struct option_row;
 struct verb;

@@ -3,7 +3,7 @@
  * The progress line: on a terminal one line that is drawn over, elsewhere (when asked for) a line
  * now and then. It appears only when a run takes more than a moment.
  */
-#include "client/filter/progress.h"
+#include "client/filter/report.h"
 
 #include <inttypes.h>
 #include <stdio.h>

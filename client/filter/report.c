@@ -6,7 +6,6 @@
 #include "client/filter/report.h"
 
 #include "client/esm1nv.h"
-#include "client/filter/progress.h"
 #include "ipc/base/text.h"
 
 #include <stdarg.h>

@@ -2,8 +2,6 @@
  *
  * --status and --stop.
  */
-#include "client/filter/status.h"
-
 #include "client/filter/autostart.h"
 #include "client/filter/output/text.h"
 #include "client/filter/report.h"
@@ -49,42 +47,29 @@ static void list(void *context, const char *name, const char *text, uint64_t num
     text ? print_json_text(text) : (void)printf("%" PRIu64, number);
 }
 
-/* Who is told the facts. */
-struct audience {
-    fact_visitor *visit;
-    void *context;
-};
+/* Asks the daemon at a socket for all facts, or, where nobody is to be told them, to stop. */
+static int ask_at(const char *socket, fact_visitor *visit, void *context, char text[256]) {
+    return visit ? esm1nv_status(socket, visit, context, text) : esm1nv_stop(socket, text);
+}
 
 /* Asks where daemons usually are, then the private one; with --model only that. */
-static int ask(const struct options *options, const struct audience *audience,
-               int (*question)(const char *socket, const struct audience *audience,
-                               char text[256])) {
+static int ask_daemon(const struct options *options, fact_visitor *visit, void *context) {
     char text[256] = "";
     int result = ESM1NV_ERROR_CONNECT;
     if (!options->model_named)
-        result = question(options->socket, audience, text);
+        result = ask_at(options->socket, visit, context, text);
     if (result == ESM1NV_ERROR_CONNECT && options->model) {
         struct private_daemon daemon = {.child = 0};
         int located = private_locate(&daemon, options->model);
         if (located < 0)
             return -located;
-        result = question(daemon.socket, audience, text);
+        result = ask_at(daemon.socket, visit, context, text);
     }
     return result < 0 ? report_daemon_error(result, text) : EX_OK;
 }
 
-static int ask_status(const char *socket, const struct audience *audience, char text[256]) {
-    return esm1nv_status(socket, audience->visit, audience->context, text);
-}
-
-static int ask_to_stop(const char *socket, const struct audience *audience, char text[256]) {
-    (void)audience;
-    return esm1nv_stop(socket, text);
-}
-
 int status_visit(const struct options *options, fact_visitor *visit, void *context) {
-    const struct audience audience = {visit, context};
-    return ask(options, &audience, ask_status);
+    return ask_daemon(options, visit, context);
 }
 
 static int status_show(const struct options *options) {
@@ -96,7 +81,7 @@ static int status_show(const struct options *options) {
 }
 
 static int status_stop(const struct options *options) {
-    return ask(options, NULL, ask_to_stop);
+    return ask_daemon(options, NULL, NULL);
 }
 
 const struct verb verb_status = {.run = status_show, .refuses_files = true};

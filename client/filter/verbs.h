@@ -17,4 +17,9 @@ struct verb {
 /* What is done when no option asks for another: embed the input. */
 extern const struct verb verb_embed;
 
+/* Asks the daemon for all facts about itself, which visit is told as by esm1nv_status(). Returns an
+ * exit status, after reporting an error. */
+typedef void fact_visitor(void *context, const char *name, const char *text, uint64_t number);
+int status_visit(const struct options *options, fact_visitor *visit, void *context);
+
 #endif

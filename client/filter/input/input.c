@@ -131,7 +131,7 @@ static int begin_inflate(struct input *input) {
     return 0;
 }
 
-/* Between members: zeros are padding, as tape and block devices leave it; the end is the end. */
+/* Between two members zeros may stand: padding, as tapes and block devices leave it. */
 static int begin_member(struct input *input) {
     z_stream *zlib = &input->zlib;
     while (zlib->avail_in > 0 && *zlib->next_in == 0) {
@@ -188,7 +188,7 @@ static bool input_begins_with(const struct input *input, const char *magic, size
     return input->size >= size && memcmp(input->data, magic, size) == 0;
 }
 
-/* What other tools compress is no text: said here, it is not taken for bad sequences. */
+/* Refuses what other tools compressed, which would be read as bad sequences otherwise. */
 static int judge_foreign(const struct input *input) {
     static const struct {
         const char *magic, *name, *tool;

@@ -92,8 +92,8 @@ static int lines_refuse_header(const struct reader *reader) {
     return -EX_NOINPUT;
 }
 
-/* A blank line before the first letter. After the last one the line with the letter begins, whose
- * blanks are gone; only a tab among them matters. */
+/* Each blank line before the first letter is a record. After the last of them comes the line with
+ * the letter, whose leading blanks were skipped already; a tab among them has been noted. */
 static int lines_read_blank(struct reader *reader, struct record *record) {
     if (reader->blank_line < reader->line) {
         begin_record(reader, record, reader->blank_line++);

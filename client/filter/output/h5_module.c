@@ -38,12 +38,13 @@ struct h5_file {
 
 /* --- Errors ----------------------------------------------------------------------------------- */
 
-/* The innermost one of the stack, which tells of the cause. */
+/* Keeps the first error that the walk meets: the innermost one, which tells of the cause. */
 static herr_t visit_error(unsigned number, const H5E_error2_t *entry, void *context) {
     char *reason = context;
     (void)number;
     snprintf(reason, H5_ERROR_MAX, "HDF5: %s", entry->desc);
-    /* Of a failed system call it says much; what strerror() had to say stands in quotes. */
+    /* About a failed system call HDF5 says much, and quotes what strerror() says, which is enough.
+     */
     char *begin = strstr(reason, "error message = '");
     if (begin) {
         begin += strlen("error message = '");
@@ -158,8 +159,8 @@ static uint64_t hash_of(const char *text, size_t size) {
     return hash;
 }
 
-/* Puts the name that the record gets: of size bytes, and with the first suffix that is free when it
- * is taken. Datasets are never removed, so the suffixes before the hint stay taken. */
+/* Adds a suffix to the name, of size bytes, when it is taken: the first one that is free. Datasets
+ * are never removed, so all suffixes before the hint stay taken. */
 static int find_free_name(struct h5_file *file, size_t size, char reason[H5_ERROR_MAX]) {
     htri_t taken = H5Lexists(file->file, file->name, H5P_DEFAULT);
     if (taken > 0) {

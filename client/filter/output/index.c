@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The index is TSV, written as the tsv format is.
+ * The index, written as the tsv format writes its fields.
  */
 #include "client/filter/output/index.h"
 

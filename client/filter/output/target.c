@@ -84,35 +84,26 @@ static int cannot_write(const struct target *target) {
     return -EX_IOERR;
 }
 
-/* A new string: the directory of path with its slash, or "". */
-static char *directory_of(const char *path) {
+/* A new string: `name` in the directory of `path`. */
+static char *join_beside(const char *path, const char *name) {
     const char *slash = strrchr(path, '/');
-    size_t size = slash ? (size_t)(slash - path) + 1 : 0;
-    char *directory = allocate(NULL, size + 1);
-    memcpy(directory, path, size);
-    directory[size] = 0;
-    return directory;
-}
-
-static char *join(const char *first, const char *second) {
-    size_t size = strlen(first) + strlen(second) + 1;
-    char *text = allocate(NULL, size);
-    snprintf(text, size, "%s%s", first, second);
+    size_t directory = slash ? (size_t)(slash - path) + 1 : 0;
+    char *text = allocate(NULL, directory + strlen(name) + 1);
+    memcpy(text, path, directory);
+    strcpy(text + directory, name);
     return text;
 }
 
 /* Follows links, also one that points to nothing yet. */
 static char *resolve(const char *path) {
-    char *current = join(path, "");
+    char *current = join_beside("", path);
     for (int i = 0; i < LINKS_MAX; i++) {
         char link[PATH_MAX];
         ssize_t size = readlink(current, link, sizeof link - 1);
         if (size < 0)
             return current;
         link[size] = 0;
-        char *directory = directory_of(link[0] == '/' ? "" : current);
-        char *next = join(directory, link);
-        free(directory);
+        char *next = join_beside(link[0] == '/' ? "" : current, link);
         free(current);
         current = next;
     }
@@ -148,9 +139,7 @@ static int open_temporary(struct target *target, const char *path, mode_t mode) 
     target->path = resolve(path);
     if (!target->path)
         return cannot_create(path);
-    char *directory = directory_of(target->path);
-    char *name = join(directory, ".esm1nv-XXXXXX");
-    free(directory);
+    char *name = join_beside(target->path, ".esm1nv-XXXXXX");
     target->fd = create_temporary(name);
     if (target->fd < 0) {
         int result = cannot_create(path);
@@ -161,7 +150,7 @@ static int open_temporary(struct target *target, const char *path, mode_t mode) 
     return fchmod(target->fd, mode) < 0 ? cannot_create(path) : 0;
 }
 
-/* The descriptor that a path like /dev/stdout stands for, or -1. */
+/* The open descriptor that a path like /dev/stdout stands for, or -1. */
 static int inherited_descriptor(const char *path) {
     static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/"};
     if (strcmp(path, "/dev/stdout") == 0)

@@ -13,30 +13,40 @@
 
 #define CHUNK 4096u
 
-/* The code point at text, and its bytes. Texts here are valid UTF-8. */
-static size_t next_letter(const char *text, size_t size, uint32_t *letter) {
-    int length = utf8_decode(text, size, letter);
-    return length > 0 ? (size_t)length : 1;
-}
-
 static bool is_control(uint32_t letter) {
     return letter < ' ' || (letter >= 0x7F && letter < 0xA0);
 }
 
-int text_field(struct target *target, const char *text, size_t size) {
+static size_t put_blank(char room[TEXT_ESCAPE_MAX], uint32_t letter) {
+    room[0] = ' ';
+    return is_control(letter) ? 1 : 0;
+}
+
+size_t text_escape(char escape[TEXT_ESCAPE_MAX], uint32_t letter) {
+    if (is_control(letter))
+        return (size_t)sprintf(escape, "\\u%04x", (unsigned)letter);
+    escape[0] = '\\';
+    escape[1] = (char)letter;
+    return letter == '"' || letter == '\\' ? 2 : 0;
+}
+
+/* Each letter as it is, or what replace() puts in its place, unless that is nothing. */
+static int write_letters(struct target *target, const char *text, size_t size,
+                         size_t (*replace)(char room[TEXT_ESCAPE_MAX], uint32_t letter)) {
     while (size > 0) {
         char *room;
         int result = target_room(target, CHUNK, &room);
         if (result < 0)
             return result;
         size_t used = 0;
-        while (size > 0 && used < CHUNK - UTF8_MAX) {
+        while (size > 0 && used < CHUNK - TEXT_ESCAPE_MAX) {
             uint32_t letter;
-            size_t length = next_letter(text, size, &letter);
-            if (is_control(letter))
-                room[used++] = ' ';
-            else
-                used = (size_t)((char *)mempcpy(room + used, text, length) - room);
+            int decoded = utf8_decode(text, size, &letter);
+            size_t length = decoded > 0 ? (size_t)decoded : 1;
+            size_t replaced = replace(room + used, letter);
+            if (replaced == 0)
+                memcpy(room + used, text, length);
+            used += replaced > 0 ? replaced : length;
             text += length;
             size -= length;
         }
@@ -45,34 +55,14 @@ int text_field(struct target *target, const char *text, size_t size) {
     return 0;
 }
 
-size_t text_escape(char escape[TEXT_ESCAPE_MAX], uint32_t code_point) {
-    if (is_control(code_point))
-        return (size_t)sprintf(escape, "\\u%04x", (unsigned)code_point);
-    if (code_point != '"' && code_point != '\\')
-        return 0;
-    escape[0] = '\\';
-    escape[1] = (char)code_point;
-    return 2;
+int text_field(struct target *target, const char *text, size_t size) {
+    return write_letters(target, text, size, put_blank);
 }
 
 int text_json(struct target *target, const char *text, size_t size) {
     int result = target_write(target, "\"", 1);
-    while (size > 0 && result == 0) {
-        char *room;
-        result = target_room(target, CHUNK, &room);
-        size_t used = 0;
-        while (result == 0 && size > 0 && used < CHUNK - TEXT_ESCAPE_MAX) {
-            uint32_t letter;
-            size_t length = next_letter(text, size, &letter);
-            size_t escaped = text_escape(room + used, letter);
-            if (escaped == 0)
-                memcpy(room + used, text, length);
-            used += escaped > 0 ? escaped : length;
-            text += length;
-            size -= length;
-        }
-        target_used(target, used);
-    }
+    if (result == 0)
+        result = write_letters(target, text, size, text_escape);
     return result < 0 ? result : target_write(target, "\"", 1);
 }
 

@@ -14,7 +14,7 @@ int text_field(struct target *target, const char *text, size_t size);
 int text_json(struct target *target, const char *text, size_t size);
 /* Values with separator between them. */
 int text_values(struct target *target, const float *values, uint32_t count, char separator);
-/* What is put together, up to 4,095 bytes. */
+/* A text by printf()'s rules, of at most 4,095 bytes. */
 int text_format(struct target *target, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
@@ -22,6 +22,6 @@ int text_format(struct target *target, const char *format, ...)
  * stands there as it is. Control characters are escaped beyond what JSON asks for (U+007F to
  * U+009F), since a terminal may act on them. */
 #define TEXT_ESCAPE_MAX 8
-size_t text_escape(char escape[TEXT_ESCAPE_MAX], uint32_t code_point);
+size_t text_escape(char escape[TEXT_ESCAPE_MAX], uint32_t letter);
 
 #endif
