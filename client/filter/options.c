@@ -44,7 +44,7 @@ static const struct option_row rows[] = {
     {"pool", 'p', OPTION_CHOICE, INTO(pooling), .names = pool_names, .standard = "mean",
      .group = "Output", .help = "a vector per residue, or per record"},
     {"format", 'f', OPTION_CHOICE, INTO(format), .names = output_format_names,
-     .picks = output_formats, .standard = "tsv", .help = "how vectors are written"},
+     .means = output_formats, .standard = "tsv", .help = "how vectors are written"},
     {"dtype", 0, OPTION_CHOICE, INTO(dtype), GIVEN(dtype_given), .names = dtype_names,
      .standard = "f32", .help = "values of the binary formats"},
     {"index", 0, OPTION_TEXT, INTO(index), .value = "FILE",
@@ -86,7 +86,6 @@ static const struct option_table table = {
     .program = "esm1nv",
     .rows = rows,
     .count = sizeof rows / sizeof *rows,
-    .action = offsetof(struct options, verb),
     .usage = "Usage: esm1nv [OPTION]... [FILE]...\n"
              "Embed protein sequences with ESM-1nv, served by a local esm1nvd. Reads stdin\n"
              "when no FILE is given or FILE is -, FASTA or one sequence per line, gzip or not.\n"
@@ -114,12 +113,11 @@ static bool refuse_dtype(const struct options *options) {
 }
 
 /* What each option allows, but not together. */
-static bool options_agree(const struct options *options) {
+static bool options_agree(const struct options *options, const struct option_row *action) {
     bool daemon_verb =
         options->verb == VERB_STATUS || options->verb == VERB_METRICS || options->verb == VERB_STOP;
     if (daemon_verb && options->file_count > 0) {
-        report("--%s takes no FILE, but '%s' was given", option_action_name(&table, options->verb),
-               options->files[0]);
+        report("--%s takes no FILE, but '%s' was given", action->name, options->files[0]);
         return false;
     }
     if (options->model_named && options->socket) {
@@ -142,16 +140,18 @@ static void settle_daemon(struct options *options) {
 }
 
 int filter_options_parse(struct options *options, int argc, char **argv) {
+    const struct option_row *action;
     char error[OPTION_TEXT_MAX];
     *options = (struct options){0};
-    int first = option_table_read(&table, options, argc, argv, error);
+    int first = option_table_read(&table, options, &action, argc, argv, error);
     if (first < 0) {
         report("%s", error);
         return -EX_USAGE;
     }
+    options->verb = action ? action->least : VERB_EMBED;
     options->files = argv + first;
     options->file_count = (size_t)(argc - first);
-    if (!options_agree(options))
+    if (!options_agree(options, action))
         return -EX_USAGE;
     if (options->output && strcmp(options->output, "-") == 0)
         options->output = NULL;
