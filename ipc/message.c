@@ -6,6 +6,8 @@
  */
 #include "ipc/message.h"
 
+#include "ipc/base/text.h"
+
 /* How deep values of another protocol version may nest, which are passed over; ours never do. */
 #define MSGPACK_EMBED_STACK_SIZE 8
 
@@ -275,11 +277,10 @@ void message_copy_text(const struct message *message, enum wire_key key, char *t
     size_t length = message_has(message, key) ? value->length : 0;
     if (length > capacity - 1)
         length = capacity - 1;
-    for (size_t i = 0; i < length; i++) {
-        unsigned char byte = (unsigned char)value->bytes[i];
-        text[i] = byte < 0x20 || byte == 0x7f ? '?' : (char)byte;
-    }
+    if (length > 0)
+        memcpy(text, value->bytes, length);
     text[length] = '\0';
+    text_make_printable(text, length);
 }
 
 static int writer_append(void *context, const char *bytes, size_t length) {

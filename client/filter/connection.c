@@ -6,7 +6,7 @@
  */
 #include "client/filter/connection.h"
 
-#include "client/filter/verbs.h"
+#include "client/filter/report.h"
 
 #include <inttypes.h>
 #include <poll.h>
@@ -32,10 +32,9 @@ void connection_finish(struct connection *connection) {
 }
 
 /* Keeps the words of the failed session, and no session: a filter that waits takes no room. */
-static int fail(struct connection *connection, const esm1nv_session *failed, int code) {
+static void connection_fail(struct connection *connection, const esm1nv_session *failed) {
     snprintf(connection->error, sizeof connection->error, "%s", esm1nv_error_text(failed));
     close_sessions(connection);
-    return code;
 }
 
 /* --- One attempt ------------------------------------------------------------------------------ */
@@ -65,57 +64,61 @@ static struct esm1nv_options wishes(const struct connection *connection, const c
     return wanted;
 }
 
-static int greet(struct connection *connection, const char *socket) {
+static int greet_daemon(struct connection *connection, const char *socket) {
     struct esm1nv_options wanted = wishes(connection, socket);
     if (!connection->session)
         connection->begun = esm1nv_connect_begin(&connection->session, &wanted);
-    int code = connection->begun;
-    if (code == 0)
-        code = esm1nv_connect_complete(connection->session);
-    if (code < 0)
-        return fail(connection, connection->session, code);
-    code = greet_for_windows(connection, wanted);
+    int result = connection->begun;
+    if (result == 0)
+        result = esm1nv_connect_complete(connection->session);
+    if (result < 0) {
+        connection_fail(connection, connection->session);
+        return result;
+    }
+    result = greet_for_windows(connection, wanted);
+    if (result < 0)
+        connection_fail(connection, connection->windows);
     /* It served us a moment ago: it has left, or reloaded its model between the two. */
-    if (code == ESM1NV_ERROR_CONNECT || code == ESM1NV_ERROR_REFUSED || code == ESM1NV_ERROR_MODEL)
-        code = ESM1NV_ERROR_LOST;
-    return code < 0 ? fail(connection, connection->windows, code) : 0;
+    bool left = result == ESM1NV_ERROR_CONNECT || result == ESM1NV_ERROR_REFUSED ||
+                result == ESM1NV_ERROR_MODEL;
+    return left ? ESM1NV_ERROR_LOST : result;
 }
 
-/* The private daemon, started when there is none. Sets *status when that failed for good. */
-static int greet_private(struct connection *connection, int *status) {
+/* The private daemon, started when there is none. Sets *fatal, a negative exit status, when that
+ * failed for good. */
+static int greet_private(struct connection *connection, int *fatal) {
     struct private_daemon *daemon = connection->daemon;
     const struct options *options = connection->options;
     if (!daemon->socket[0])
-        *status = private_locate(daemon, options->model);
-    if (*status < 0)
+        *fatal = private_locate(daemon, options->model);
+    if (*fatal < 0)
         return ESM1NV_ERROR_CONNECT;
-    int code = greet(connection, daemon->socket);
-    if (code != ESM1NV_ERROR_CONNECT && code != ESM1NV_ERROR_LOST)
-        return code;
-    *status = autostart_check(daemon);
-    if (*status < 0 || code == ESM1NV_ERROR_LOST || options->no_autostart)
-        return code;
-    *status = autostart(daemon, options->idle_exit);
-    if (*status == AUTOSTART_LATER) {
-        *status = 0;
+    int result = greet_daemon(connection, daemon->socket);
+    if (result != ESM1NV_ERROR_CONNECT && result != ESM1NV_ERROR_LOST)
+        return result;
+    *fatal = autostart_check(daemon);
+    if (*fatal < 0 || result == ESM1NV_ERROR_LOST || options->no_autostart)
+        return result;
+    int started = autostart(daemon, options->idle_exit);
+    if (started == AUTOSTART_LATER)
         return ESM1NV_ERROR_BUSY;
-    }
-    if (*status < 0)
-        return code;
-    code = greet(connection, daemon->socket);
+    *fatal = started;
+    if (started < 0)
+        return result;
+    result = greet_daemon(connection, daemon->socket);
     /* It is gone already: the next attempt finds out why. */
-    return code == ESM1NV_ERROR_CONNECT ? ESM1NV_ERROR_LOST : code;
+    return result == ESM1NV_ERROR_CONNECT ? ESM1NV_ERROR_LOST : result;
 }
 
-static int attempt(struct connection *connection, int *status) {
-    int code = ESM1NV_ERROR_CONNECT;
-    *status = 0;
+static int connection_attempt(struct connection *connection, int *fatal) {
+    int result = ESM1NV_ERROR_CONNECT;
+    *fatal = 0;
     if (connection->shared)
-        code = greet(connection,
-                     connection->socket[0] ? connection->socket : connection->options->socket);
-    if (code == ESM1NV_ERROR_CONNECT && connection->private)
-        code = greet_private(connection, status);
-    return code;
+        result = greet_daemon(connection, connection->socket[0] ? connection->socket
+                                                                : connection->options->socket);
+    if (result == ESM1NV_ERROR_CONNECT && connection->private)
+        result = greet_private(connection, fatal);
+    return result;
 }
 
 /* --- Waiting ---------------------------------------------------------------------------------- */
@@ -136,15 +139,15 @@ static bool sleep_before_retry(struct connection *connection) {
     return true;
 }
 
-/* Waiting begins anew. */
+/* A record was answered, or none was asked for yet: there is the full time to wait again. */
 static void reset_patience(struct connection *connection) {
     connection->waited = 0;
     connection->pause = PAUSE_FIRST;
 }
 
-static bool worth_waiting(const struct connection *connection, int code) {
-    return code == ESM1NV_ERROR_BUSY || code == ESM1NV_ERROR_LOST ||
-           (code == ESM1NV_ERROR_CONNECT && connection->answered);
+static bool worth_waiting(const struct connection *connection, int reason) {
+    return reason == ESM1NV_ERROR_BUSY || reason == ESM1NV_ERROR_LOST ||
+           (reason == ESM1NV_ERROR_CONNECT && connection->answered);
 }
 
 /* --- The end ---------------------------------------------------------------------------------- */
@@ -155,38 +158,38 @@ static void count_done(const struct connection *connection, char text[48]) {
              connection->done == 1 ? " is" : "s are");
 }
 
-static int give_up(const struct connection *connection, int code) {
+static int connection_give_up(const struct connection *connection, int reason) {
     const struct options *options = connection->options;
     bool started = connection->digest[0];
     bool own = connection->daemon && connection->daemon->socket[0];
     char done[48];
     count_done(connection, done);
-    if (worth_waiting(connection, code)) {
+    if (worth_waiting(connection, reason)) {
         report("%s; waited %u second%s in vain; %s: run again, or --wait longer", connection->error,
                options->wait, options->wait == 1 ? "" : "s", done);
         return -EX_TEMPFAIL;
     }
-    if (started && (code == ESM1NV_ERROR_MODEL || code == ESM1NV_ERROR_REFUSED)) {
+    if (started && (reason == ESM1NV_ERROR_MODEL || reason == ESM1NV_ERROR_REFUSED)) {
         report("the daemon went away and came back as another one: %s; %s: run again for all of "
                "them",
                connection->error, done);
         return -EX_TEMPFAIL;
     }
-    if (own && code == ESM1NV_ERROR_MODEL) {
+    if (own && reason == ESM1NV_ERROR_MODEL) {
         report("%s (its log: %s)", connection->error, connection->daemon->log);
         return -EX_CONFIG;
     }
-    if (own && code == ESM1NV_ERROR_CONNECT) {
+    if (own && reason == ESM1NV_ERROR_CONNECT) {
         report("%s; --no-autostart forbids to start one", connection->error);
         return -EX_UNAVAILABLE;
     }
-    if (!options->socket && code == ESM1NV_ERROR_CONNECT) {
+    if (!options->socket && reason == ESM1NV_ERROR_CONNECT) {
         report("%s; or say what esm1nv should start one with: --model FILE.nemo or $ESM1NV_MODEL "
                "(--model synthetic tries the software)",
                connection->error);
         return -EX_UNAVAILABLE;
     }
-    return -daemon_error(code, connection->error);
+    return -report_daemon_error(reason, connection->error);
 }
 
 /* --- Being served ----------------------------------------------------------------------------- */
@@ -196,8 +199,9 @@ static void keep_text(char *kept, size_t capacity, const char *text) {
     memcpy(kept, text, strnlen(text, capacity - 1));
 }
 
-/* Of the first daemon; private only where that is one. */
-static void remember(struct connection *connection, const struct esm1nv_info *info) {
+/* The first daemon is to serve to the end. If it is the private one, no shared one may take over,
+ * nor the other way round. */
+static void connection_remember(struct connection *connection, const struct esm1nv_info *info) {
     keep_text(connection->socket, sizeof connection->socket, info->socket);
     keep_text(connection->digest, sizeof connection->digest, info->digest);
     keep_text(connection->backend, sizeof connection->backend, info->backend);
@@ -207,19 +211,19 @@ static void remember(struct connection *connection, const struct esm1nv_info *in
     connection->shared = !connection->private;
 }
 
-static int welcome(struct connection *connection) {
+static int connection_welcome(struct connection *connection) {
     const struct esm1nv_info *both[] = {esm1nv_info(connection->session),
                                         esm1nv_info(connection->windows)};
-    char done[48];
     if (connection->daemon)
         connection->daemon->served = true;
     if (!connection->digest[0])
-        remember(connection, both[0]);
+        connection_remember(connection, both[0]);
     for (size_t i = 0; i < 2; i++) {
         const struct esm1nv_info *info = both[i];
         if (strcmp(info->backend, connection->backend) == 0 &&
             strcmp(info->precision, connection->precision) == 0)
             continue;
+        char done[48];
         count_done(connection, done);
         report("the daemon at %s went away and came back with %s %s instead of %s %s, which gives "
                "other values; %s: run again for all of them",
@@ -230,19 +234,19 @@ static int welcome(struct connection *connection) {
     return 0;
 }
 
-static int establish(struct connection *connection) {
+static int connection_establish(struct connection *connection) {
     for (;;) {
-        int status;
-        int code = attempt(connection, &status);
-        if (status < 0)
-            return status;
-        if (code >= 0)
-            return welcome(connection);
-        if (!worth_waiting(connection, code))
-            return give_up(connection, code);
+        int fatal;
+        int result = connection_attempt(connection, &fatal);
+        if (fatal < 0)
+            return fatal;
+        if (result >= 0)
+            return connection_welcome(connection);
+        if (!worth_waiting(connection, result))
+            return connection_give_up(connection, result);
         connection->answered = true;
         if (!sleep_before_retry(connection))
-            return give_up(connection, code);
+            return connection_give_up(connection, result);
     }
 }
 
@@ -275,7 +279,7 @@ void connection_begin(struct connection *connection, const struct options *optio
 }
 
 int connection_open(struct connection *connection) {
-    int result = establish(connection);
+    int result = connection_establish(connection);
     connection->answered = true;
     if (result == 0)
         tell_of_other_model(connection);
@@ -284,16 +288,16 @@ int connection_open(struct connection *connection) {
     return result;
 }
 
-int connection_restore(struct connection *connection, const esm1nv_session *failed, int code,
+int connection_restore(struct connection *connection, const esm1nv_session *failed, int reason,
                        uint64_t done) {
     bool progress = done != connection->done;
     connection->done = done;
-    fail(connection, failed, code);
-    if (!worth_waiting(connection, code))
-        return -daemon_error(code, connection->error);
+    connection_fail(connection, failed);
+    if (!worth_waiting(connection, reason))
+        return -report_daemon_error(reason, connection->error);
     if (progress)
         reset_patience(connection);
-    if ((!progress || code == ESM1NV_ERROR_BUSY) && !sleep_before_retry(connection))
-        return give_up(connection, code);
-    return establish(connection);
+    if ((!progress || reason == ESM1NV_ERROR_BUSY) && !sleep_before_retry(connection))
+        return connection_give_up(connection, reason);
+    return connection_establish(connection);
 }

@@ -36,9 +36,9 @@ struct connection {
 void connection_begin(struct connection *connection, const struct options *options);
 /* Both return 0, or a negative exit status after reporting. */
 int connection_open(struct connection *connection);
-/* After a session failed with `code`, with so many records done: new sessions. What was submitted
- * to the old ones and is not done must be submitted again. */
-int connection_restore(struct connection *connection, const esm1nv_session *failed, int code,
+/* After a session failed for `reason`, an ESM1NV_ERROR_*, with so many records done: new sessions.
+ * What was submitted to the old ones and is not done must be submitted again. */
+int connection_restore(struct connection *connection, const esm1nv_session *failed, int reason,
                        uint64_t done);
 /* Safe on CONNECTION_NULL. */
 void connection_finish(struct connection *connection);

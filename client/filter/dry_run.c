@@ -4,6 +4,7 @@
  * and says what would come out.
  */
 #include "client/filter/verbs.h"
+#include "client/filter/warnings.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <sysexits.h>
 
-enum { POSITIONS = 512, HIDDEN = 768, NPY_HEADER = 128 };
+enum { POSITIONS = 512, HIDDEN = 768 };
 static const char letters[] = "LAGVSERTIDPKQNFYMHWCXBUZO";
 
 /* Bytes of one value in text with its separator, in tenths: what rows of such models average. */
@@ -38,20 +39,6 @@ static uint64_t rows_of(const struct options *options, const struct record *reco
     return options->pooling == ESM1NV_POOL_NONE ? record->residue_count : 1;
 }
 
-/* About what a record takes beside its values. */
-static uint64_t bytes_beside(const struct options *options, const struct record *record,
-                             uint64_t rows) {
-    if (options->format == &output_tsv)
-        return rows * (record->id_size + 1);
-    if (options->format == &output_jsonl)
-        return record->id_size + (rows ? 45 + 2 * rows : 60);
-    if (options->format == &output_msgpack)
-        return record->id_size + (rows ? 51 : 60);
-    if (options->format == &output_h5)
-        return rows ? record->id_size + record->header_size + 340 : 0;
-    return 0;
-}
-
 static void count(struct counts *counts, const struct options *options,
                   const struct record *record) {
     uint64_t rows = rows_of(options, record);
@@ -62,15 +49,14 @@ static void count(struct counts *counts, const struct options *options,
     counts->empty += record->length == 0;
     counts->failed += rows == 0;
     counts->rows += rows;
-    counts->bytes += bytes_beside(options, record, rows);
+    if (options->format->bytes_beside)
+        counts->bytes += options->format->bytes_beside(record, rows);
 }
 
 static uint64_t output_bytes(const struct counts *counts, const struct options *options) {
-    uint64_t values = counts->rows * HIDDEN;
-    if (!options->format->binary)
-        return counts->bytes + values * TEXT_VALUE_TENTHS / 10;
-    return counts->bytes + values * (options->dtype == ESM1NV_F16 ? 2 : 4) +
-           (options->format == &output_npy ? NPY_HEADER : 0);
+    uint64_t values = counts->rows * HIDDEN, value_bytes = options->dtype == ESM1NV_F16 ? 2 : 4;
+    return options->format->bytes_at_start + counts->bytes +
+           (options->format->binary ? values * value_bytes : values * TEXT_VALUE_TENTHS / 10);
 }
 
 static int wait_and_read(struct input *input) {
@@ -103,7 +89,7 @@ static int count_all(struct counts *counts, const struct options *options, struc
 }
 
 static void print_counts(const struct counts *counts, const struct options *options) {
-    bool exact = options->format == &output_raw || options->format == &output_npy;
+    bool exact = options->format->binary && !options->format->bytes_beside;
     printf("records            %" PRIu64 "\n", counts->records);
     printf("residues           %" PRIu64 "\n", counts->residues);
     printf("over-long records  %" PRIu64 "\n", counts->over_long);
@@ -115,7 +101,7 @@ static void print_counts(const struct counts *counts, const struct options *opti
            output_bytes(counts, options));
 }
 
-int dry_run(const struct options *options) {
+static int dry_run(const struct options *options) {
     struct counts counts = {0};
     struct warnings warnings = {.verbose = true, .positions = POSITIONS};
     struct input input = INPUT_NULL;
@@ -127,3 +113,5 @@ int dry_run(const struct options *options) {
         print_counts(&counts, options);
     return -result;
 }
+
+const struct verb verb_dry_run = {.run = dry_run};

@@ -4,6 +4,7 @@
  * what was printed on stdout really went there.
  */
 #include "client/filter/output/target.h"
+#include "client/filter/report.h"
 #include "client/filter/verbs.h"
 
 #include <errno.h>
@@ -23,28 +24,6 @@ static void occupy_standard_files(void) {
             open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);
 }
 
-static int run(const struct options *options) {
-    switch (options->verb) {
-    case VERB_STATUS:
-        return status_show(options);
-    case VERB_METRICS:
-        return metrics_show(options);
-    case VERB_STOP:
-        return status_stop(options);
-    case VERB_DRY_RUN:
-        return dry_run(options);
-    case VERB_VERSION:
-        puts("esm1nv " ESM1NV_VERSION);
-        return EX_OK;
-    case VERB_HELP:
-        filter_options_help();
-        return EX_OK;
-    case VERB_EMBED:
-        break;
-    }
-    return stream_run(options);
-}
-
 int main(int argc, char **argv) {
     occupy_standard_files();
     target_set_signals();
@@ -52,10 +31,10 @@ int main(int argc, char **argv) {
     int result = filter_options_parse(&options, argc, argv);
     if (result < 0)
         return -result;
-    int status = run(&options);
-    if (options.verb != VERB_EMBED && fflush(stdout) != 0 && status == EX_OK) {
+    result = options.verb->run(&options);
+    if (fflush(stdout) != 0 && result == EX_OK) {
         report("stdout: cannot write: %s", strerror(errno));
-        status = EX_IOERR;
+        result = EX_IOERR;
     }
-    return status;
+    return result;
 }

@@ -4,6 +4,7 @@
  * one gauge, esm1nv_info, for the older text format of Prometheus knows no type info and would
  * refuse the whole; so both readers take it.
  */
+#include "client/filter/report.h"
 #include "client/filter/verbs.h"
 
 #include <inttypes.h>
@@ -76,7 +77,7 @@ static void visit(void *context, const char *fact, const char *text, uint64_t nu
             print_label(labels, fact, text);
 }
 
-int metrics_show(const struct options *options) {
+static int metrics_show(const struct options *options) {
     char *text = NULL;
     size_t length;
     FILE *labels = open_memstream(&text, &length);
@@ -96,3 +97,5 @@ int metrics_show(const struct options *options) {
     free(text);
     return status;
 }
+
+const struct verb verb_metrics = {.run = metrics_show, .refuses_files = true};

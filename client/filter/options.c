@@ -4,15 +4,19 @@
  */
 #include "client/filter/options.h"
 
+#include "client/filter/report.h"
+#include "client/filter/verbs.h"
 #include "client/filter/window.h"
 #include "ipc/base/options.h"
 
 #include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 
 #define SECONDS_MAX 1000000000u
+#define FORMATS_LISTED 32
 
 static const char *const input_names[] = {"auto", "fasta", "lines", NULL};
 static const char *const id_names[] = {"first", "full", NULL};
@@ -27,6 +31,17 @@ static bool is_digest(const char *text) {
     size_t size = strlen(text);
     return size >= 1 && size <= 64 && strspn(text, "0123456789abcdefABCDEF") == size;
 }
+
+static int print_version(const struct options *options) {
+    (void)options;
+    puts("esm1nv " ESM1NV_VERSION);
+    return EX_OK;
+}
+
+static int print_help(const struct options *options);
+
+static const struct verb verb_version = {.run = print_version}, verb_help = {.run = print_help};
+extern const struct verb verb_dry_run, verb_metrics, verb_status, verb_stop;
 
 #define INTO(member) OPTION_INTO(struct options, member)
 #define GIVEN(member) .given = offsetof(struct options, member)
@@ -70,15 +85,15 @@ static const struct option_row rows[] = {
     {"expect-model", 0, OPTION_TEXT, INTO(expect), .value = "DIGEST", .accepts = is_digest,
      .wanted = "a model digest: 64 hex digits, or the first few of them",
      .help = "refuse another model; DIGEST may be a prefix"},
-    {"dry-run", 0, OPTION_ACTION, .least = VERB_DRY_RUN, .group = "Other actions",
+    {"dry-run", 0, OPTION_ACTION, .means = &verb_dry_run, .group = "Other actions",
      .help = "count what would come out, without a daemon"},
-    {"status", 0, OPTION_ACTION, INTO(status_json), .least = VERB_STATUS, .names = status_names,
+    {"status", 0, OPTION_ACTION, INTO(status_json), .means = &verb_status, .names = status_names,
      .value = "[=json]", .help = "what the daemon says about itself"},
-    {"metrics", 0, OPTION_ACTION, .least = VERB_METRICS,
+    {"metrics", 0, OPTION_ACTION, .means = &verb_metrics,
      .help = "the same as OpenMetrics text, for monitoring"},
-    {"stop", 0, OPTION_ACTION, .least = VERB_STOP, .help = "ask the daemon to finish and leave"},
-    {"version", 0, OPTION_ACTION, .least = VERB_VERSION, .help = "print the version"},
-    {"help", 'h', OPTION_ACTION, .least = VERB_HELP, .help = "print this"},
+    {"stop", 0, OPTION_ACTION, .means = &verb_stop, .help = "ask the daemon to finish and leave"},
+    {"version", 0, OPTION_ACTION, .means = &verb_version, .help = "print the version"},
+    {"help", 'h', OPTION_ACTION, .means = &verb_help, .help = "print this"},
 };
 /* clang-format on */
 
@@ -95,28 +110,27 @@ static const struct option_table table = {
               "busy, 78 bad model.\n",
 };
 
-void filter_options_help(void) {
+static int print_help(const struct options *options) {
+    (void)options;
     option_table_help(&table);
+    return EX_OK;
 }
 
 static bool refuse_dtype(const struct options *options) {
-    const char *names[OPTION_ROWS_MAX] = {NULL};
-    size_t count = 0;
-    for (size_t i = 0; output_formats[i]; i++)
+    const char *binary[FORMATS_LISTED + 1] = {NULL};
+    for (size_t i = 0, count = 0; output_formats[i] && count < FORMATS_LISTED; i++)
         if (output_formats[i]->binary)
-            names[count++] = output_formats[i]->name;
-    char binary[OPTION_TEXT_MAX];
-    option_names_list(names, " or ", binary);
+            binary[count++] = output_formats[i]->name;
+    char list[OPTION_TEXT_MAX];
+    option_names_list(binary, " or ", list);
     report("--dtype %s is for binary formats, not for --format %s; use %s",
-           dtype_names[options->dtype], options->format->name, binary);
+           dtype_names[options->dtype], options->format->name, list);
     return false;
 }
 
 /* What each option allows, but not together. */
 static bool options_agree(const struct options *options, const struct option_row *action) {
-    bool daemon_verb =
-        options->verb == VERB_STATUS || options->verb == VERB_METRICS || options->verb == VERB_STOP;
-    if (daemon_verb && options->file_count > 0) {
+    if (options->verb->refuses_files && options->file_count > 0) {
         report("--%s takes no FILE, but '%s' was given", action->name, options->files[0]);
         return false;
     }
@@ -148,7 +162,7 @@ int filter_options_parse(struct options *options, int argc, char **argv) {
         report("%s", error);
         return -EX_USAGE;
     }
-    options->verb = action ? action->least : VERB_EMBED;
+    options->verb = action ? action->means : &verb_embed;
     options->files = argv + first;
     options->file_count = (size_t)(argc - first);
     if (!options_agree(options, action))

@@ -6,22 +6,14 @@
 #define ESM1NV_FILTER_OPTIONS_H
 
 #include "client/esm1nv.h"
-#include "client/filter/output/output.h"
 #include "client/filter/input/reader.h"
+#include "client/filter/output/output.h"
 #include "client/filter/report.h"
 
-enum verb {
-    VERB_EMBED,
-    VERB_STATUS,
-    VERB_METRICS,
-    VERB_STOP,
-    VERB_DRY_RUN,
-    VERB_VERSION,
-    VERB_HELP
-};
+struct verb;
 
 struct options {
-    enum verb verb;
+    const struct verb *verb;
     enum input_kind input;
     enum id_rule id;
     enum invalid_rule invalid;
@@ -48,7 +40,6 @@ struct options {
 
 /* Returns 0, or a negative exit status after reporting. */
 int filter_options_parse(struct options *options, int argc, char **argv);
-void filter_options_help(void);
 /* How records are read for a model. */
 void options_set_rules(const struct options *options, struct record_rules *rules,
                        const uint8_t alphabet[32], uint32_t positions, uint32_t hidden);

@@ -18,7 +18,7 @@
 
 static bool drawn; /* a line stands on the terminal */
 
-static int64_t now(void) {
+static int64_t progress_now(void) {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
@@ -32,13 +32,13 @@ void progress_start(struct progress *progress, enum progress_mode mode, uint64_t
     if (!progress->enabled)
         return;
     progress->total_bytes = total_bytes;
-    progress->started = now();
+    progress->started = progress_now();
     progress->due = progress->started + (mode == PROGRESS_ALWAYS ? 0 : FIRST_MS);
 }
 
 static size_t draw_bar(const struct progress *progress, uint64_t bytes, int64_t elapsed, char *text,
                        size_t capacity) {
-    if (!progress->total_bytes)
+    if (progress->total_bytes == 0)
         return 0;
     double share = (double)bytes / (double)progress->total_bytes;
     share = share > 1 ? 1 : share;
@@ -71,7 +71,7 @@ void progress_update(struct progress *progress, uint64_t records, uint64_t resid
                      uint64_t bytes) {
     if (!progress->enabled)
         return;
-    int64_t time = now();
+    int64_t time = progress_now();
     if (time < progress->due)
         return;
     progress->due = time + (progress->terminal ? EACH_MS : EACH_PLAIN_MS);
@@ -81,7 +81,7 @@ void progress_update(struct progress *progress, uint64_t records, uint64_t resid
 int progress_timeout(const struct progress *progress) {
     if (!progress->enabled)
         return -1;
-    int64_t left = progress->due - now();
+    int64_t left = progress->due - progress_now();
     return left < 0 ? 0 : (int)left;
 }
 

@@ -1,22 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Messages and counted warnings. A message is put together first and written at once, so that
- * lines of several filters on one terminal do not mix.
+ * A message is put together first and written at once, so that lines of several filters on one
+ * terminal do not mix.
  */
 #include "client/filter/report.h"
 
-#include "client/filter/input/record.h"
+#include "client/esm1nv.h"
+#include "ipc/base/text.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
-
-#define FAILURES_SHOWN 10u
-#define ID_SHOWN 60
 
 /* One line, of which the end is still to be put. */
 static void tell(char *line, size_t size) {
@@ -33,9 +30,7 @@ void report(const char *format, ...) {
     vsnprintf(line + 8, sizeof line - 9, format, arguments);
     va_end(arguments);
     size_t size = strlen(line);
-    for (size_t i = 0; i < size; i++)
-        if ((unsigned char)line[i] < ' ' || line[i] == 0x7F)
-            line[i] = '?';
+    text_make_printable(line, size);
     tell(line, size);
 }
 
@@ -45,80 +40,35 @@ void report_text(const char *text) {
     tell(line, strlen(line));
 }
 
-void *allocate(void *old, size_t size) {
-    void *memory = realloc(old, size ? size : 1);
-    if (!memory) {
-        report("out of memory");
-        exit(EX_SOFTWARE);
-    }
-    return memory;
-}
-
-static void tell_record(const struct record *record, const char *what) {
-    int size = record->id_size < ID_SHOWN ? (int)record->id_size : ID_SHOWN;
-    report("%s:%" PRIu64 ": record %" PRIu64 " \"%.*s%s\": %s", record->file, record->line,
-           record->ordinal, size, record->id, record->id_size > ID_SHOWN ? "..." : "", what);
-}
-
-static void warn(struct warnings *warnings, const struct record *record, enum warning kind,
-                 const char *what) {
-    warnings->count[kind]++;
-    if (warnings->verbose)
-        tell_record(record, what);
-}
-
-void warnings_add(struct warnings *warnings, const struct record *record) {
-    warnings->records++;
-    if (record->id_repaired)
-        warn(warnings, record, WARNING_ID, "its id is not UTF-8; U+FFFD stands for each bad byte");
-    if (record_failed(record)) {
-        if (warnings->failed++ < FAILURES_SHOWN || warnings->verbose)
-            tell_record(record, record->failure);
-        return;
-    }
-    if (record->truncated)
-        warn(warnings, record, WARNING_TRUNCATED, "longer than the model takes; its end was cut");
-    if (record->has_unknown)
-        warn(warnings, record, WARNING_UNKNOWN, "letters outside the alphabet became <unk>");
-    if (record->has_dropped)
-        warn(warnings, record, WARNING_DROPPED, "letters outside the alphabet were left out");
-}
-
-/* "1 record" or "2 records". */
-static void count_records(uint64_t count, char text[40]) {
-    snprintf(text, 40, "%" PRIu64 " record%s", count, count == 1 ? "" : "s");
-}
-
-static void tell_kind(const struct warnings *warnings, enum warning kind) {
-    char count[40];
-    count_records(warnings->count[kind], count);
-    switch (kind) {
-    case WARNING_TRUNCATED:
-        report("%s longer than %" PRIu32 " residues: only the first %" PRIu32
-               " of each were embedded",
-               count, warnings->positions, warnings->positions);
-        break;
-    case WARNING_UNKNOWN:
-        report("%s with letters outside the model's alphabet, embedded as <unk>", count);
-        break;
-    case WARNING_DROPPED:
-        report("%s with letters outside the model's alphabet, which were left out", count);
-        break;
+int report_daemon_error(int reason, const char *text) {
+    switch (reason) {
+    case ESM1NV_ERROR_CONNECT:
+        report("%s (esm1nvd --model FILE.nemo, or --socket PATH)", text);
+        return EX_UNAVAILABLE;
+    case ESM1NV_ERROR_BUSY:
+        report("%s; try again later", text);
+        return EX_TEMPFAIL;
+    case ESM1NV_ERROR_LOST:
+        report("%s; run again for what did not come out", text);
+        return EX_TEMPFAIL;
+    case ESM1NV_ERROR_MODEL:
+    case ESM1NV_ERROR_REFUSED:
+        report("%s; 'esm1nv --status' shows what the daemon serves", text);
+        return EX_CONFIG;
     default:
-        report("%s whose id is not UTF-8: U+FFFD stands for each bad byte", count);
-        break;
+        report("%s", text);
+        return EX_SOFTWARE;
     }
 }
 
-void warnings_tell(const struct warnings *warnings) {
-    for (int kind = 0; kind < WARNING_KINDS; kind++)
-        if (warnings->count[kind])
-            tell_kind(warnings, (enum warning)kind);
-    if (!warnings->failed)
-        return;
-    char count[40];
-    count_records(warnings->records, count);
-    bool hidden = warnings->failed > FAILURES_SHOWN && !warnings->verbose;
-    report("%" PRIu64 " of %s failed%s", warnings->failed, count,
-           hidden ? "; --verbose or --index FILE names them all" : "");
+void exit_out_of_memory(void) {
+    report("out of memory");
+    exit(EX_SOFTWARE);
+}
+
+void *allocate(void *old, size_t size) {
+    void *memory = realloc(old, size > 0 ? size : 1);
+    if (!memory)
+        exit_out_of_memory();
+    return memory;
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * --status and --stop, and what the library's errors mean for the exit status.
+ * --status and --stop.
  */
 #include "client/filter/autostart.h"
+#include "client/filter/output/text.h"
+#include "client/filter/report.h"
 #include "client/filter/verbs.h"
 
 #include <inttypes.h>
@@ -10,41 +12,21 @@
 #include <string.h>
 #include <sysexits.h>
 
-int daemon_error(int code, const char *text) {
-    switch (code) {
-    case ESM1NV_ERROR_CONNECT:
-        report("%s (esm1nvd --model FILE.nemo, or --socket PATH)", text);
-        return EX_UNAVAILABLE;
-    case ESM1NV_ERROR_BUSY:
-        report("%s; try again later", text);
-        return EX_TEMPFAIL;
-    case ESM1NV_ERROR_LOST:
-        report("%s; run again for what did not come out", text);
-        return EX_TEMPFAIL;
-    case ESM1NV_ERROR_MODEL:
-    case ESM1NV_ERROR_REFUSED:
-        report("%s; 'esm1nv --status' shows what the daemon serves", text);
-        return EX_CONFIG;
-    default:
-        report("%s", text);
-        return EX_SOFTWARE;
-    }
-}
-
 /* Facts as they are told: for a table, or for one JSON object in one line. */
 struct listing {
     bool json;
     bool begun;
 };
 
+/* In ASCII only what must be is escaped; bytes beyond it pass as they are, UTF-8 or not. */
 static void print_json_text(const char *text) {
     putchar('"');
     for (; *text; text++) {
         unsigned char byte = (unsigned char)*text;
-        if (byte < ' ' || byte == 0x7F)
-            printf("\\u%04x", byte);
-        else if (byte == '"' || byte == '\\')
-            printf("\\%c", byte);
+        char escape[TEXT_ESCAPE_MAX];
+        size_t size = byte < 0x80 ? text_escape(escape, byte) : 0;
+        if (size > 0)
+            fwrite(escape, 1, size, stdout);
         else
             putchar(byte);
     }
@@ -65,52 +47,42 @@ static void list(void *context, const char *name, const char *text, uint64_t num
     text ? print_json_text(text) : (void)printf("%" PRIu64, number);
 }
 
-/* Who is told the facts. */
-struct audience {
-    fact_visitor *visit;
-    void *context;
-};
+/* Asks the daemon at a socket for all facts, or, where nobody is to be told them, to stop. */
+static int ask_at(const char *socket, fact_visitor *visit, void *context, char text[256]) {
+    return visit ? esm1nv_status(socket, visit, context, text) : esm1nv_stop(socket, text);
+}
 
 /* Asks where daemons usually are, then the private one; with --model only that. */
-static int ask(const struct options *options, const struct audience *audience,
-               int (*question)(const char *socket, const struct audience *audience,
-                               char text[256])) {
-    struct private_daemon daemon = {.child = 0};
+static int ask_daemon(const struct options *options, fact_visitor *visit, void *context) {
     char text[256] = "";
-    int code = ESM1NV_ERROR_CONNECT;
+    int result = ESM1NV_ERROR_CONNECT;
     if (!options->model_named)
-        code = question(options->socket, audience, text);
-    if (code == ESM1NV_ERROR_CONNECT && options->model) {
-        int result = private_locate(&daemon, options->model);
-        if (result < 0)
-            return -result;
-        code = question(daemon.socket, audience, text);
+        result = ask_at(options->socket, visit, context, text);
+    if (result == ESM1NV_ERROR_CONNECT && options->model) {
+        struct private_daemon daemon = {.child = 0};
+        int located = private_locate(&daemon, options->model);
+        if (located < 0)
+            return -located;
+        result = ask_at(daemon.socket, visit, context, text);
     }
-    return code < 0 ? daemon_error(code, text) : EX_OK;
-}
-
-static int ask_status(const char *socket, const struct audience *audience, char text[256]) {
-    return esm1nv_status(socket, audience->visit, audience->context, text);
-}
-
-static int ask_to_stop(const char *socket, const struct audience *audience, char text[256]) {
-    (void)audience;
-    return esm1nv_stop(socket, text);
+    return result < 0 ? report_daemon_error(result, text) : EX_OK;
 }
 
 int status_visit(const struct options *options, fact_visitor *visit, void *context) {
-    const struct audience audience = {visit, context};
-    return ask(options, &audience, ask_status);
+    return ask_daemon(options, visit, context);
 }
 
-int status_show(const struct options *options) {
+static int status_show(const struct options *options) {
     struct listing listing = {.json = options->status_json};
-    int status = status_visit(options, list, &listing);
-    if (status == EX_OK && listing.json)
+    int result = status_visit(options, list, &listing);
+    if (result == EX_OK && listing.json)
         puts(listing.begun ? "}" : "{}");
-    return status;
+    return result;
 }
 
-int status_stop(const struct options *options) {
-    return ask(options, NULL, ask_to_stop);
+static int status_stop(const struct options *options) {
+    return ask_daemon(options, NULL, NULL);
 }
+
+const struct verb verb_status = {.run = status_show, .refuses_files = true};
+const struct verb verb_stop = {.run = status_stop, .refuses_files = true};

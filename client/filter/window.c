@@ -50,7 +50,7 @@ uint32_t stitch_residues_max(enum esm1nv_pooling pooling, enum esm1nv_dtype dtyp
     return pooling == ESM1NV_POOL_NONE && most < RESIDUES_MAX ? (uint32_t)most : RESIDUES_MAX;
 }
 
-static void begin(struct stitch *stitch, const struct windows *windows) {
+static void stitch_begin(struct stitch *stitch, const struct windows *windows) {
     size_t size = stitch->hidden * sizeof(float);
     if (stitch->pooling == ESM1NV_POOL_NONE)
         size = (size_t)windows->length * stitch->hidden * value_size(stitch->dtype);
@@ -62,7 +62,7 @@ static void begin(struct stitch *stitch, const struct windows *windows) {
     }
 }
 
-static void pool(struct stitch *stitch, const float *row, bool first) {
+static void stitch_pool(struct stitch *stitch, const float *row, bool first) {
     float *pooled = (float *)stitch->rows;
     if (first)
         memcpy(pooled, row, stitch->hidden * sizeof *row);
@@ -78,7 +78,7 @@ void stitch_add(struct stitch *stitch, const struct windows *windows,
                 const struct esm1nv_result *result) {
     uint32_t number = stitch->taken++;
     if (number == 0)
-        begin(stitch, windows);
+        stitch_begin(stitch, windows);
     if (stitch->status == ESM1NV_RECORD_OK)
         stitch->status = result->status;
     if (stitch->status != ESM1NV_RECORD_OK)
@@ -92,7 +92,7 @@ void stitch_add(struct stitch *stitch, const struct windows *windows,
         memcpy(stitch->rows + first * row_bytes, rows, (end - first) * row_bytes);
     else
         for (uint32_t i = first; i < end; i++)
-            pool(stitch, (const float *)rows + (size_t)(i - first) * stitch->hidden, i == 0);
+            stitch_pool(stitch, (const float *)rows + (size_t)(i - first) * stitch->hidden, i == 0);
 }
 
 static uint32_t bits_of(float value) {
@@ -113,7 +113,7 @@ static uint16_t half_of(float value) {
     return (uint16_t)(sign | (bits_of(rounded) - bits_of(0.5f)));
 }
 
-/* The pooled row in its final form, in place. */
+/* Brings the pooled row into its final form, in place. */
 static void end_pooled(struct stitch *stitch, uint32_t length) {
     float *pooled = (float *)stitch->rows;
     for (uint32_t i = 0; i < stitch->hidden; i++) {

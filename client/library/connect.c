@@ -36,7 +36,7 @@ void esm1nv_close(esm1nv_session *session) {
     ring_detach(&session->map);
     if (session->fd >= 0)
         close(session->fd);
-    free(session->awaited.items);
+    free(session->awaited.items.slots);
     free(session->exchange);
     free(session);
 }

@@ -7,6 +7,7 @@
 #define ESM1NV_SESSION_H
 
 #include "client/esm1nv.h"
+#include "ipc/base/fifo.h"
 #include "ipc/message.h"
 #include "ipc/ring.h"
 #include "ipc/wire.h"
@@ -31,11 +32,10 @@ struct awaited {
     uint32_t length;
 };
 
-/* First in, first out; grows. Null value: {0}. */
+/* Null value: {0}. */
 struct awaited_queue {
-    struct awaited *items;
-    size_t capacity; /* power of two, or 0 */
-    uint64_t first;  /* free-running counts */
+    struct fifo items; /* numbers `first` to before `last` */
+    uint64_t first;
     uint64_t last;
 };
 

@@ -51,23 +51,14 @@ uint64_t esm1nv_outstanding(const esm1nv_session *session) {
 }
 
 static struct awaited *awaited_at(const struct awaited_queue *queue, uint64_t index) {
-    return &queue->items[index & (queue->capacity - 1)];
+    return fifo_at(&queue->items, index, sizeof(struct awaited));
 }
 
 /* Makes room for one more. */
 static int awaited_grow(struct awaited_queue *queue) {
-    struct awaited_queue grown = *queue;
-    if (queue->last - queue->first < queue->capacity)
+    if (queue->last - queue->first < queue->items.count)
         return 0;
-    grown.capacity = queue->capacity ? queue->capacity * 2 : AWAITED_FIRST_CAPACITY;
-    grown.items = malloc(grown.capacity * sizeof *grown.items);
-    if (!grown.items)
-        return -ENOMEM;
-    for (uint64_t i = queue->first; i != queue->last; i++)
-        *awaited_at(&grown, i) = *awaited_at(queue, i);
-    free(queue->items);
-    *queue = grown;
-    return 0;
+    return fifo_grow(&queue->items, queue->first, AWAITED_FIRST_CAPACITY, sizeof(struct awaited));
 }
 
 static void awaited_push(struct awaited_queue *queue, uint64_t tag, size_t length) {

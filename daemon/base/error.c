@@ -5,22 +5,18 @@
  */
 #include "daemon/base/error.h"
 
+#include "ipc/base/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-
-static void make_printable(char *text) {
-    for (unsigned char *c = (unsigned char *)text; *c; c++)
-        if (*c < 0x20 || *c == 0x7f)
-            *c = '?';
-}
 
 int error_set(struct error *error, int status, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(error->text, sizeof error->text, format, arguments);
     va_end(arguments);
-    make_printable(error->text);
+    text_make_printable(error->text, strlen(error->text));
     error->status = status;
     return -1;
 }
@@ -34,7 +30,7 @@ int error_prefix(struct error *error, const char *format, ...) {
     size_t used = strlen(text);
     if (snprintf(text + used, sizeof text - used, ": %s", error->text) < 0)
         text[used] = '\0';
-    make_printable(text);
+    text_make_printable(text, strlen(text));
     memcpy(error->text, text, sizeof text);
     return -1;
 }

@@ -284,7 +284,7 @@ int esm1nv_status(const char *socket,
         snprintf(text, 256, "no daemon answers");
         return ESM1NV_ERROR_CONNECT;
     }
-    visit(context, "version", "0 \"fake\"\n", 0);
+    visit(context, "version", "0 \"fake\"\n\x7f\xc3\x80\xc2\x80", 0);
     visit(context, "clients", NULL, 12345678901u);
     return 0;
 }

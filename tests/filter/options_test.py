@@ -61,6 +61,7 @@ for option in ("--input", "--id", "--invalid", "--long", "--pool", "--format", "
                "--output", "--verbose", "--progress", "--socket", "--expect-model", "--status",
                "--stop", "--model", "--no-autostart", "--idle-exit", "--wait", "--dry-run", "--version", "--help"):
     check(option.encode() in result.out, option)
+check(b"tsv|jsonl|npy|raw|msgpack|h5" in result.out, "formats")
 check(max(len(line) for line in result.out.split(b"\n")) <= 80, "help is too wide")
 equal(run("--verb", "--wai=1000000000", "--idle-exit", "1", "--version").status, 0)
 
@@ -106,7 +107,10 @@ case("--status: a table, and JSON")
 result = run("--status")
 equal(result.status, 0)
 check(re.search(rb"^clients +12345678901$", result.out, re.M), result.out)
-equal(json.loads(run("--status=json").out), {"version": '0 "fake"\n', "clients": 12345678901})
+result = run("--status=json")
+equal(json.loads(result.out),
+      {"version": '0 "fake"\n\x7f\u00c0\u0080', "clients": 12345678901})
+check(b"\\u007f\xc3\x80\xc2\x80" in result.out, result.out)  # beyond ASCII as it came
 equal(run("--status=json").out.count(b"\n"), 1)
 result = run("--status", FAKE_CONNECT=-5)
 equal((result.status, result.out), (69, b""))
@@ -148,6 +152,13 @@ for name in ("tsv", "jsonl"):
     # The made-up values are shorter than real ones: about 9 bytes each instead of 11.6.
     real = len(run("-f", name, stdin=text, FAKE_HIDDEN=768).out)
     check(0.9 < int(estimate.split()[1]) / real < 1.9, estimate, real)
+
+case("--dry-run: long ids count")
+text = b">%s\nMKT\n>%s\nACD\n" % (b"x" * 60000, b"y" * 40000)
+for name, times in (("tsv", 1), ("jsonl", 1), ("msgpack", 1), ("h5", 2)):
+    values = 2 * 768 * (11.6 if name in ("tsv", "jsonl") else 4)
+    estimate = int(dry_run("-f", name, stdin=text)[1]["output bytes"].split()[1])
+    check(0 <= estimate - values - times * 100000 < 1000, name, estimate)
 
 case("--dry-run: bytes of msgpack and h5 are nearly right")
 text = b"".join(b">record%d some protein\n%s\n" % (i, b"MKT" * (i % 9)) for i in range(500))

@@ -131,14 +131,14 @@ static int begin_inflate(struct input *input) {
     return 0;
 }
 
-/* Between members: zeros are padding, as tape and block devices leave it; the end is the end. */
+/* Between two members zeros may stand: padding, as tapes and block devices leave it. */
 static int begin_member(struct input *input) {
     z_stream *zlib = &input->zlib;
-    while (zlib->avail_in && *zlib->next_in == 0) {
+    while (zlib->avail_in > 0 && *zlib->next_in == 0) {
         zlib->next_in++;
         zlib->avail_in--;
     }
-    if (!zlib->avail_in)
+    if (zlib->avail_in == 0)
         return input->end ? INPUT_FILE_END : INPUT_WAIT;
     if (*zlib->next_in != 0x1F)
         return unreadable(input_file(input), "something that is not gzip follows its gzip data");
@@ -172,9 +172,9 @@ static int more_gzip(struct input *input) {
             return unreadable(input_file(input), "its gzip data is damaged");
         if (input->member_ended)
             continue;
-        if (!zlib->avail_in && input->end)
+        if (zlib->avail_in == 0 && input->end)
             return unreadable(input_file(input), "its gzip data ends early: the file is cut short");
-        if (!zlib->avail_in)
+        if (zlib->avail_in == 0)
             return INPUT_WAIT;
     }
 }
@@ -184,11 +184,11 @@ static bool undecided(const struct input *input, const char *magic, size_t size,
     return !end && input->size < size && memcmp(input->data, magic, input->size) == 0;
 }
 
-static bool begins_with(const struct input *input, const char *magic, size_t size) {
+static bool input_begins_with(const struct input *input, const char *magic, size_t size) {
     return input->size >= size && memcmp(input->data, magic, size) == 0;
 }
 
-/* What other tools compress is no text: said here, it is not taken for bad sequences. */
+/* Refuses what other tools compressed, which would be read as bad sequences otherwise. */
 static int judge_foreign(const struct input *input) {
     static const struct {
         const char *magic, *name, *tool;
@@ -199,7 +199,7 @@ static int judge_foreign(const struct input *input) {
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
         if (undecided(input, forms[i].magic, forms[i].size, input->end))
             return INPUT_WAIT;
-        if (!begins_with(input, forms[i].magic, forms[i].size))
+        if (!input_begins_with(input, forms[i].magic, forms[i].size))
             continue;
         report("%s: %s-compressed; decompress it first, e.g. %s %s | esm1nv", file->name,
                forms[i].name, forms[i].tool, file->path ? file->path : "FILE");
@@ -211,7 +211,7 @@ static int judge_foreign(const struct input *input) {
 static int judge_form(struct input *input) {
     if (undecided(input, "\x1F\x8B", 2, input->end))
         return INPUT_WAIT;
-    if (begins_with(input, "\x1F\x8B", 2))
+    if (input_begins_with(input, "\x1F\x8B", 2))
         return begin_inflate(input);
     int result = judge_foreign(input);
     if (result == 0)
@@ -234,7 +234,7 @@ static int judge_mark(struct input *input) {
             return result;
     }
     input->mark_judged = true;
-    if (begins_with(input, byte_order_mark, 3))
+    if (input_begins_with(input, byte_order_mark, 3))
         input_consume(input, 3);
     return 0;
 }
@@ -247,7 +247,7 @@ int input_more(struct input *input) {
         result = judge_mark(input);
     if (result != 0)
         return result;
-    return input->size ? INPUT_BYTES : more_of_form(input);
+    return input->size > 0 ? INPUT_BYTES : more_of_form(input);
 }
 
 void input_consume(struct input *input, size_t size) {

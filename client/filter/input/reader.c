@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The frame of both readers: files one after the other, line ends of all three kinds, and the first
- * byte that is not blank, which decides what a file is. Until then only line ends are counted,
- * because in lines each blank line is a record of its own.
+ * Both kinds of input in one machine of states: files one after the other, line ends of all three
+ * kinds, and the first byte that is not blank, which decides what a file is. Until then only line
+ * ends are counted, because in lines each blank line is a record of its own.
  */
 #include "client/filter/input/reader.h"
 
@@ -11,6 +11,13 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sysexits.h>
+
+/* A run of bytes without line ends, taken from the input. */
+struct span {
+    const char *bytes;
+    size_t size;
+    bool ended; /* by a line end */
+};
 
 static void begin_file(struct reader *reader) {
     reader->state = reader->kind == KIND_LINES ? READER_LINE : READER_BEFORE;
@@ -25,7 +32,7 @@ void reader_init(struct reader *reader, struct input *input, const struct record
     begin_file(reader);
 }
 
-void reader_begin(struct reader *reader, struct record *record, uint64_t line) {
+static void begin_record(struct reader *reader, struct record *record, uint64_t line) {
     record_begin(record, ++reader->ordinal, input_file(reader->input)->name, line);
 }
 
@@ -43,7 +50,8 @@ static size_t find_line_end(const char *data, size_t size) {
     return size;
 }
 
-struct span reader_span(struct reader *reader) {
+/* The rest of the line, or what is there of it. Consumed, and counted when it ended. */
+static struct span take_span(struct reader *reader) {
     struct input *input = reader->input;
     size_t size = find_line_end(input->data, input->size);
     struct span span = {input->data, size, size < input->size};
@@ -56,14 +64,139 @@ struct span reader_span(struct reader *reader) {
     return span;
 }
 
+/* --- Lines ------------------------------------------------------------------------------------ */
+
+/* One record a line: SEQ, or ID<TAB>SEQ. Until a tab comes, the bytes may be either and are taken
+ * as both. A line is complete with its line end, so nothing waits for the next one. Functions here
+ * and below take a line, or what is there of it (at least one byte is), and return READER_RECORD,
+ * 0 to go on, or a negative exit status. */
+
+static void lines_begin(struct reader *reader, struct record *record) {
+    begin_record(reader, record, reader->line);
+    reader->begun = true;
+}
+
+static int lines_end_record(struct reader *reader, struct record *record) {
+    if (!reader->tab)
+        record_drop_id(record);
+    record_end(record, reader->rules);
+    reader->begun = reader->tab = false;
+    return READER_RECORD;
+}
+
+static int lines_refuse_header(const struct reader *reader) {
+    report("%s:%" PRIu64 ": a line that begins with '>' among lines that are one sequence each; %s",
+           input_file(reader->input)->name, reader->line,
+           reader->kind == KIND_LINES ? "for FASTA use --input fasta"
+                                      : "in FASTA nothing may stand before the first '>'");
+    return -EX_NOINPUT;
+}
+
+/* Each blank line before the first letter is a record. After the last of them comes the line with
+ * the letter, whose leading blanks were skipped already; a tab among them has been noted. */
+static int lines_read_blank(struct reader *reader, struct record *record) {
+    if (reader->blank_line < reader->line) {
+        begin_record(reader, record, reader->blank_line++);
+        record_end(record, reader->rules);
+        return READER_RECORD;
+    }
+    lines_begin(reader, record);
+    reader->state = READER_LINE;
+    reader->line_start = false;
+    return 0;
+}
+
+static void lines_add(struct reader *reader, struct record *record, struct span span) {
+    const char *tab = reader->tab ? NULL : memchr(span.bytes, '\t', span.size);
+    if (tab) {
+        size_t size = (size_t)(tab - span.bytes);
+        record_add_id(record, reader->rules, span.bytes, size);
+        record_drop_sequence(record);
+        reader->tab = true;
+        span.bytes += size;
+        span.size -= size;
+    } else if (!reader->tab) {
+        record_add_id(record, reader->rules, span.bytes, span.size);
+    }
+    record_add_sequence(record, reader->rules, span.bytes, span.size);
+}
+
+static int lines_read(struct reader *reader, struct record *record) {
+    if (reader->state == READER_BLANKS)
+        return lines_read_blank(reader, record);
+    if (reader->line_start && *reader->input->data == '>')
+        return lines_refuse_header(reader);
+    if (!reader->begun)
+        lines_begin(reader, record);
+    struct span span = take_span(reader);
+    lines_add(reader, record, span);
+    return span.ended ? lines_end_record(reader, record) : 0;
+}
+
+static int lines_end(struct reader *reader, struct record *record) {
+    return reader->begun ? lines_end_record(reader, record) : 0;
+}
+
+/* --- FASTA ------------------------------------------------------------------------------------ */
+
+/* A record is a line that begins with '>' and the lines up to the next such line. It is complete
+ * when that line, or the end of the file, has come. */
+
+static int fasta_end_record(struct reader *reader, struct record *record) {
+    record_end(record, reader->rules);
+    reader->begun = false;
+    return READER_RECORD;
+}
+
+static void fasta_read_header(struct reader *reader, struct record *record) {
+    struct span span = take_span(reader);
+    record_add_id(record, reader->rules, span.bytes, span.size);
+    if (span.ended)
+        reader->state = READER_SEQUENCE;
+}
+
+/* True when the next byte is the '>' of a header. */
+static bool fasta_at_header(struct reader *reader) {
+    return reader->line_start && *reader->input->data == '>';
+}
+
+static void fasta_begin(struct reader *reader, struct record *record) {
+    input_consume(reader->input, 1);
+    begin_record(reader, record, reader->line);
+    reader->begun = true;
+    reader->line_start = false;
+    reader->state = READER_HEADER;
+}
+
+/* One line of a sequence, or a part of one. */
+static void fasta_read_line(struct reader *reader, struct record *record) {
+    struct span span = take_span(reader);
+    record_add_sequence(record, reader->rules, span.bytes, span.size);
+    if (span.ended)
+        record_end_line(record, reader->rules);
+}
+
+static int fasta_read(struct reader *reader, struct record *record) {
+    if (reader->state == READER_HEADER)
+        fasta_read_header(reader, record);
+    else if (!fasta_at_header(reader))
+        fasta_read_line(reader, record);
+    else if (reader->begun)
+        return fasta_end_record(reader, record);
+    else
+        fasta_begin(reader, record);
+    return 0;
+}
+
+/* --- Files ------------------------------------------------------------------------------------ */
+
 static bool is_blank(char byte) {
     return byte == ' ' || byte == '\t' || byte == '\v' || byte == '\f';
 }
 
 /* The first letter of a file has come; it is the next byte. */
-static int decide(struct reader *reader) {
-    bool fasta = *reader->input->data == '>';
-    if (fasta) {
+static int decide_kind(struct reader *reader) {
+    if (*reader->input->data == '>') {
         reader->state = READER_SEQUENCE;
         reader->line_start = true;
     } else if (reader->kind == KIND_FASTA) {
@@ -81,7 +214,7 @@ static int decide(struct reader *reader) {
 /* Skips blanks and line ends byte by byte: there are few before the first letter. */
 static int read_before(struct reader *reader) {
     struct input *input = reader->input;
-    for (; input->size; input_consume(input, 1)) {
+    for (; input->size > 0; input_consume(input, 1)) {
         char byte = *input->data;
         bool second_half = byte == '\n' && reader->after_return;
         reader->after_return = byte == '\r';
@@ -91,7 +224,7 @@ static int read_before(struct reader *reader) {
         } else if (is_blank(byte)) {
             reader->tab |= byte == '\t';
         } else {
-            return decide(reader);
+            return decide_kind(reader);
         }
     }
     return 0;
@@ -124,7 +257,7 @@ static int end_file(struct reader *reader, struct record *record) {
     if (reader->state == READER_LINE)
         result = lines_end(reader, record);
     else if (reader->state == READER_HEADER || reader->state == READER_SEQUENCE)
-        result = fasta_end(reader, record);
+        result = fasta_end_record(reader, record);
     input_next_file(reader->input);
     begin_file(reader);
     return result;

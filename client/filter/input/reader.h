@@ -39,31 +39,11 @@ struct reader {
     uint64_t blank_line; /* BLANKS: the next one to be told */
 };
 
-/* A run of bytes without line ends, taken from the input. */
-struct span {
-    const char *bytes;
-    size_t size;
-    bool ended; /* by a line end */
-};
-
 void reader_init(struct reader *reader, struct input *input, const struct record_rules *rules,
                  enum input_kind kind);
 
 /* Fills the record, in several calls when it must wait. Returns an enum reader_result, or a
  * negative exit status after reporting. */
 int reader_next(struct reader *reader, struct record *record);
-
-/* The rest of the line, or what is there of it. Consumed, and counted when it ended. */
-struct span reader_span(struct reader *reader);
-/* Begins the next record, at the line given. */
-void reader_begin(struct reader *reader, struct record *record, uint64_t line);
-
-/* The states of each kind, one step each: they take a line, or what is there of it (at least one
- * byte is), and return READER_RECORD, 0 to go on, or a negative exit status. The _end functions:
- * the file is at its end. */
-int fasta_read(struct reader *reader, struct record *record);
-int fasta_end(struct reader *reader, struct record *record);
-int lines_read(struct reader *reader, struct record *record);
-int lines_end(struct reader *reader, struct record *record);
 
 #endif

@@ -63,7 +63,7 @@ static void append_id(struct record *record, const char *bytes, size_t size) {
         record->id_capacity = (record->id_size + size) * 2;
         record->id = allocate(record->id, record->id_capacity);
     }
-    if (size)
+    if (size > 0)
         memcpy(record->id + record->id_size, bytes, size);
     record->id_size += size;
 }
@@ -88,7 +88,8 @@ void record_add_id(struct record *record, const struct record_rules *rules, cons
 static void keep_unknown(struct record *record, uint32_t letter) {
     if (record->unknown_count == record->unknown_capacity) {
         record->unknown_capacity = record->unknown_capacity * 2 + 16;
-        record->unknown = allocate(record->unknown, record->unknown_capacity * sizeof(uint32_t));
+        record->unknown =
+            allocate(record->unknown, record->unknown_capacity * sizeof *record->unknown);
     }
     record->unknown[record->unknown_count++] = letter & RECORD_BAD_BYTE ? UTF8_REPLACEMENT : letter;
 }
@@ -111,7 +112,7 @@ static size_t reserve_residues(struct record *record, const struct record_rules 
 /* One residue: a letter of the alphabet, or 0. Counts all, keeps the first ones. */
 static void add_residue(struct record *record, const struct record_rules *rules, uint8_t residue) {
     record->length++;
-    if (reserve_residues(record, rules, 1))
+    if (reserve_residues(record, rules, 1) > 0)
         record->residues[record->residue_count++] = residue;
 }
 
@@ -125,7 +126,7 @@ static void add_outside(struct record *record, const struct record_rules *rules,
     if (record->residue_count < rules->residues_max && rules->invalid == INVALID_UNK)
         keep_unknown(record, letter);
     add_residue(record, rules, 0);
-    if (!record->reading.bad_position) {
+    if (record->reading.bad_position == 0) {
         record->reading.bad_position = record->length;
         record->reading.bad_letter = letter;
     }
@@ -142,7 +143,7 @@ static void settle_star(struct record *record, const struct record_rules *rules)
 /* Takes what can be taken from the pending bytes of a code point; with final, all of them. */
 static void settle_partial(struct record *record, const struct record_rules *rules, bool final) {
     uint8_t *partial = record->reading.partial;
-    while (record->reading.partial_size) {
+    while (record->reading.partial_size > 0) {
         uint32_t letter;
         int length = utf8_decode(partial, record->reading.partial_size, &letter);
         if (length == 0 && !final)
@@ -159,7 +160,7 @@ static void settle_partial(struct record *record, const struct record_rules *rul
 
 static void add_special(struct record *record, const struct record_rules *rules, uint8_t byte) {
     uint8_t class = rules->letter[byte];
-    if (class != BYTE_HIGH && record->reading.partial_size)
+    if (class != BYTE_HIGH && record->reading.partial_size > 0)
         settle_partial(record, rules, true);
     if (class == BYTE_SKIPPED)
         return;
@@ -179,7 +180,7 @@ static void add_special(struct record *record, const struct record_rules *rules,
  * many they are; the first byte is one. */
 static size_t add_letters(struct record *record, const struct record_rules *rules,
                           const char *bytes, size_t size) {
-    if (record->reading.partial_size)
+    if (record->reading.partial_size > 0)
         settle_partial(record, rules, true);
     if (record->reading.star)
         settle_star(record, rules);
@@ -206,7 +207,7 @@ void record_add_sequence(struct record *record, const struct record_rules *rules
 }
 
 void record_end_line(struct record *record, const struct record_rules *rules) {
-    if (record->reading.partial_size)
+    if (record->reading.partial_size > 0)
         settle_partial(record, rules, true);
 }
 
@@ -288,7 +289,7 @@ void record_end(struct record *record, const struct record_rules *rules) {
     record->truncated = record->length > rules->residues_max;
     if (record->length == 0) {
         record_fail(record, "the sequence is empty");
-    } else if (record->reading.bad_position && rules->invalid == INVALID_ERROR) {
+    } else if (record->reading.bad_position > 0 && rules->invalid == INVALID_ERROR) {
         char letter[24];
         describe_letter(record->reading.bad_letter, letter);
         record_fail(record,

@@ -34,57 +34,75 @@ static const struct h5_table *load_table(void) {
     return table;
 }
 
+/* The state of this format. Null value: {0}. */
+struct h5_writer {
+    const struct h5_table *table;
+    struct h5_file *file; /* NULL: not open, or closed */
+};
+
 static int h5_begin(struct output *output) {
-    const struct h5_table *table = load_table();
-    if (!table)
+    struct h5_writer *writer = output->state = allocate(NULL, sizeof *writer);
+    *writer = (struct h5_writer){.table = load_table()};
+    if (!writer->table)
         return -EX_CANTCREAT;
     struct h5_shape shape = {.hidden = output->hidden,
                              .rows = output->pooling == ESM1NV_POOL_NONE,
                              .half = output->dtype == ESM1NV_F16};
-    char error[H5_ERROR_MAX] = "";
-    output->h5 = table;
-    output->h5_file = table->create(output->target.temporary, &shape, error);
-    if (output->h5_file)
+    char reason[H5_ERROR_MAX] = "";
+    writer->file = writer->table->create(output->target.temporary, &shape, reason);
+    if (writer->file)
         return 0;
-    report("%s: cannot create: %s", output->target.name, error);
+    report("%s: cannot create: %s", output->target.name, reason);
     return -EX_CANTCREAT;
 }
 
-static int cannot_write(const struct output *output, const char *error) {
-    report("%s: cannot write: %s", output->target.name, error);
+static int h5_written(const struct output *output, int result, const char *reason) {
+    if (result == 0)
+        return 0;
+    report("%s: cannot write: %s", output->target.name, reason);
     return -EX_IOERR;
 }
 
 static int h5_rows(struct output *output, const struct record *record,
-                   const struct esm1nv_result *result) {
+                   const struct esm1nv_result *answer) {
+    const struct h5_writer *writer = output->state;
     struct h5_record one = {.id = record->id,
                             .id_size = record->id_size,
                             .header = record->id,
                             .header_size = record->header_size,
-                            .values = result->rows,
-                            .row_count = result->row_count};
-    char error[H5_ERROR_MAX] = "";
-    return output->h5->write(output->h5_file, &one, error) < 0 ? cannot_write(output, error) : 0;
+                            .values = answer->rows,
+                            .row_count = answer->row_count};
+    char reason[H5_ERROR_MAX] = "";
+    return h5_written(output, writer->table->write(writer->file, &one, reason), reason);
+}
+
+static int h5_close(struct h5_writer *writer, char reason[H5_ERROR_MAX]) {
+    struct h5_file *file = writer->file;
+    writer->file = NULL;
+    return writer->table->close(file, reason);
 }
 
 static int h5_end(struct output *output) {
-    char error[H5_ERROR_MAX] = "";
-    struct h5_file *file = output->h5_file;
-    output->h5_file = NULL;
-    return output->h5->close(file, error) < 0 ? cannot_write(output, error) : 0;
+    char reason[H5_ERROR_MAX] = "";
+    return h5_written(output, h5_close(output->state, reason), reason);
 }
 
 static void h5_finish(struct output *output) {
-    char error[H5_ERROR_MAX];
-    if (output->h5)
-        output->h5->close(output->h5_file, error);
-    output->h5_file = NULL;
+    struct h5_writer *writer = output->state;
+    char reason[H5_ERROR_MAX];
+    if (writer && writer->file)
+        h5_close(writer, reason);
+}
+
+static uint64_t h5_bytes(const struct record *record, uint64_t rows) {
+    return rows > 0 ? record->id_size + record->header_size + 340 : 0;
 }
 
 const struct output_format output_h5 = {.name = "h5",
                                         .binary = true,
                                         .keeps_header = true,
                                         .needs_path = true,
+                                        .bytes_beside = h5_bytes,
                                         .begin = h5_begin,
                                         .rows = h5_rows,
                                         .end = h5_end,

@@ -33,16 +33,16 @@ struct h5_record {
     uint32_t row_count;
 };
 
-/* Functions return 0, or -1 with a line for people in error. */
+/* Functions return 0, or -1 with a line for people in reason. */
 struct h5_table {
     unsigned version;
     /* A new file in the place of one that exists. NULL on error. */
     struct h5_file *(*create)(const char *path, const struct h5_shape *shape,
-                              char error[H5_ERROR_MAX]);
+                              char reason[H5_ERROR_MAX]);
     /* Adds a dataset named by the id, as the manual says. */
-    int (*write)(struct h5_file *file, const struct h5_record *record, char error[H5_ERROR_MAX]);
+    int (*write)(struct h5_file *file, const struct h5_record *record, char reason[H5_ERROR_MAX]);
     /* Completes the file. The handle is gone, also after an error. Safe on NULL. */
-    int (*close)(struct h5_file *file, char error[H5_ERROR_MAX]);
+    int (*close)(struct h5_file *file, char reason[H5_ERROR_MAX]);
 };
 
 #endif

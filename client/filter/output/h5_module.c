@@ -38,24 +38,25 @@ struct h5_file {
 
 /* --- Errors ----------------------------------------------------------------------------------- */
 
-/* The innermost one of the stack, which tells of the cause. */
+/* Keeps the first error that the walk meets: the innermost one, which tells of the cause. */
 static herr_t visit_error(unsigned number, const H5E_error2_t *entry, void *context) {
-    char *error = context;
+    char *reason = context;
     (void)number;
-    snprintf(error, H5_ERROR_MAX, "HDF5: %s", entry->desc);
-    /* Of a failed system call it says much; what strerror() had to say stands in quotes. */
-    char *begin = strstr(error, "error message = '");
+    snprintf(reason, H5_ERROR_MAX, "HDF5: %s", entry->desc);
+    /* About a failed system call HDF5 says much, and quotes what strerror() says, which is enough.
+     */
+    char *begin = strstr(reason, "error message = '");
     if (begin) {
         begin += strlen("error message = '");
         begin[strcspn(begin, "'")] = 0;
-        memmove(error, begin, strlen(begin) + 1);
+        memmove(reason, begin, strlen(begin) + 1);
     }
     return 1;
 }
 
-static int failed(char error[H5_ERROR_MAX]) {
-    snprintf(error, H5_ERROR_MAX, "HDF5: unknown error");
-    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, visit_error, error);
+static int h5_failed(char reason[H5_ERROR_MAX]) {
+    snprintf(reason, H5_ERROR_MAX, "HDF5: unknown error");
+    H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, visit_error, reason);
     H5Eclear2(H5E_DEFAULT);
     return -1;
 }
@@ -63,7 +64,7 @@ static int failed(char error[H5_ERROR_MAX]) {
 /* --- The file --------------------------------------------------------------------------------- */
 
 /* IEEE float16: sign, 5 bits of exponent, 10 of fraction. */
-static hid_t half_type(void) {
+static hid_t h5_half_type(void) {
     hid_t type = H5Tcopy(H5T_IEEE_F32LE);
     H5Tset_fields(type, 15, 10, 5, 0, 10);
     H5Tset_size(type, 2);
@@ -83,7 +84,7 @@ static hid_t create_file(const char *path) {
 }
 
 static void create_types(struct h5_file *file) {
-    file->type = file->shape.half ? half_type() : H5Tcopy(H5T_IEEE_F32LE);
+    file->type = file->shape.half ? h5_half_type() : H5Tcopy(H5T_IEEE_F32LE);
     file->text_type = H5Tcopy(H5T_C_S1);
     H5Tset_size(file->text_type, H5T_VARIABLE);
     H5Tset_cset(file->text_type, H5T_CSET_UTF8);
@@ -95,7 +96,7 @@ static void create_types(struct h5_file *file) {
     H5Pset_fill_time(file->properties, H5D_FILL_TIME_NEVER);
 }
 
-static int module_close(struct h5_file *file, char error[H5_ERROR_MAX]) {
+static int module_close(struct h5_file *file, char reason[H5_ERROR_MAX]) {
     if (!file)
         return 0;
     int result = 0;
@@ -106,7 +107,7 @@ static int module_close(struct h5_file *file, char error[H5_ERROR_MAX]) {
         H5Pclose(file->links);
         H5Pclose(file->properties);
         if (H5Fclose(file->file) < 0)
-            result = failed(error);
+            result = h5_failed(reason);
     }
     free(file->hints);
     free(file->text);
@@ -115,20 +116,20 @@ static int module_close(struct h5_file *file, char error[H5_ERROR_MAX]) {
 }
 
 static struct h5_file *module_create(const char *path, const struct h5_shape *shape,
-                                     char error[H5_ERROR_MAX]) {
+                                     char reason[H5_ERROR_MAX]) {
     H5dont_atexit(); /* it would try again to write what could not be written */
     H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     struct h5_file *file = calloc(1, sizeof *file);
     if (!file || !(file->hints = calloc(HINTS, sizeof *file->hints))) {
-        snprintf(error, H5_ERROR_MAX, "out of memory");
+        snprintf(reason, H5_ERROR_MAX, "out of memory");
         free(file);
         return NULL;
     }
     file->shape = *shape;
     file->file = create_file(path);
     if (file->file < 0) {
-        failed(error);
-        module_close(file, error);
+        h5_failed(reason);
+        module_close(file, reason);
         return NULL;
     }
     create_types(file);
@@ -138,7 +139,7 @@ static struct h5_file *module_create(const char *path, const struct h5_shape *sh
 /* --- Names ------------------------------------------------------------------------------------ */
 
 /* The id as a name, which holds no NUL and no slash, is not ".", and is cut between letters. */
-static size_t set_name(struct h5_file *file, const char *id, size_t size) {
+static size_t set_dataset_name(struct h5_file *file, const char *id, size_t size) {
     if (size > NAME_MAX_BYTES)
         for (size = NAME_MAX_BYTES; (id[size] & 0xC0) == 0x80;)
             size--;
@@ -158,9 +159,9 @@ static uint64_t hash_of(const char *text, size_t size) {
     return hash;
 }
 
-/* Puts the name that the record gets: of size bytes, and with the first suffix that is free when it
- * is taken. Datasets are never removed, so the suffixes before the hint stay taken. */
-static int find_name(struct h5_file *file, size_t size, char error[H5_ERROR_MAX]) {
+/* Adds a suffix to the name, of size bytes, when it is taken: the first one that is free. Datasets
+ * are never removed, so all suffixes before the hint stay taken. */
+static int find_free_name(struct h5_file *file, size_t size, char reason[H5_ERROR_MAX]) {
     htri_t taken = H5Lexists(file->file, file->name, H5P_DEFAULT);
     if (taken > 0) {
         uint64_t hash = hash_of(file->name, size);
@@ -172,20 +173,20 @@ static int find_name(struct h5_file *file, size_t size, char error[H5_ERROR_MAX]
             taken = H5Lexists(file->file, file->name, H5P_DEFAULT);
         } while (taken > 0);
     }
-    return taken < 0 ? failed(error) : 0;
+    return taken < 0 ? h5_failed(reason) : 0;
 }
 
 /* --- Records ---------------------------------------------------------------------------------- */
 
 /* The header as a C string; a NUL in it becomes a blank. */
-static int set_text(struct h5_file *file, const char *header, size_t size, char *error) {
+static int set_header(struct h5_file *file, const char *header, size_t size, char *reason) {
     if (size >= file->text_capacity) {
         free(file->text);
         file->text_capacity = size * 2 + 256;
         file->text = malloc(file->text_capacity);
         if (!file->text) {
             file->text_capacity = 0;
-            snprintf(error, H5_ERROR_MAX, "out of memory");
+            snprintf(reason, H5_ERROR_MAX, "out of memory");
             return -1;
         }
     }
@@ -196,21 +197,15 @@ static int set_text(struct h5_file *file, const char *header, size_t size, char 
 }
 
 /* An error is read before the next call, which would clear it. */
-static int write_attribute(const struct h5_file *file, hid_t dataset, char *error) {
+static int write_attribute(const struct h5_file *file, hid_t dataset, char *reason) {
     hid_t attribute =
         H5Acreate2(dataset, "original_id", file->text_type, file->scalar, H5P_DEFAULT, H5P_DEFAULT);
     if (attribute < 0)
-        return failed(error);
-    int result = H5Awrite(attribute, file->text_type, &file->text) < 0 ? failed(error) : 0;
+        return h5_failed(reason);
+    int result = H5Awrite(attribute, file->text_type, &file->text) < 0 ? h5_failed(reason) : 0;
     if (H5Aclose(attribute) < 0 && result == 0)
-        result = failed(error);
+        result = h5_failed(reason);
     return result;
-}
-
-static int write_values(const struct h5_file *file, hid_t dataset, const void *values,
-                        char *error) {
-    return H5Dwrite(dataset, file->type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0 ? failed(error)
-                                                                                    : 0;
 }
 
 static hid_t create_dataset(const struct h5_file *file, uint32_t rows) {
@@ -224,24 +219,25 @@ static hid_t create_dataset(const struct h5_file *file, uint32_t rows) {
     return dataset;
 }
 
-static int write_dataset(const struct h5_file *file, const struct h5_record *record, char *error) {
+static int write_dataset(const struct h5_file *file, const struct h5_record *record, char *reason) {
     hid_t dataset = create_dataset(file, record->row_count);
     if (dataset < 0)
-        return failed(error);
-    int result = write_attribute(file, dataset, error);
-    if (result == 0)
-        result = write_values(file, dataset, record->values, error);
+        return h5_failed(reason);
+    int result = write_attribute(file, dataset, reason);
+    if (result == 0 &&
+        H5Dwrite(dataset, file->type, H5S_ALL, H5S_ALL, H5P_DEFAULT, record->values) < 0)
+        result = h5_failed(reason);
     if (H5Dclose(dataset) < 0 && result == 0)
-        result = failed(error);
+        result = h5_failed(reason);
     return result;
 }
 
 static int module_write(struct h5_file *file, const struct h5_record *record,
-                        char error[H5_ERROR_MAX]) {
-    if (set_text(file, record->header, record->header_size, error) < 0 ||
-        find_name(file, set_name(file, record->id, record->id_size), error) < 0)
+                        char reason[H5_ERROR_MAX]) {
+    if (set_header(file, record->header, record->header_size, reason) < 0 ||
+        find_free_name(file, set_dataset_name(file, record->id, record->id_size), reason) < 0)
         return -1;
-    return write_dataset(file, record, error);
+    return write_dataset(file, record, reason);
 }
 
 extern const struct h5_table esm1nv_h5;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The index: a TSV with a line for every input record, for finding its rows in raw and npy.
+ * The index, written as the tsv format writes its fields.
  */
-#include "client/filter/output/output.h"
+#include "client/filter/output/index.h"
+
+#include "client/filter/output/text.h"
 
 #include <inttypes.h>
-#include <string.h>
 
 int index_begin(struct target *target) {
     static const char header[] = "id\tlength\trows\toffset\tstatus\n";

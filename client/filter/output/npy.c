@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Little-endian values as they come from the daemon: raw is nothing else, npy is one NumPy array.
- * Its header has a fixed size and is zeros until the number of rows is known, so a file that was
- * not completed cannot be taken for a whole one.
+ * One NumPy array of little-endian values. Its header has a fixed size and is zeros until the
+ * number of rows is known, so a file that was not completed cannot be taken for a whole one.
  */
 #include "client/filter/output/output.h"
 
@@ -12,15 +11,15 @@
 
 #define HEADER_SIZE 128u
 
-static int raw_rows(struct output *output, const struct record *record,
-                    const struct esm1nv_result *result) {
-    (void)record;
-    return target_refer(&output->target, result->rows, result->bytes);
-}
-
 static int npy_begin(struct output *output) {
     static const char zeros[HEADER_SIZE];
     return target_write(&output->target, zeros, sizeof zeros);
+}
+
+static int npy_rows(struct output *output, const struct record *record,
+                    const struct esm1nv_result *answer) {
+    (void)record;
+    return target_refer(&output->target, answer->rows, answer->bytes);
 }
 
 /* NumPy's format 1.0: magic, version, the length of what follows, a Python dictionary. */
@@ -36,10 +35,10 @@ static int npy_end(struct output *output) {
     return target_patch(&output->target, header, HEADER_SIZE, 0);
 }
 
-const struct output_format output_raw = {.name = "raw", .binary = true, .rows = raw_rows};
 const struct output_format output_npy = {.name = "npy",
                                          .binary = true,
                                          .patches = true,
+                                         .bytes_at_start = HEADER_SIZE,
                                          .begin = npy_begin,
-                                         .rows = raw_rows,
+                                         .rows = npy_rows,
                                          .end = npy_end};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One table of writers, a row per format. Records come in input order, each with its result or
- * with a failure.
+ * Writers of records, one per format. Records come in input order, each with its rows or with a
+ * failure. A new format is a file that defines a struct output_format, and a row in formats.c.
  */
 #ifndef ESM1NV_FILTER_OUTPUT_H
 #define ESM1NV_FILTER_OUTPUT_H
@@ -10,8 +10,6 @@
 #include "client/filter/input/record.h"
 #include "client/filter/output/target.h"
 
-struct h5_table;
-struct h5_file;
 struct output;
 
 struct output_format {
@@ -20,18 +18,23 @@ struct output_format {
     bool patches;      /* goes back in the file at the end, which must therefore be able to seek */
     bool keeps_header; /* wants more of a header than the id */
     bool needs_path;   /* writes by itself to the file of a name */
+
+    /* For --dry-run: the bytes before the first record, and about those of a record beside its
+     * values (rows 0: of one that failed). NULL: it has no others, and a binary format's bytes are
+     * then known exactly. */
+    uint64_t bytes_at_start;
+    uint64_t (*bytes_beside)(const struct record *record, uint64_t rows);
+
     /* All return 0, or a negative exit status after reporting; all but rows may be NULL. */
     int (*begin)(struct output *output);
     int (*rows)(struct output *output, const struct record *record,
-                const struct esm1nv_result *result);
+                const struct esm1nv_result *answer);
     int (*failed)(struct output *output, const struct record *record);
     int (*end)(struct output *output);
-    void (*finish)(struct output *output); /* also when there was no end */
+    void (*finish)(struct output *output); /* also when begin failed, or there was no end */
 };
 
-extern const struct output_format output_tsv, output_jsonl, output_raw, output_npy, output_msgpack,
-    output_h5;
-/* All of them, and their names in the same order; both ended by NULL. */
+/* All formats, and their names in the same order; both ended by NULL. The first is the default. */
 extern const struct output_format *const output_formats[];
 extern const char *const output_format_names[];
 
@@ -44,8 +47,7 @@ struct output {
     struct target target;
     struct target index;
     bool has_index;
-    const struct h5_table *h5;
-    struct h5_file *h5_file;
+    void *state; /* the format's own: allocate()d in its begin, freed after its finish */
 };
 #define OUTPUT_NULL ((struct output){.target = TARGET_NULL, .index = TARGET_NULL})
 
@@ -54,10 +56,10 @@ struct output {
 int output_open(struct output *output, const char *path, const char *index);
 /* Once the model's hidden size is known. */
 int output_begin(struct output *output, uint32_t hidden);
-/* One record; result is not used when the record failed. */
+/* One record, and what the daemon answered, which is not used when the record failed. */
 int output_write(struct output *output, const struct record *record,
-                 const struct esm1nv_result *result);
-/* Whether rows of results that were written must still stay where they are. */
+                 const struct esm1nv_result *answer);
+/* Whether rows of answers that were written must still stay where they are. */
 static inline bool output_refers(const struct output *output) {
     return output->target.referred > 0;
 }
@@ -65,16 +67,5 @@ int output_flush(struct output *output);
 /* Completes the files and gives them their names. */
 int output_commit(struct output *output);
 void output_finish(struct output *output);
-
-int index_begin(struct target *target);
-int index_write(struct target *target, const struct record *record, uint32_t rows, uint64_t offset);
-
-/* Text for the writers: an id or reason in a TSV field (control characters become blanks), or in
- * JSON with its quotes; values with separator between them. */
-int text_field(struct target *target, const char *text, size_t size);
-int text_json(struct target *target, const char *text, size_t size);
-int text_values(struct target *target, const float *values, uint32_t count, char separator);
-int text_format(struct target *target, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -35,7 +35,7 @@ static void remove_temporaries(void) {
             unlink(temporaries[i]);
 }
 
-static void on_signal(int signal_number) {
+static void remove_on_signal(int signal_number) {
     remove_temporaries();
     signal(signal_number, SIG_DFL);
     raise(signal_number); /* pending until this handler returns */
@@ -54,13 +54,13 @@ static void catch_signals(void) {
         sigaction(signals[i], NULL, &action);
         if (action.sa_handler == SIG_IGN)
             continue; /* nohup and the like */
-        action = (struct sigaction){.sa_handler = on_signal};
+        action = (struct sigaction){.sa_handler = remove_on_signal};
         sigaction(signals[i], &action, NULL);
     }
     atexit(remove_temporaries);
 }
 
-static void remember(const char *path) {
+static void remember_temporary(const char *path) {
     for (int i = 0; i < TEMPORARIES_MAX; i++)
         if (!temporaries[i]) {
             temporaries[i] = path;
@@ -68,7 +68,7 @@ static void remember(const char *path) {
         }
 }
 
-static void forget(const char *path) {
+static void forget_temporary(const char *path) {
     for (int i = 0; i < TEMPORARIES_MAX; i++)
         if (temporaries[i] == path)
             temporaries[i] = NULL;
@@ -84,35 +84,26 @@ static int cannot_write(const struct target *target) {
     return -EX_IOERR;
 }
 
-/* A new string: the directory of path with its slash, or "". */
-static char *directory_of(const char *path) {
+/* A new string: `name` in the directory of `path`. */
+static char *join_beside(const char *path, const char *name) {
     const char *slash = strrchr(path, '/');
-    size_t size = slash ? (size_t)(slash - path) + 1 : 0;
-    char *directory = allocate(NULL, size + 1);
-    memcpy(directory, path, size);
-    directory[size] = 0;
-    return directory;
-}
-
-static char *join(const char *first, const char *second) {
-    size_t size = strlen(first) + strlen(second) + 1;
-    char *text = allocate(NULL, size);
-    snprintf(text, size, "%s%s", first, second);
+    size_t directory = slash ? (size_t)(slash - path) + 1 : 0;
+    char *text = allocate(NULL, directory + strlen(name) + 1);
+    memcpy(text, path, directory);
+    strcpy(text + directory, name);
     return text;
 }
 
 /* Follows links, also one that points to nothing yet. */
 static char *resolve(const char *path) {
-    char *current = join(path, "");
+    char *current = join_beside("", path);
     for (int i = 0; i < LINKS_MAX; i++) {
         char link[PATH_MAX];
         ssize_t size = readlink(current, link, sizeof link - 1);
         if (size < 0)
             return current;
         link[size] = 0;
-        char *directory = directory_of(link[0] == '/' ? "" : current);
-        char *next = join(directory, link);
-        free(directory);
+        char *next = join_beside(link[0] == '/' ? "" : current, link);
         free(current);
         current = next;
     }
@@ -136,11 +127,11 @@ static int create_temporary(char *name) {
         catch_signals();
     caught = true;
     int fd = mkostemp(name, O_CLOEXEC);
-    int error = errno;
+    int reason = errno;
     if (fd >= 0)
-        remember(name);
+        remember_temporary(name);
     sigprocmask(SIG_SETMASK, &before, NULL);
-    errno = error;
+    errno = reason;
     return fd;
 }
 
@@ -148,9 +139,7 @@ static int open_temporary(struct target *target, const char *path, mode_t mode) 
     target->path = resolve(path);
     if (!target->path)
         return cannot_create(path);
-    char *directory = directory_of(target->path);
-    char *name = join(directory, ".esm1nv-XXXXXX");
-    free(directory);
+    char *name = join_beside(target->path, ".esm1nv-XXXXXX");
     target->fd = create_temporary(name);
     if (target->fd < 0) {
         int result = cannot_create(path);
@@ -161,7 +150,7 @@ static int open_temporary(struct target *target, const char *path, mode_t mode) 
     return fchmod(target->fd, mode) < 0 ? cannot_create(path) : 0;
 }
 
-/* The descriptor that a path like /dev/stdout stands for, or -1. */
+/* The open descriptor that a path like /dev/stdout stands for, or -1. */
 static int inherited_descriptor(const char *path) {
     static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/"};
     if (strcmp(path, "/dev/stdout") == 0)
@@ -312,7 +301,7 @@ int target_commit(struct target *target) {
         return 0;
     if (rename(target->temporary, target->path) < 0)
         return cannot_write(target);
-    forget(target->temporary);
+    forget_temporary(target->temporary);
     free(target->temporary);
     target->temporary = NULL;
     return 0;
@@ -323,7 +312,7 @@ void target_finish(struct target *target) {
         close(target->fd);
     if (target->temporary) {
         unlink(target->temporary);
-        forget(target->temporary);
+        forget_temporary(target->temporary);
     }
     free(target->temporary);
     free(target->path);

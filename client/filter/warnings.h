@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What is to be said about records: failures as they come, and counts that are told once at the
+ * end.
+ */
+#ifndef ESM1NV_FILTER_WARNINGS_H
+#define ESM1NV_FILTER_WARNINGS_H
+
+#include "client/filter/input/record.h"
+
+enum warning {
+    WARNING_TRUNCATED, /* records longer than the model's positions */
+    WARNING_UNKNOWN,   /* records with letters that got the <unk> token */
+    WARNING_DROPPED,   /* records with letters that were left out */
+    WARNING_ID,        /* records whose id is not UTF-8 */
+    WARNING_KINDS
+};
+
+struct warnings {
+    bool verbose;
+    uint32_t positions; /* for the texts */
+    uint64_t count[WARNING_KINDS];
+    uint64_t records;
+    uint64_t failed;
+};
+
+/* Counts what is to be said about a record that was written or failed; says it at once when it
+ * failed (the first few) or with verbose. */
+void warnings_add(struct warnings *warnings, const struct record *record);
+/* The counts, one line per kind that occurred. */
+void warnings_tell(const struct warnings *warnings);
+
+#endif
