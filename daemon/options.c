@@ -36,7 +36,7 @@ static const struct option_row rows[] = {
     {"model", 'm', OPTION_TEXT, INTO(load.model), NAME("FILE.nemo|synthetic[:SEED]"),
      .group = "Model and engine", .help = "what to serve ($ESM1NV_MODEL)"},
     {"backend", 'b', OPTION_CHOICE, INTO(load.backend), .names = engine_backends,
-     .picks = engine_backends, .standard = "auto", .help = "what computes"},
+     .means = engine_backends, .standard = "auto", .help = "what computes"},
     {"precision", 'p', OPTION_CHOICE, INTO(load.precision), .names = engine_precisions,
      .standard = "auto", .help = "arithmetic of the model"},
     {"threads", 't', OPTION_NUMBER, INTO(load.threads), .value = "N", .least = 1, .most = 4096,
@@ -76,7 +76,6 @@ static const struct option_table table = {
     .program = "esm1nvd",
     .rows = rows,
     .count = sizeof rows / sizeof *rows,
-    .action = offsetof(struct options, action_row),
     .usage = "Usage: esm1nvd [OPTION]...\n"
              "Keep the protein language model ESM-1nv in memory and serve embeddings to\n"
              "esm1nv. Defaults are in parentheses.\n\n",
@@ -91,12 +90,12 @@ void daemon_options_help(void) {
 int daemon_options_parse(struct options *options, int argc, char **argv, struct error *error) {
     const char *model = getenv("ESM1NV_MODEL");
     *options = (struct options){.load.model = model && model[0] ? model : NULL};
+    const struct option_row *action;
     char text[OPTION_TEXT_MAX];
-    int first = option_table_read(&table, options, argc, argv, text);
+    int first = option_table_read(&table, options, &action, argc, argv, text);
     if (first < 0)
         return error_set(error, EX_USAGE, "%s", text);
-    if (options->action_row)
-        options->action = (enum options_action)options->action_row->least;
+    options->action = action ? action->least : OPTIONS_RUN;
     if (first < argc)
         return error_set(error, EX_USAGE,
                          "'%s': no arguments are taken; a model is named with --model",

@@ -10,11 +10,8 @@
 #include "daemon/serve/generation.h"
 #include "daemon/serve/limits.h"
 
-struct option_row;
-
 struct options {
-    enum options_action { OPTIONS_RUN, OPTIONS_CHECK, OPTIONS_HELP, OPTIONS_VERSION } action;
-    const struct option_row *action_row; /* the option that asked for it, or NULL */
+    enum { OPTIONS_RUN, OPTIONS_CHECK, OPTIONS_HELP, OPTIONS_VERSION } action;
     const char *socket;                  /* NULL: the default */
     const char *group;
     struct generation_request load; /* its model is NULL when none was named */

@@ -16,6 +16,7 @@
 #include <sysexits.h>
 
 #define SECONDS_MAX 1000000000u
+#define FORMATS_LISTED 32
 
 static const char *const input_names[] = {"auto", "fasta", "lines", NULL};
 static const char *const id_names[] = {"first", "full", NULL};
@@ -31,8 +32,14 @@ static bool is_digest(const char *text) {
     return size >= 1 && size <= 64 && strspn(text, "0123456789abcdefABCDEF") == size;
 }
 
-static int print_version(const struct options *options);
+static int print_version(const struct options *options) {
+    (void)options;
+    puts("esm1nv " ESM1NV_VERSION);
+    return EX_OK;
+}
+
 static int print_help(const struct options *options);
+
 static const struct verb verb_version = {.run = print_version}, verb_help = {.run = print_help};
 extern const struct verb verb_dry_run, verb_metrics, verb_status, verb_stop;
 
@@ -52,7 +59,7 @@ static const struct option_row rows[] = {
     {"pool", 'p', OPTION_CHOICE, INTO(pooling), .names = pool_names, .standard = "mean",
      .group = "Output", .help = "a vector per residue, or per record"},
     {"format", 'f', OPTION_CHOICE, INTO(format), .names = output_format_names,
-     .picks = output_formats, .standard = "tsv", .help = "how vectors are written"},
+     .means = output_formats, .standard = "tsv", .help = "how vectors are written"},
     {"dtype", 0, OPTION_CHOICE, INTO(dtype), GIVEN(dtype_given), .names = dtype_names,
      .standard = "f32", .help = "values of the binary formats"},
     {"index", 0, OPTION_TEXT, INTO(index), .value = "FILE",
@@ -78,15 +85,15 @@ static const struct option_row rows[] = {
     {"expect-model", 0, OPTION_TEXT, INTO(expect), .value = "DIGEST", .accepts = is_digest,
      .wanted = "a model digest: 64 hex digits, or the first few of them",
      .help = "refuse another model; DIGEST may be a prefix"},
-    {"dry-run", 0, OPTION_ACTION, .action = &verb_dry_run, .group = "Other actions",
+    {"dry-run", 0, OPTION_ACTION, .means = &verb_dry_run, .group = "Other actions",
      .help = "count what would come out, without a daemon"},
-    {"status", 0, OPTION_ACTION, INTO(status_json), .action = &verb_status, .names = status_names,
+    {"status", 0, OPTION_ACTION, INTO(status_json), .means = &verb_status, .names = status_names,
      .value = "[=json]", .help = "what the daemon says about itself"},
-    {"metrics", 0, OPTION_ACTION, .action = &verb_metrics,
+    {"metrics", 0, OPTION_ACTION, .means = &verb_metrics,
      .help = "the same as OpenMetrics text, for monitoring"},
-    {"stop", 0, OPTION_ACTION, .action = &verb_stop, .help = "ask the daemon to finish and leave"},
-    {"version", 0, OPTION_ACTION, .action = &verb_version, .help = "print the version"},
-    {"help", 'h', OPTION_ACTION, .action = &verb_help, .help = "print this"},
+    {"stop", 0, OPTION_ACTION, .means = &verb_stop, .help = "ask the daemon to finish and leave"},
+    {"version", 0, OPTION_ACTION, .means = &verb_version, .help = "print the version"},
+    {"help", 'h', OPTION_ACTION, .means = &verb_help, .help = "print this"},
 };
 /* clang-format on */
 
@@ -94,7 +101,6 @@ static const struct option_table table = {
     .program = "esm1nv",
     .rows = rows,
     .count = sizeof rows / sizeof *rows,
-    .action = offsetof(struct options, action),
     .usage = "Usage: esm1nv [OPTION]... [FILE]...\n"
              "Embed protein sequences with ESM-1nv, served by a local esm1nvd. Reads stdin\n"
              "when no FILE is given or FILE is -, FASTA or one sequence per line, gzip or not.\n"
@@ -104,12 +110,6 @@ static const struct option_table table = {
               "busy, 78 bad model.\n",
 };
 
-static int print_version(const struct options *options) {
-    (void)options;
-    puts("esm1nv " ESM1NV_VERSION);
-    return EX_OK;
-}
-
 static int print_help(const struct options *options) {
     (void)options;
     option_table_help(&table);
@@ -117,22 +117,21 @@ static int print_help(const struct options *options) {
 }
 
 static bool refuse_dtype(const struct options *options) {
-    const char *names[OPTION_ROWS_MAX] = {NULL};
-    size_t count = 0;
-    for (size_t i = 0; output_formats[i]; i++)
+    const char *binary[FORMATS_LISTED + 1] = {NULL};
+    for (size_t i = 0, count = 0; output_formats[i] && count < FORMATS_LISTED; i++)
         if (output_formats[i]->binary)
-            names[count++] = output_formats[i]->name;
-    char binary[OPTION_TEXT_MAX];
-    option_names_list(names, " or ", binary);
+            binary[count++] = output_formats[i]->name;
+    char list[OPTION_TEXT_MAX];
+    option_names_list(binary, " or ", list);
     report("--dtype %s is for binary formats, not for --format %s; use %s",
-           dtype_names[options->dtype], options->format->name, binary);
+           dtype_names[options->dtype], options->format->name, list);
     return false;
 }
 
 /* What each option allows, but not together. */
-static bool options_agree(const struct options *options) {
+static bool options_agree(const struct options *options, const struct option_row *action) {
     if (options->verb->refuses_files && options->file_count > 0) {
-        report("--%s takes no FILE, but '%s' was given", options->action->name, options->files[0]);
+        report("--%s takes no FILE, but '%s' was given", action->name, options->files[0]);
         return false;
     }
     if (options->model_named && options->socket) {
@@ -155,17 +154,18 @@ static void settle_daemon(struct options *options) {
 }
 
 int filter_options_parse(struct options *options, int argc, char **argv) {
+    const struct option_row *action;
     char error[OPTION_TEXT_MAX];
     *options = (struct options){0};
-    int first = option_table_read(&table, options, argc, argv, error);
+    int first = option_table_read(&table, options, &action, argc, argv, error);
     if (first < 0) {
         report("%s", error);
         return -EX_USAGE;
     }
-    options->verb = options->action ? options->action->action : &verb_embed;
+    options->verb = action ? action->means : &verb_embed;
     options->files = argv + first;
     options->file_count = (size_t)(argc - first);
-    if (!options_agree(options))
+    if (!options_agree(options, action))
         return -EX_USAGE;
     if (options->output && strcmp(options->output, "-") == 0)
         options->output = NULL;

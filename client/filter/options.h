@@ -10,11 +10,9 @@
 #include "client/filter/output/output.h"
 #include "client/filter/report.h"
 
-struct option_row;
 struct verb;
 
 struct options {
-    const struct option_row *action; /* the option that asked for another verb, or NULL */
     const struct verb *verb;
     enum input_kind input;
     enum id_rule id;

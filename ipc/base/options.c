@@ -18,10 +18,10 @@
 #define HELP_WIDTH 80
 #define HELP_COLUMN 36
 
-/* What functions here are handed: the table, what is filled, where the message goes. */
+/* What functions here are handed: what is filled, and where the message goes. */
 struct option_reader {
-    const struct option_table *table;
     char *into;
+    const struct option_row **action;
     char *error;
 };
 
@@ -62,8 +62,8 @@ static int option_set_choice(const struct option_reader *reader, const struct op
     for (size_t i = 0; row->names[i]; i++) {
         if (strcmp(value, row->names[i]) != 0)
             continue;
-        if (row->picks)
-            memcpy(reader->into + row->offset, (const char *)row->picks + i * sizeof(void *),
+        if (row->kind == OPTION_CHOICE && row->means)
+            memcpy(reader->into + row->offset, (const char *)row->means + i * sizeof(void *),
                    sizeof(void *));
         else
             option_store(reader, row, i);
@@ -111,12 +111,11 @@ static int option_set_text(const struct option_reader *reader, const struct opti
 /* The last of a few actions would win silently. */
 static int option_set_action(const struct option_reader *reader, const struct option_row *row,
                              const char *value) {
-    const struct option_row *before;
-    memcpy(&before, reader->into + reader->table->action, sizeof before);
+    const struct option_row *before = *reader->action;
     if (before && before != row && row->kind == OPTION_ACTION)
         return option_fail(reader, "--%s and --%s cannot be used together", before->name,
                            row->name);
-    memcpy(reader->into + reader->table->action, &row, sizeof row);
+    *reader->action = row;
     if (row->names)
         return option_set_choice(reader, row, value ? value : row->names[0]);
     return 0;
@@ -170,8 +169,8 @@ static void option_table_convert(const struct option_table *table,
 }
 
 /* getopt_long()'s ':' and '?' in words. */
-static int option_bad(const struct option_reader *reader, int found, char **argv) {
-    const char *given = argv[optind - 1], *program = reader->table->program;
+static int option_bad(const struct option_reader *reader, int found, const char *given,
+                      const char *program) {
     if (found == ':')
         return option_fail(reader, "%s needs a value; see %s --help", given, program);
     if (optopt > 0 && optopt < LONG_ONLY)
@@ -180,12 +179,14 @@ static int option_bad(const struct option_reader *reader, int found, char **argv
                        program);
 }
 
-int option_table_read(const struct option_table *table, void *into, int argc, char **argv,
+int option_table_read(const struct option_table *table, void *into,
+                      const struct option_row **action, int argc, char **argv,
                       char error[OPTION_TEXT_MAX]) {
-    const struct option_reader reader = {table, into, error};
+    const struct option_reader reader = {into, action, error};
     struct option longs[OPTION_ROWS_MAX + 1];
     char letters[2 * OPTION_ROWS_MAX + 2];
     option_table_convert(table, longs, letters);
+    *action = NULL;
     int found, result = 0;
     for (const struct option_row *row = table->rows; row < table->rows + table->count; row++)
         if (row->standard && option_set(&reader, row, row->standard) < 0)
@@ -196,7 +197,7 @@ int option_table_read(const struct option_table *table, void *into, int argc, ch
         while (found < LONG_ONLY && i < table->count && table->rows[i].letter != found)
             i++;
         if (i == table->count)
-            return option_bad(&reader, found, argv);
+            return option_bad(&reader, found, argv[optind - 1], table->program);
         const struct option_row *row = &table->rows[i];
         result = option_set(&reader, row, optarg);
         if (row->given)

@@ -19,11 +19,11 @@
 
 enum option_kind {
     OPTION_FLAG,    /* bool: true when it is given */
-    OPTION_CHOICE,  /* int or bool: the place among `names`; with `picks` a pointer, see there */
+    OPTION_CHOICE,  /* int or bool: the place among `names`; with `means` a pointer, see there */
     OPTION_NUMBER,  /* unsigned or uint64_t, from `least` to `most`; takes K, M, G, Ki, Mi, Gi */
     OPTION_SECONDS, /* the same without suffixes */
     OPTION_TEXT,    /* const char *: the argument itself, where `accepts` finds it good */
-    OPTION_ACTION,  /* the table's action becomes this row; two actions exclude each other. With
+    OPTION_ACTION,  /* asks for something else than usual; two actions exclude each other. With
                      * `names`, an optional value goes where one of a choice does. */
     OPTION_ACTION_LAST, /* the same, but wins over another action and over all that follows it */
 };
@@ -35,11 +35,11 @@ struct option_row {
     uint16_t offset, size;    /* of the destination; size 0: none */
     uint16_t given;           /* offset of a bool that becomes true when it is given; 0: none */
     const char *const *names; /* ended by NULL */
-    const void *picks;        /* as many pointers: what is stored in place of the place */
+    const void *means;        /* of a choice: as many pointers, one of which is stored; of an action
+                               * what the program likes */
     const char *value;        /* how the value is called; NULL: by `names`, or there is none */
     const char *standard;     /* the default as it would be given; NULL: the destination stays 0 */
     uint64_t least, most;
-    const void *action; /* of an action: what the program does then, in its own terms */
     bool (*accepts)(const char *text); /* NULL: everything */
     const char *wanted;                /* what it accepts, for "is not ..." */
     const char *group;                 /* heading above this row in the help; NULL: none */
@@ -52,7 +52,6 @@ struct option_table {
     const char *program;
     const struct option_row *rows;
     size_t count;       /* at most OPTION_ROWS_MAX */
-    size_t action;      /* offset of a const struct option_row *: the action's, or NULL */
     const char *usage;  /* the help before the rows */
     const char *ending; /* the help after them */
 };
@@ -60,10 +59,12 @@ struct option_table {
 #define OPTION_TEXT_MAX 1024
 
 /* Fills `into` from the rows' defaults and the command line; destinations without either are left
- * alone. Long names may be shortened, and arguments that are no options may stand among them: they
- * are moved to the end. Texts point into argv. Returns the place of the first of those in argv, or
- * -1 with a message, which names the option and the value. */
-int option_table_read(const struct option_table *table, void *into, int argc, char **argv,
+ * alone. *action becomes the row of the action that is asked for, or NULL. Long names may be
+ * shortened, and arguments that are no options may stand among them: they are moved to the end.
+ * Texts point into argv. Returns the place of the first of those in argv, or -1 with a message,
+ * which names the option and the value. */
+int option_table_read(const struct option_table *table, void *into,
+                      const struct option_row **action, int argc, char **argv,
                       char error[OPTION_TEXT_MAX]);
 
 /* Prints the help on standard output, at most 80 columns wide. */

@@ -13,7 +13,6 @@ static const char *const colours[] = {"red", "green", "blue", NULL};
 static const char *const forms[] = {"table", "json", NULL};
 
 struct settings {
-    const struct option_row *action;
     bool loud, colour_given, json;
     unsigned colour;
     const char *named;
@@ -33,7 +32,7 @@ static const struct option_row rows[] = {
     {"loud", 'l', OPTION_FLAG, INTO(loud), .group = "First", .help = "more"},
     {"colour", 'c', OPTION_CHOICE, INTO(colour), .names = colours, .standard = "green",
      .given = offsetof(struct settings, colour_given), .help = "of the output"},
-    {"named", '\0', OPTION_CHOICE, INTO(named), .names = colours, .picks = colours, .help = "one"},
+    {"named", '\0', OPTION_CHOICE, INTO(named), .names = colours, .means = colours, .help = "one"},
     {"small", 's', OPTION_NUMBER, INTO(small), .least = 2, .most = 4096, .value = "N",
      .standard = "1K", .help = "a number whose meaning takes more words than one line can have"},
     {"large", '\0', OPTION_NUMBER, INTO(large), .most = UINT64_MAX, .value = "BYTES",
@@ -42,19 +41,19 @@ static const struct option_row rows[] = {
      .help = "before it gives up"},
     {"text", 't', OPTION_TEXT, INTO(text), .accepts = is_short, .wanted = "a short text",
      .value = "A-VALUE-WITH-A-VERY-LONG-NAME", .help = "anything"},
-    {"show", '\0', OPTION_ACTION, INTO(json), .names = forms, .value = "[=json]",
-     .group = "Second", .help = "shows"},
+    {"show", '\0', OPTION_ACTION, INTO(json), .names = forms, .value = "[=json]", .group = "Second",
+     .help = "shows"},
     {"stop", '\0', OPTION_ACTION, .help = "stops"},
     {"about", '\0', OPTION_ACTION_LAST, .help = "tells"},
 };
 static const struct option_table table = {.program = "tool",
                                           .rows = rows,
                                           .count = sizeof rows / sizeof *rows,
-                                          .action = offsetof(struct settings, action),
                                           .usage = "Usage\n",
                                           .ending = "End\n"};
 
 static struct settings settings;
+static const struct option_row *action;
 static char error[OPTION_TEXT_MAX];
 static char *arguments[8];
 
@@ -71,7 +70,7 @@ static int read_line(const char *const given[6]) {
     error[0] = '\0';
     extern int optind;
     optind = 0; /* glibc's getopt() begins anew */
-    return option_table_read(&table, &settings, count, arguments, error);
+    return option_table_read(&table, &settings, &action, count, arguments, error);
 }
 #define READ(...) read_line((const char *const[6]){__VA_ARGS__})
 #define REFUSED(text, ...)                                                                         \
@@ -79,7 +78,7 @@ static int read_line(const char *const given[6]) {
 
 static void test_defaults(void) {
     test_case("defaults are read as if they had been given, and the rest is left alone");
-    CHECK(READ(NULL) == 1, "%s", error);
+    CHECK(READ(NULL) == 1 && !action, "%s", error);
     CHECK(settings.colour == 1 && settings.small == 1024 && settings.wait == 30, "defaults");
     CHECK(!settings.loud && !settings.colour_given && !settings.text, "what has none");
     CHECK(settings.untouched == 77, "what no row names");
@@ -143,12 +142,12 @@ static void test_numbers(void) {
     REFUSED("--wait: '0K' is not a number of seconds from 0 to 60", "--wait", "0K");
 }
 
-#define ACTION(called) (settings.action && strcmp(settings.action->name, called) == 0)
 static void test_actions(void) {
     test_case("one action at a time, but the last kind wins at once");
-    CHECK(READ("--show") == 2 && ACTION("show") && !settings.json, "%s", error);
+    CHECK(READ("--show") == 2 && strcmp(action->name, "show") == 0 && !settings.json, "%s", error);
     CHECK(READ("--show=json", "--show=json") == 3 && settings.json, "%s", error);
-    CHECK(READ("--stop", "--about", "--nonsense") == 4 && ACTION("about"), "%s", error);
+    CHECK(READ("--stop", "--about", "--nonsense") == 4 && strcmp(action->name, "about") == 0, "%s",
+          error);
     REFUSED("--show and --stop cannot be used together", "--show", "--stop");
     REFUSED("--show: 'xml' is not one of table, json", "--show=xml");
 }
