@@ -63,7 +63,7 @@ def newcomers(daemon, end):
     """How long each of some clients waited that ask for one short record, more than for a welcome,
     which costs as many turns of both sides on a busy machine."""
     latencies = []
-    while time.monotonic() < end:
+    while not latencies or time.monotonic() < end:
         with daemon.client() as client:
             begin = time.monotonic()
             client.hello()

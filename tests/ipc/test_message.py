@@ -10,6 +10,8 @@ import sys
 
 import msgpack
 
+from tap import finish, report
+
 NUMBER, TEXT, BYTES = int, str, bytes
 U32, U64 = 2**32 - 1, 2**64 - 1
 # key: name, type, least, most (of the number or the length)
@@ -46,17 +48,6 @@ KINDS = {
 
 dice = random.Random(1)
 tool = sys.argv[1]
-number = 0
-failed = False
-
-
-def report(name, problems):
-    global number, failed
-    number += 1
-    for problem in problems[:10]:
-        print("#", problem)
-    failed = failed or bool(problems)
-    print("not ok" if problems else "ok", number, "-", name)
 
 
 def run(messages):
@@ -310,5 +301,4 @@ check_types()
 check_cuts()
 check_damage()
 check_versions()
-print(f"1..{number}")
-sys.exit(failed)
+finish()

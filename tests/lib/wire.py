@@ -8,13 +8,11 @@ import mmap
 import os
 import socket
 import struct
-import sys
 import threading
 
 import msgpack
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from patience import PATIENCE  # noqa: E402
+from patience import PATIENCE
 
 (HELLO, WELCOME, REFUSED, SUBMIT, RESULT, RING, STATUS_QUERY, STATUS, STOP, STOPPING) = range(1, 11)
 KEYS = """kind protocol program pooling dtype expect digest precision backend model synthetic hidden
