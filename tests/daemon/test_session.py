@@ -371,18 +371,6 @@ def rows_of_messages_are_pinned_bytes_too():
 
 
 @case
-def queued_residues_are_limited():
-    with start("--max-queued-per-user", "512", backend="cpu") as daemon:
-        most = [0]
-
-        def watch():
-            most[0] = max(most[0], daemon.status()["queued_residues"])
-
-        stream_in_threads(daemon, 16, lambda number: [sequence(512)] * 5, watch)
-        check(most[0] <= 512, f"{most[0]} residues were queued")
-
-
-@case
 def a_small_queue_delays_but_loses_nothing():
     for backend in ("null", "cpu"):
         with start("--max-queued-per-user", "600", backend=backend) as daemon:
@@ -482,22 +470,6 @@ def stop_ends_the_daemon():
             check(other.ended())
         equal(daemon.end(), 0)
         check(not os.path.exists(daemon.socket))
-
-
-@case
-def only_the_owner_and_root_may_stop():
-    if os.geteuid() != 0:
-        raise Skip("needs another user, and so root")
-    with start() as daemon:
-        daemon.let_everybody_in()
-
-        def stop():
-            with daemon.client() as client:
-                client.send(STOP, protocol=1)
-                return str(client.receive()["code"])
-
-        equal(as_user(65534, stop), str(DENIED))
-        still_serves(daemon)
 
 
 @case

@@ -3,15 +3,11 @@
 # How esm1nvd starts and leaves: options and their errors, sockets of its own and handed over, the
 # lock, what systemd is told, draining, running out of descriptors.
 import contextlib
-import ctypes
-import errno
 import os
 import resource
-import select
 import shutil
 import signal
 import socket
-import struct
 import subprocess
 import time
 
@@ -440,62 +436,6 @@ def idle_exit():
         equal(daemon.end(), 0)
         check(0.8 < time.monotonic() - began < at_most(4), "left after another time")
         check(not os.path.exists(daemon.socket))
-
-
-@case
-def out_of_descriptors():
-    def few():
-        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
-
-    with start(preexec=few) as daemon:
-        clients = [daemon.client() for _ in range(60)]
-        for client in clients:
-            with contextlib.suppress(BrokenPipeError):  # refused at once
-                client.send(HELLO, protocol=1, program="x", pooling=MEAN, dtype=F32)
-        counts = {WELCOME: 0, REFUSED: 0}
-
-        def answered():
-            """The others wait in the kernel's queue."""
-            for ready in select.select([client.socket for client in unanswered], [], [], 0)[0]:
-                client = next(client for client in unanswered if client.socket is ready)
-                unanswered.remove(client)
-                counts[client.receive()["kind"]] += 1
-            return counts[WELCOME] > 10 and counts[REFUSED] > 0
-
-        unanswered = list(clients)
-        wait_until(answered, lambda: counts)
-        quickest(lambda: daemon.cpu_seconds_in(1), 0.06)  # it does not spin
-        answered()
-        check(counts[WELCOME] < 40, counts)
-        for client in clients:
-            client.close()
-        wait_until(lambda: welcomes(daemon), "it serves again")
-
-
-def welcomes(daemon):
-    with contextlib.suppress(ConnectionError, Closed), daemon.client() as client:
-        return client.hello()["kind"] == WELCOME
-
-
-def refuse_io_uring(error):
-    """A seccomp filter, as containers install it, under which io_uring_setup fails."""
-    load, equals, answer = 0x20, 0x15, 0x06  # BPF: load a word, jump if equal, return
-    allow, fail, io_uring_setup = 0x7FFF0000, 0x00050000 | error, 425
-    program = struct.pack("HBBI" * 4, load, 0, 0, 0, equals, 0, 1, io_uring_setup,
-                          answer, 0, 0, fail, answer, 0, 0, allow)
-    code = ctypes.create_string_buffer(program)
-    filter = struct.pack("HxxxxxxP", 4, ctypes.addressof(code))
-    libc = ctypes.CDLL(None, use_errno=True)
-    check(libc.prctl(38, 1, 0, 0, 0) == 0)  # PR_SET_NO_NEW_PRIVS
-    check(libc.prctl(22, 2, filter, 0, 0) == 0)  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
-
-
-@case
-def io_uring_refused_by_a_container():
-    for error in (errno.EPERM, errno.ENOSYS, errno.ENOMEM):
-        with start(preexec=lambda: refuse_io_uring(error)) as daemon:
-            embeds(daemon.socket)
-            equal(daemon.status()["loop"], f"epoll (io_uring: {os.strerror(error)})")
 
 
 @case

@@ -161,20 +161,6 @@ def drained_idle():
         daemon.stop()
 
 
-@tap.case("--stop ends the daemon")
-def stopped():
-    with Daemon() as daemon:
-        run_filter(daemon, "--stop")
-        assert daemon.process.wait(programs.PATIENCE) == 0
-
-
-@tap.case("--idle-exit leaves when nobody has come for a while")
-def idle():
-    daemon = Daemon("--idle-exit", "1")
-    run_filter(daemon, input=b"MKT\n")
-    assert daemon.process.wait(programs.PATIENCE) == 0
-
-
 @tap.case("a closed stdout ends the filter by SIGPIPE, quietly, and the daemon serves on")
 def closed_pipe():
     with Daemon(model=programs.TINY1) as daemon:
