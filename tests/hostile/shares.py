@@ -94,7 +94,7 @@ def measure(daemon, users, seconds):
 
 def can_tell(shares):
     """Whether these are enough residues for shares to be told."""
-    return statistics.mean(shares) >= 20 * TURN
+    return statistics.mean(shares) >= 40 * TURN
 
 
 def check_equal(shares):
