@@ -10,22 +10,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tap import finish, report
+
 library, header = sys.argv[1:]
-number = 0
-
-
-def report(name, problem):
-    global number
-    number += 1
-    if problem:
-        print("#", problem)
-    print("not ok" if problem else "ok", number, "-", name)
-
-
-def skip(name, reason):
-    global number
-    number += 1
-    print("ok", number, "-", name, "# SKIP", reason)
 
 
 def output_of(*command):
@@ -48,17 +35,17 @@ def check_needs():
     needed = set(re.findall(r"NEEDED.*\[(.*)\]", dynamic))
     sanitizers = {name for name in needed if re.match(r"lib(a|ub|t)san\.so|libclang_rt", name)}
     if sanitizers:
-        skip("needs nothing but the C library", "built with a sanitizer")
+        report("needs nothing but the C library", skip="built with a sanitizer")
     else:
         report("needs nothing but the C library", sorted(needed - {"libc.so.6"}))
     soname = re.findall(r"SONAME.*\[(.*)\]", dynamic)
-    report("is libesm1nv.so.0", soname != ["libesm1nv.so.0"] and soname)
+    report("is libesm1nv.so.0", soname != ["libesm1nv.so.0"] and [soname])
 
 
 def check_compiles(name, compilers, arguments, suffix):
     compiler = next((found for found in map(shutil.which, compilers) if found), None)
     if not compiler:
-        skip(name, "no compiler")
+        report(name, skip="no compiler")
         return
     source = ('#include "esm1nv.h"\n'
               "struct esm1nv_options options = ESM1NV_OPTIONS_INIT;\n"
@@ -70,7 +57,7 @@ def check_compiles(name, compilers, arguments, suffix):
         done = subprocess.run(
             [compiler, *arguments, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only",
              "-I", str(Path(header).parent), str(path)], capture_output=True, text=True)
-        report(name, done.returncode and repr(done.stderr))
+        report(name, done.returncode and [done.stderr])
 
 
 text = Path(header).read_text()
@@ -78,4 +65,4 @@ check_exports()
 check_needs()
 check_compiles("the header is C11", ["cc", "gcc", "clang"], ["-std=c11"], ".c")
 check_compiles("the header is C++11", ["c++", "g++", "clang++"], ["-std=c++11"], ".cc")
-print(f"1..{number}")
+finish()

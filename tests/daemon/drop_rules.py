@@ -7,7 +7,7 @@ import struct
 
 import msgpack
 
-from harness import temporary_directory
+from programs import new_folder
 from wire import *
 
 
@@ -50,15 +50,14 @@ def drop_rules():
 
     def foreign(flags=0, **more):
         def run(client):
-            with temporary_directory() as directory:
-                if more:
-                    r = Ring(65536, 1 << 20, **more)
-                    fd = r.fd
-                else:
-                    fd = os.open(directory + "/file", os.O_RDWR | os.O_CREAT)
-                    os.ftruncate(fd, PAGE + 65536 + (1 << 20))
-                client.send(RING, [fd], submission_size=65536, completion_size=1 << 20)
-                os.close(fd)
+            if more:
+                r = Ring(65536, 1 << 20, **more)
+                fd = r.fd
+            else:
+                fd = os.open(new_folder() + "/file", os.O_RDWR | os.O_CREAT)
+                os.ftruncate(fd, PAGE + 65536 + (1 << 20))
+            client.send(RING, [fd], submission_size=65536, completion_size=1 << 20)
+            os.close(fd)
         return welcomed(run)
 
     hello = encode(HELLO, protocol=1, program="x", pooling=1, dtype=0)

@@ -2,29 +2,25 @@
 #
 # Engines that fail: batches, single records, slowness, and an engine that breaks for good and is
 # replaced by the CPU's. The daemon is esm1nvd-faulty; faulty_engine.c says what sequences tell it.
-# Usage: test_engine.py ESM1NVD-FAULTY ESM1NV TINY1.nemo
 import os
 import select
 import signal
-import subprocess
-import sys
 import time
 
 import numpy
 
-from harness import (PATIENCE, Daemon, at_most, case, check, clean_environment, equal, run_cases,
-                     wait_until)
+import programs
+from programs import TINY1, at_most, run_filter, wait_until
+from tap import case, check, equal, main
 from wire import *
 
-PROGRAM, FILTER, TINY1 = sys.argv[1:4]
 OK, NONFINITE, _, _, ENGINE = range(5)
 FAIL, NOT_FINITE, BREAK, SLOW, NEVER, TOO_LATE = b"W", b"X", b"B", b"Z", b"U", b"O"
 GOOD = [b"MKTAY"[:1 + i % 5] * (1 + i) for i in range(20)]
 
 
 def start(*options, model=TINY1, **environment):
-    return Daemon(PROGRAM, "--model", model, "--backend", "null", *options,
-                  environment=environment)
+    return programs.Daemon("--backend", "null", *options, model=model, **environment)
 
 
 def ask(client, residues, tag=1):
@@ -73,7 +69,7 @@ def a_batch_that_fails_fails_its_records_only():
             equal(ask(other, b"MKT"), OK)
             equal(ask(other, FAIL), ENGINE)
             check_good(client, client.stream(GOOD))
-        check("failed on a batch of 1 records: told to fail" in daemon.text(), daemon.text())
+        check("failed on a batch of 1 records: told to fail" in daemon.said(), daemon.said())
         results = client.stream([b"M" * 400] * 30 + [FAIL] + [b"M" * 400] * 30)
         equal([tag for tag, *_ in results], list(range(61)))
         failed = [tag for tag, status, *_ in results if status == ENGINE]
@@ -171,7 +167,7 @@ def an_engine_that_breaks_is_replaced_by_the_cpu():
         status = daemon.status()
         equal((status["backend"], status["generation"], status["note"]),
               ("cpu", 2, "the faulty engine broke: told to break"))
-        check("engine broke" in daemon.text(), daemon.text())
+        check("engine broke" in daemon.said(), daemon.said())
         daemon.take_notices()
         check(any(line.startswith("STATUS=Serving tiny1.nemo (cpu") and "broke" in line
                   for line in daemon.told), daemon.told)
@@ -183,15 +179,12 @@ def an_engine_that_breaks_is_replaced_by_the_cpu():
 @case
 def a_filter_stops_rather_than_mix_two_backends():
     with start() as daemon:
-        done = subprocess.run(
-            [FILTER, "--socket", daemon.path, "-i", "lines"], capture_output=True, text=True,
-            input="MKT\n" * 50 + "BMKT\n" + "MKT\n" * 50, env=clean_environment(), timeout=PATIENCE)
-        equal(done.returncode, 75)
+        done = run_filter(daemon, "-i", "lines", expect=75,
+                          input=b"MKT\n" * 50 + b"BMKT\n" + b"MKT\n" * 50)
         check("cpu f32" in done.stderr and "faulty f32" in done.stderr, done.stderr)
-        check("error" not in done.stderr and done.stdout.count("\n") <= 100)
-        again = subprocess.run([FILTER, "--socket", daemon.path, "--status"], capture_output=True,
-                               text=True, env=clean_environment(), timeout=PATIENCE)
-        check("the faulty engine broke: told to break" in again.stdout, again.stdout)
+        check("error" not in done.stderr and done.stdout.count(b"\n") <= 100)
+        status = run_filter(daemon, "--status").stdout
+        check(b"the faulty engine broke: told to break" in status, status)
 
 
 @case
@@ -201,9 +194,9 @@ def without_another_engine_the_daemon_leaves():
         client.submit(1, BREAK)
         check(client.ended())
         equal(daemon.end(), 70)
-        last = daemon.text().splitlines()[-1]
+        last = daemon.said().splitlines()[-1]
         check("told to break" in last and "there is no CPU" in last, last)
-        check(not os.path.exists(daemon.path))
+        check(not os.path.exists(daemon.socket))
 
 
 @case
@@ -258,7 +251,7 @@ def a_load_that_fails_leaves_an_engine_that_broke_to_the_cpu():
     with start(ESM1NV_SECOND_OPEN="1") as daemon, daemon.client() as client:
         break_while_loading(daemon, client)
         equal(welcomed_again(daemon)["backend"], "cpu")
-        check("there is no second one" in daemon.text(), daemon.text())
+        check("there is no second one" in daemon.said(), daemon.said())
         status = daemon.status()
         equal((status["generation"], status["note"]), (2, "the faulty engine broke: told to break"))
 
@@ -272,7 +265,7 @@ def leaving_does_not_wait_for_a_load():
         began = time.monotonic()
         equal(daemon.terminate(), 0)
         check(time.monotonic() - began < at_most(10))
-        check(client.ended() and not os.path.exists(daemon.path))
+        check(client.ended() and not os.path.exists(daemon.socket))
 
 
 @case
@@ -305,7 +298,7 @@ def batches_that_a_broken_engine_keeps_hold_up_neither_the_next_one_nor_the_end(
         began = time.monotonic()
         equal(daemon.terminate(), 0)
         check(time.monotonic() - began < at_most(5))
-        check("in time" not in daemon.text(), daemon.text())
+        check("in time" not in daemon.said(), daemon.said())
 
 
 @case
@@ -324,8 +317,8 @@ def leaving_waits_for_the_engine_but_not_for_ever():
         check(done.ended() and waits.ended())
         check(5 < time.monotonic() - began < 10 + at_most(5), "that took another time")
         equal(daemon.end(), 0)
-        check("before all that was taken is finished" in daemon.text(), daemon.text())
-        check(not os.path.exists(daemon.path))
+        check("before all that was taken is finished" in daemon.said(), daemon.said())
+        check(not os.path.exists(daemon.socket))
 
 
-run_cases()
+main()

@@ -3,25 +3,23 @@
 # Leaving although a client has seen to it that closing what it passed never ends. The kernel keeps
 # such a process, as a zombie, until the file system answers or goes away, and nothing can be done
 # about that; but its clients, its place and its memory are given up, and the next daemon serves.
-# Usage: test_leaving.py ESM1NVD MODEL.nemo
 import contextlib
 import os
 import signal
-import sys
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "hostile"))
-import fuse_file
-from harness import (SANITIZED, Daemon, Skip, at_most, case, check, equal, gone, run_cases,
-                     wait_until)
+import programs
+from programs import SANITIZED, TINY1, at_most, gone, wait_until
+from tap import Skip, case, check, equal, main
 from wire import *
 
-PROGRAM, MODEL_FILE = sys.argv[1:3]
+import fuse_file
+
 MEMORY_TELLS = not SANITIZED  # which keep what was freed
 
 
 def start(**more):
-    return Daemon(PROGRAM, "--model", MODEL_FILE, "--threads", "1", **more)
+    return programs.Daemon("--threads", "1", model=TINY1, **more)
 
 
 def threads_memory(process):
@@ -64,15 +62,15 @@ def start_attacker(daemon, path):
 
 
 def leave_blocked(daemon):
-    memory = daemon.anonymous_memory()
+    memory = daemon.memory()
     with daemon.client() as bystander:
         rows = embeds(bystander)
         began = time.monotonic()
         daemon.process.send_signal(signal.SIGTERM)
         check(bystander.ended())
-        wait_until(lambda: not os.path.exists(daemon.path), "the socket goes")
+        wait_until(lambda: not os.path.exists(daemon.socket), "the socket goes")
         check(time.monotonic() - began < at_most(5))
-    with start(path=daemon.path) as following, following.client() as client:
+    with start(at=daemon.socket) as following, following.client() as client:
         equal(embeds(client), rows)
     wait_until(lambda: daemon.process.poll() is not None or not MEMORY_TELLS or
                threads_memory(daemon.process) < memory / 2, "the model leaves the memory")
@@ -98,4 +96,4 @@ def closing_that_never_ends_does_not_keep_the_place():
         equal(daemon.end(), 0)
 
 
-run_cases()
+main()

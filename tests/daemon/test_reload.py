@@ -2,37 +2,32 @@
 #
 # SIGHUP: the model file is loaded again beside the old one. Who gets which model is told by WELCOME's
 # digest and shown by the bytes of rows, held against daemons that only ever had one model.
-# Usage: test_reload.py ESM1NVD TINY1.nemo TINY2.nemo
 import contextlib
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools"))
-import nemo_file
-from harness import (SANITIZED, Daemon, Skip, case, check, equal, run_cases, scale,
-                     temporary_directory)
+from programs import SANITIZED, TINY1, TINY2, Daemon, as_user, new_folder
+from tap import SCALE, Skip, case, check, equal, main
 from wire import *
 
-PROGRAM, TINY1, TINY2 = sys.argv[1:4]
+import nemo_file
+
 RECORDS = [bytes(b"LASGVERTDIPKNFQYHMCWXBZUO"[(i * i + n) % 25] for i in range(1 + n * 17 % 300))
            for n in range(40)]
 OTHER_UID = 61011
-RELOADS = max(4, round(10 * scale))
+RELOADS = max(4, round(10 * SCALE))
 
 
 class Reloading(Daemon):
     """A daemon on a file of its own, which put() replaces."""
 
     def __init__(self, *options, model=TINY1, backend="cpu", **more):
-        self.folder = contextlib.ExitStack()
-        self.file = os.path.join(self.folder.enter_context(temporary_directory()), "model.nemo")
+        self.file = os.path.join(new_folder(), "model.nemo")
         self.put(model)
-        super().__init__(PROGRAM, "--model", self.file, "--backend", backend, *options, **more)
+        super().__init__("--backend", backend, *options, model=self.file, **more)
 
     def put(self, model):
         shutil.copy(model, self.file + ".new")
@@ -54,10 +49,6 @@ class Reloading(Daemon):
         self.told.clear()
         self.wait_told(last)
         return [line for line in self.told if not line.startswith("WATCHDOG")]
-
-    def clean_up(self):
-        super().clean_up()
-        self.folder.close()
 
 
 def embed(client, records=RECORDS):
@@ -118,11 +109,11 @@ def the_old_model_goes_with_its_last_session():
             check(daemon.threads() > held[0], "the old engine is gone already")
             first.close()
             daemon.wait_status(lambda status: status["clients_before"] == 1)
-            check("closed" not in daemon.text(), daemon.text())
+            check("closed" not in daemon.said(), daemon.said())
             equal(embed(second), ROWS1)
         daemon.wait_status(lambda status: status["clients"] == 0)
         daemon.wait_held(*held)
-        check("generation 1, model.nemo, has no clients any more" in daemon.text(), daemon.text())
+        check("generation 1, model.nemo, has no clients any more" in daemon.said(), daemon.said())
 
 
 @case
@@ -130,7 +121,7 @@ def both_are_served_at_once():
     """Streams of both models, and new ones all the while."""
     def stream(client, wanted):
         try:
-            for _ in range(max(2, round(8 * scale))):
+            for _ in range(max(2, round(8 * SCALE))):
                 equal(embed(client, RECORDS[3:]), wanted[3:])
         except Exception as problem:
             problems.append(repr(problem)[:300])
@@ -175,7 +166,7 @@ def fails(daemon, reason):
     told = daemon.notices("READY=1")
     equal(told[0], "RELOADING=1")
     status = daemon.wait_status(lambda status: "the last reload failed" in status["note"])
-    for text in (status["note"], daemon.text().splitlines()[-1],
+    for text in (status["note"], daemon.said().splitlines()[-1],
                  [line for line in told if line.startswith("STATUS=Serving")][0]):
         check(reason in text, text)
     for key in ("digest", "generation", "threads", "backend"):
@@ -184,7 +175,8 @@ def fails(daemon, reason):
 
 @case
 def a_new_file_that_cannot_be_loaded_changes_nothing():
-    with Reloading() as daemon, daemon.client() as old, temporary_directory() as folder:
+    folder = new_folder()
+    with Reloading() as daemon, daemon.client() as old:
         old.hello()
         held = daemon.held()
         for path in damaged_models(folder):
@@ -203,22 +195,22 @@ def a_new_file_that_cannot_be_loaded_changes_nothing():
 
 @case
 def a_model_beyond_the_limits_is_refused():
-    with temporary_directory() as folder:
-        small, large = os.path.join(folder, "small.nemo"), os.path.join(folder, "large.nemo")
-        for path, positions in ((small, 64), (large, 1024)):
-            config = nemo_file.esm1nv_config(1, 128, positions=positions)
-            nemo_file.write_nemo(path, config, nemo_file.esm1nv_tensors(config))
-        with Reloading("--max-batch-residues", "600", model=small) as daemon:
-            with daemon.client() as old:
-                equal(old.hello()["positions"], 64)
-                daemon.put(large)
-                fails(daemon, "--max-batch-residues")
-                equal(daemon.reload(TINY1)["positions"], 512)
-                with daemon.client() as new:
-                    new.hello()
-                    old.attach()
-                    equal(len(old.stream([b"M" * 64] * 30)), 30)
-                    equal(embed(new), ROWS1)
+    folder = new_folder()
+    small, large = os.path.join(folder, "small.nemo"), os.path.join(folder, "large.nemo")
+    for path, positions in ((small, 64), (large, 1024)):
+        config = nemo_file.esm1nv_config(1, 128, positions=positions)
+        nemo_file.write_nemo(path, config, nemo_file.esm1nv_tensors(config))
+    with Reloading("--max-batch-residues", "600", model=small) as daemon:
+        with daemon.client() as old:
+            equal(old.hello()["positions"], 64)
+            daemon.put(large)
+            fails(daemon, "--max-batch-residues")
+            equal(daemon.reload(TINY1)["positions"], 512)
+            with daemon.client() as new:
+                new.hello()
+                old.attach()
+                equal(len(old.stream([b"M" * 64] * 30)), 30)
+                equal(embed(new), ROWS1)
 
 
 @case
@@ -237,7 +229,7 @@ def the_service_manager_is_told():
 @case
 def signals_while_loading_are_one_more_reload():
     while True:  # until all of them were sent in time
-        with Daemon(PROGRAM, "--model", "synthetic:3", "--backend", "null") as daemon:
+        with Daemon("--backend", "null", model="synthetic:3") as daemon:
             for _ in range(20):
                 daemon.process.send_signal(signal.SIGHUP)
                 time.sleep(0.002)
@@ -253,12 +245,12 @@ def check_one_more_reload(daemon):
     daemon.take_notices()
     equal(daemon.told.count("RELOADING=1"), 2)
     equal((status["generation"], status["synthetic"], status["note"]), (3, 1, ""))
-    equal(daemon.text().count("no biology"), 3)
+    equal(daemon.said().count("no biology"), 3)
 
 
 @case
 def a_signal_before_the_first_model_is_loaded():
-    with Daemon(PROGRAM, "--model", "synthetic", "--backend", "null", wait=False) as daemon:
+    with Daemon("--backend", "null", model="synthetic", wait=False) as daemon:
         daemon.wait_told("STATUS=Loading synthetic")
         daemon.process.send_signal(signal.SIGHUP)
         daemon.wait_told("READY=1")
@@ -280,7 +272,7 @@ def many_reloads_leave_nothing_behind():
                 equal(embed(old), ROWS1 if number % 2 == 0 else ROWS2)
             daemon.wait_status(lambda status: status["clients"] == 0)
             daemon.wait_held(*held)
-            memory.append(daemon.anonymous_memory())
+            memory.append(daemon.memory())
         if not SANITIZED:  # they keep what is freed
             check(max(memory[RELOADS:]) <= max(memory[2:RELOADS]) + 512, f"KiB of memory: {memory}")
 
@@ -292,34 +284,12 @@ def an_idle_daemon_still_leaves():
         equal(daemon.end(), 0)
 
 
-def as_other_user(action):
-    """Runs it as another user; returns what it returns."""
-    told, tell = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.setgroups([])
-        os.setresgid(OTHER_UID, OTHER_UID, OTHER_UID)
-        os.setresuid(OTHER_UID, OTHER_UID, OTHER_UID)
-        try:
-            answer = action()
-        except Exception as problem:
-            answer = repr(problem)
-        os.write(tell, answer.encode())
-        os._exit(0)
-    os.close(tell)
-    with os.fdopen(told) as file:
-        answer = file.read()
-    os.waitpid(child, 0)
-    return answer
-
-
 @case
 def only_the_owner_and_root_may_reload_or_stop():
     if os.geteuid() != 0:
         raise Skip("needs another user, and so root")
     with Reloading(backend="null") as daemon:
-        os.chmod(daemon.directory, 0o711)
-        os.chmod(daemon.path, 0o666)
+        daemon.let_everybody_in()
 
         def hang_up():
             os.kill(daemon.process.pid, signal.SIGHUP)
@@ -331,10 +301,10 @@ def only_the_owner_and_root_may_reload_or_stop():
                 answer = client.receive()
                 return f"{answer['kind']} {answer['code']}"
 
-        check("PermissionError" in as_other_user(hang_up), as_other_user(hang_up))
-        equal(as_other_user(stop), f"{REFUSED} {DENIED}")
+        check("PermissionError" in as_user(OTHER_UID, hang_up))
+        equal(as_user(OTHER_UID, stop), f"{REFUSED} {DENIED}")
         equal(daemon.status()["generation"], 1)
         daemon.reload()
 
 
-run_cases()
+main()

@@ -2,37 +2,27 @@
 #
 # How esm1nvd starts and leaves: options and their errors, sockets of its own and handed over, the
 # lock, what systemd is told, draining, running out of descriptors.
-# Usage: test_start.py ESM1NVD MODEL.nemo
 import contextlib
-import ctypes
-import errno
 import os
 import resource
-import select
 import shutil
 import signal
 import socket
-import struct
 import subprocess
-import sys
 import time
 
-from harness import (PATIENCE, Daemon, Skip, at_most, case, check, clean_environment, equal, gone,
-                     quickest, run_cases, scale, temporary_directory, wait_until)
+from programs import (DAEMON, PATIENCE, TINY1, Daemon, at_most, environment, gone, new_folder,
+                      quickest, run_daemon, wait_until)
+from tap import SCALE, Skip, case, check, equal, main
 from wire import *
-
-PROGRAM, MODEL_FILE = sys.argv[1:3]
 
 
 def start(*options, backend="null", **more):
-    return Daemon(PROGRAM, "--model", MODEL_FILE, "--backend", backend, *options, **more)
+    return Daemon("--backend", backend, *options, model=TINY1, **more)
 
 
-def run(*options, **environment):
-    """Runs it to its end; returns (exit status, stdout, stderr)."""
-    done = subprocess.run([PROGRAM, *options], env=clean_environment(**environment),
-                          capture_output=True, text=True, timeout=PATIENCE)
-    check("Sanitizer" not in done.stderr, done.stderr)
+def run(*options, **variables):
+    done = run_daemon(*options, **variables)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -97,45 +87,45 @@ def size_suffixes():
 
 @case
 def models_and_backends_that_cannot_be():
-    for arguments, words, environment in (
+    for arguments, words, variables in (
             ([], ["--model", "ESM1NV_MODEL"], {}),
             (["--model", "/nonexistent.nemo"], ["/nonexistent.nemo"], {}),
             ([], ["/nonexistent.nemo"], {"ESM1NV_MODEL": "/nonexistent.nemo"}),
-            (["--model", MODEL_FILE, "--backend", "cuda"], ["CUDA", "--backend cpu"],
+            (["--model", TINY1, "--backend", "cuda"], ["CUDA", "--backend cpu"],
              {"ESM1NV_CUDA_PLUGIN": ""}),
-            (["--model", MODEL_FILE, "--backend", "cuda"], ["/nonexistent.so"],
+            (["--model", TINY1, "--backend", "cuda"], ["/nonexistent.so"],
              {"ESM1NV_CUDA_PLUGIN": "/nonexistent.so"}),
-            (["--model", MODEL_FILE, "--precision", "f16"], ["/nonexistent.so", "cpu", "f16"],
+            (["--model", TINY1, "--precision", "f16"], ["/nonexistent.so", "cpu", "f16"],
              {"ESM1NV_CUDA_PLUGIN": "/nonexistent.so"}),
-            (["--model", MODEL_FILE, "--backend", "null"], ["ESM1NV_LOOP=select"],
+            (["--model", TINY1, "--backend", "null"], ["ESM1NV_LOOP=select"],
              {"ESM1NV_LOOP": "select"})):
-        with temporary_directory() as directory:
-            socket_path = directory + "/socket"
-            status, _, err = run("--socket", socket_path, *arguments, **environment)
-            equal(status, 78)
-            for word in words:
-                check(word in err, err)
-            check(not os.path.exists(socket_path))
+        directory = new_folder()
+        socket_path = directory + "/socket"
+        status, _, err = run("--socket", socket_path, *arguments, **variables)
+        equal(status, 78)
+        for word in words:
+            check(word in err, err)
+        check(not os.path.exists(socket_path))
     for option in ("--max-batch-residues", "--max-queued-per-user"):
-        with temporary_directory() as directory:
-            status, _, err = run("--socket", directory + "/socket", "--model", MODEL_FILE, option,
-                                 "511")
-            check(status == 64 and option in err and "511" in err, err)
+        directory = new_folder()
+        status, _, err = run("--socket", directory + "/socket", "--model", TINY1, option,
+                             "511")
+        check(status == 64 and option in err and "511" in err, err)
 
 
 @case
 def check_prints_what_was_loaded():
-    status, out, err = run("--check", "--model", MODEL_FILE, "--threads", "1")
+    status, out, err = run("--check", "--model", TINY1, "--threads", "1")
     equal(status, 0)
     facts = dict(line.split(": ", 1) for line in out.splitlines())
     equal(list(facts), ["model", "architecture", "parameters", "weights type", "precision",
                         "backend", "instructions", "threads", "tokenizer", "weights sha256",
                         "model digest", "memory"])
-    equal(facts["model"], os.path.basename(MODEL_FILE))
+    equal(facts["model"], os.path.basename(TINY1))
     check("hidden 128" in facts["architecture"] and "512 positions" in facts["architecture"])
     check("25 letters ABCDEFGHIKLMNOPQRSTUVWXYZ" in facts["tokenizer"], facts["tokenizer"])
     equal((facts["threads"], facts["backend"]), ("1", "cpu"))
-    with start(environment={"ESM1NV_MODEL": "ignored"}) as daemon:
+    with start(ESM1NV_MODEL="ignored") as daemon:
         equal(daemon.status()["digest"], facts["model digest"])
 
 
@@ -149,177 +139,177 @@ def synthetic_weights_are_said_to_be():
 
 @case
 def the_socket_and_its_directory():
-    with temporary_directory() as directory:
-        path = directory + "/below/socket"
-        with start(path=path) as daemon:
-            equal(os.stat(path).st_mode & 0o7777, 0o660)
-            equal(os.stat(directory + "/below").st_mode & 0o7777, 0o700)
-            embeds(path)
-            equal(daemon.terminate(), 0)
-            check(not os.path.exists(path))
+    directory = new_folder()
+    path = directory + "/below/socket"
+    with start(at=path) as daemon:
+        equal(os.stat(path).st_mode & 0o7777, 0o660)
+        equal(os.stat(directory + "/below").st_mode & 0o7777, 0o700)
+        embeds(path)
+        equal(daemon.terminate(), 0)
+        check(not os.path.exists(path))
 
 
 @case
 def the_default_place_of_a_user():
     if os.geteuid() != 0:
         raise Skip("must be root to become a user")
-    with temporary_directory() as directory:
-        program = shutil.copy(PROGRAM, directory)
-        model = shutil.copy(MODEL_FILE, directory)
-        os.chmod(directory, 0o777)
-        with start(wait=False) as unused:
-            process = subprocess.Popen(
-                [program, "--model", model, "--backend", "null"], user=65534, group=65534,
-                extra_groups=[], stderr=subprocess.DEVNULL,
-                env=clean_environment(XDG_RUNTIME_DIR=directory))
-            unused.wait_told("READY=1")
-            wait_until(lambda: os.path.exists(directory + "/esm1nv/socket"))
-            equal(os.stat(directory + "/esm1nv").st_mode & 0o7777, 0o700)
-            process.terminate()
-            equal(process.wait(timeout=PATIENCE), 0)
+    directory = new_folder()
+    program = shutil.copy(DAEMON, directory)
+    model = shutil.copy(TINY1, directory)
+    os.chmod(directory, 0o777)
+    with start(wait=False) as unused:
+        process = subprocess.Popen(
+            [program, "--model", model, "--backend", "null"], user=65534, group=65534,
+            extra_groups=[], stderr=subprocess.DEVNULL,
+            env=environment(XDG_RUNTIME_DIR=directory))
+        unused.wait_told("READY=1")
+        wait_until(lambda: os.path.exists(directory + "/esm1nv/socket"))
+        equal(os.stat(directory + "/esm1nv").st_mode & 0o7777, 0o700)
+        process.terminate()
+        equal(process.wait(timeout=PATIENCE), 0)
 
 
 @case
 def a_group_may_be_let_in():
     with start("--group", "root") if os.geteuid() == 0 else start() as daemon:
-        equal(os.stat(daemon.path).st_gid, 0 if os.geteuid() == 0 else os.getegid())
-    with temporary_directory() as directory:
-        status, _, err = run("--model", MODEL_FILE, "--socket", directory + "/socket", "--group",
-                             "no-such-group")
-        equal(status, 64)
-        check("no-such-group" in err, err)
-        check(not os.path.exists(directory + "/socket"))
+        equal(os.stat(daemon.socket).st_gid, 0 if os.geteuid() == 0 else os.getegid())
+    directory = new_folder()
+    status, _, err = run("--model", TINY1, "--socket", directory + "/socket", "--group",
+                         "no-such-group")
+    equal(status, 64)
+    check("no-such-group" in err, err)
+    check(not os.path.exists(directory + "/socket"))
 
 
 @case
 def two_daemons_do_not_share_a_socket():
     with start() as daemon:
-        status, _, err = run("--model", MODEL_FILE, "--socket", daemon.path)
+        status, _, err = run("--model", TINY1, "--socket", daemon.socket)
         equal(status, 73)
-        check(daemon.path in err and "another esm1nvd" in err, err)
-        embeds(daemon.path)
+        check(daemon.socket in err and "another esm1nvd" in err, err)
+        embeds(daemon.socket)
 
 
 @case
 def whatever_else_serves_the_path_stays():
-    with temporary_directory() as directory:
-        path = directory + "/socket"
-        other = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        other.bind(path)
-        other.listen()
-        status, _, err = run("--model", MODEL_FILE, "--socket", path)
-        equal(status, 73)
-        check(path in err and "another program serves it" in err, err)
-        check(os.path.exists(path))
-        other.close()
-        os.unlink(path)
-        with open(path, "w") as file:
-            file.write("precious")
-        status, _, err = run("--model", MODEL_FILE, "--socket", path)
-        equal(status, 73)
-        with open(path) as file:
-            equal(file.read(), "precious")
+    directory = new_folder()
+    path = directory + "/socket"
+    other = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    other.bind(path)
+    other.listen()
+    status, _, err = run("--model", TINY1, "--socket", path)
+    equal(status, 73)
+    check(path in err and "another program serves it" in err, err)
+    check(os.path.exists(path))
+    other.close()
+    os.unlink(path)
+    with open(path, "w") as file:
+        file.write("precious")
+    status, _, err = run("--model", TINY1, "--socket", path)
+    equal(status, 73)
+    with open(path) as file:
+        equal(file.read(), "precious")
 
 
 @case
 def a_stale_socket_is_replaced():
-    with temporary_directory() as directory:
-        path = directory + "/socket"
-        for _ in range(5):
-            with start(path=path) as daemon:
-                daemon.process.kill()
-                daemon.end()
-                check(os.path.exists(path))
-            with start(path=path) as daemon:
-                check("stale" in daemon.text(), daemon.text())
-                embeds(path)
+    directory = new_folder()
+    path = directory + "/socket"
+    for _ in range(5):
+        with start(at=path) as daemon:
+            daemon.process.kill()
+            daemon.end()
+            check(os.path.exists(path))
+        with start(at=path) as daemon:
+            check("stale" in daemon.said(), daemon.said())
+            embeds(path)
 
 
 @case
 def a_socket_that_goes_away_while_it_is_probed_is_replaced():
     """As that of a daemon that was killed does, when the kernel takes its time."""
-    with temporary_directory() as directory:
-        path = directory + "/socket"
-        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dying:
-            dying.bind(path)
-            dying.listen()
-            dying.settimeout(PATIENCE)
-            with start(path=path, wait=False) as daemon:
-                for _ in range(3):
-                    dying.accept()[0].close()
-                dying.close()
-                daemon.wait_told("READY=1")
-                embeds(path)
+    directory = new_folder()
+    path = directory + "/socket"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dying:
+        dying.bind(path)
+        dying.listen()
+        dying.settimeout(PATIENCE)
+        with start(at=path, wait=False) as daemon:
+            for _ in range(3):
+                dying.accept()[0].close()
+            dying.close()
+            daemon.wait_told("READY=1")
+            embeds(path)
 
 
 @case
 def a_path_that_is_not_ours_any_more_stays():
     with start() as daemon:
-        os.unlink(daemon.path)
-        with open(daemon.path, "w"):
+        os.unlink(daemon.socket)
+        with open(daemon.socket, "w"):
             pass
         equal(daemon.terminate(), 0)
-        check(os.path.exists(daemon.path))
+        check(os.path.exists(daemon.socket))
 
 
 @case
 def paths_that_cannot_be():
     for path, status in (("/nonexistent/x/y/socket", 73), ("/tmp/" + "x" * 120, 64)):
-        got, _, err = run("--model", MODEL_FILE, "--socket", path)
+        got, _, err = run("--model", TINY1, "--socket", path)
         equal(got, status)
         check(path in err, err)
 
 
-def with_passed(listening, *options, **environment):
+def with_passed(listening, *options):
     """Starts a daemon the way systemd does, with its socket as descriptor 3."""
     return subprocess.Popen(
         ["sh", "-c", 'n=$1; shift; eval "exec 3<&$n"; LISTEN_PID=$$ exec "$@"', "sh",
-         str(listening.fileno()), PROGRAM, *options], pass_fds=[listening.fileno()],
-        stderr=subprocess.PIPE, text=True, env=clean_environment(LISTEN_FDS="1", **environment))
+         str(listening.fileno()), DAEMON, *options], pass_fds=[listening.fileno()],
+        stderr=subprocess.PIPE, text=True, env=environment(LISTEN_FDS="1"))
 
 
 @case
 def a_socket_handed_over():
-    with temporary_directory() as directory:
-        path = directory + "/socket"
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        listening.bind(path)
-        listening.listen()
-        with Client(path) as early:
-            early.send(HELLO, protocol=1, program="early", pooling=MEAN, dtype=F32)
-            process = with_passed(listening, "--model", MODEL_FILE, "--backend", "null")
-            equal(early.receive()["kind"], WELCOME)
-            embeds(path)
-        process.terminate()
-        err = process.communicate(timeout=PATIENCE)[1]
-        equal(process.returncode, 0)
-        check("passed socket" in err, err)
-        equal(os.listdir(directory), ["socket"])
-        listening.close()
+    directory = new_folder()
+    path = directory + "/socket"
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(path)
+    listening.listen()
+    with Client(path) as early:
+        early.send(HELLO, protocol=1, program="early", pooling=MEAN, dtype=F32)
+        process = with_passed(listening, "--model", TINY1, "--backend", "null")
+        equal(early.receive()["kind"], WELCOME)
+        embeds(path)
+    process.terminate()
+    err = process.communicate(timeout=PATIENCE)[1]
+    equal(process.returncode, 0)
+    check("passed socket" in err, err)
+    equal(os.listdir(directory), ["socket"])
+    listening.close()
 
 
 @case
 def clients_learn_that_the_model_cannot_be_loaded():
-    with temporary_directory() as directory:
-        listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        listening.bind(directory + "/socket")
-        listening.listen()
-        with Client(directory + "/socket") as client:
-            client.send(HELLO, protocol=1, program="x", pooling=MEAN, dtype=F32)
-            process = with_passed(listening, "--model", "/nonexistent.nemo")
-            answer = client.receive()
-            equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, LOAD, 0))
-            check("/nonexistent.nemo" in answer["text"])
-            check(client.ended())
-        check("/nonexistent.nemo" in process.communicate(timeout=PATIENCE)[1])
-        equal(process.returncode, 78)
-        listening.close()
+    directory = new_folder()
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(directory + "/socket")
+    listening.listen()
+    with Client(directory + "/socket") as client:
+        client.send(HELLO, protocol=1, program="x", pooling=MEAN, dtype=F32)
+        process = with_passed(listening, "--model", "/nonexistent.nemo")
+        answer = client.receive()
+        equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, LOAD, 0))
+        check("/nonexistent.nemo" in answer["text"])
+        check(client.ended())
+    check("/nonexistent.nemo" in process.communicate(timeout=PATIENCE)[1])
+    equal(process.returncode, 78)
+    listening.close()
 
 
 @case
 def something_else_handed_over():
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as stream:
-        process = with_passed(stream, "--model", MODEL_FILE)
+        process = with_passed(stream, "--model", TINY1)
         err = process.communicate(timeout=PATIENCE)[1]
         equal(process.returncode, 78)
         check("ListenSequentialPacket" in err, err)
@@ -330,15 +320,15 @@ def systemd_socket_activate():
     activate = shutil.which("systemd-socket-activate")
     if not activate:
         raise Skip("systemd-socket-activate is not installed")
-    with temporary_directory() as directory:
-        path = directory + "/socket"
-        process = subprocess.Popen([activate, "--seqpacket", "--listen", path, PROGRAM, "--model",
-                                    MODEL_FILE, "--backend", "null"],
-                                   stderr=subprocess.DEVNULL, env=clean_environment())
-        wait_until(lambda: listens(path))
-        embeds(path)
-        process.terminate()
-        equal(process.wait(timeout=PATIENCE), 0)
+    directory = new_folder()
+    path = directory + "/socket"
+    process = subprocess.Popen([activate, "--seqpacket", "--listen", path, DAEMON, "--model",
+                                TINY1, "--backend", "null"],
+                               stderr=subprocess.DEVNULL, env=environment())
+    wait_until(lambda: listens(path))
+    embeds(path)
+    process.terminate()
+    equal(process.wait(timeout=PATIENCE), 0)
 
 
 def listens(path):
@@ -348,7 +338,7 @@ def listens(path):
 
 @case
 def what_systemd_is_told():
-    with start(environment={"WATCHDOG_USEC": "300000"}) as daemon:
+    with start(WATCHDOG_USEC="300000") as daemon:
         check(any(line.startswith("STATUS=Loading") for line in daemon.told), daemon.told)
         check(any(line.startswith("STATUS=Serving") for line in daemon.told), daemon.told)
         daemon.take_notices()
@@ -365,22 +355,22 @@ def what_systemd_is_told():
 
 @case
 def journald_gets_priorities():
-    with temporary_directory() as directory:
-        with open(directory + "/log", "w+") as log:
-            status = os.fstat(log.fileno())
-            for stream, wanted in ((f"{status.st_dev}:{status.st_ino}", "<3>"),
-                                   (f"{status.st_dev}:{status.st_ino + 1}", "esm1nvd: ")):
-                log.seek(0)
-                log.truncate()
-                subprocess.run([PROGRAM, "--nonsense"], stderr=log, timeout=PATIENCE,
-                               env=clean_environment(JOURNAL_STREAM=stream))
-                log.seek(0)
-                check(log.read().startswith(wanted), wanted)
+    directory = new_folder()
+    with open(directory + "/log", "w+") as log:
+        status = os.fstat(log.fileno())
+        for stream, wanted in ((f"{status.st_dev}:{status.st_ino}", "<3>"),
+                               (f"{status.st_dev}:{status.st_ino + 1}", "esm1nvd: ")):
+            log.seek(0)
+            log.truncate()
+            subprocess.run([DAEMON, "--nonsense"], stderr=log, timeout=PATIENCE,
+                           env=environment(JOURNAL_STREAM=stream))
+            log.seek(0)
+            check(log.read().startswith(wanted), wanted)
 
 
 @case
 def leaving_finishes_what_was_taken():
-    residues = b"MKTAYIAKQR" * max(5, round(50 * scale))
+    residues = b"MKTAYIAKQR" * max(5, round(50 * SCALE))
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         with start("--threads", "1", backend="cpu") as daemon, daemon.client() as client, \
                 daemon.client() as ring:
@@ -461,63 +451,7 @@ def idle_exit():
             began = time.monotonic()
         equal(daemon.end(), 0)
         check(0.8 < time.monotonic() - began < at_most(4), "left after another time")
-        check(not os.path.exists(daemon.path))
-
-
-@case
-def out_of_descriptors():
-    def few():
-        resource.setrlimit(resource.RLIMIT_NOFILE, (40, 40))
-
-    with start(preexec=few) as daemon:
-        clients = [daemon.client() for _ in range(60)]
-        for client in clients:
-            with contextlib.suppress(BrokenPipeError):  # refused at once
-                client.send(HELLO, protocol=1, program="x", pooling=MEAN, dtype=F32)
-        counts = {WELCOME: 0, REFUSED: 0}
-
-        def answered():
-            """The others wait in the kernel's queue."""
-            for ready in select.select([client.socket for client in unanswered], [], [], 0)[0]:
-                client = next(client for client in unanswered if client.socket is ready)
-                unanswered.remove(client)
-                counts[client.receive()["kind"]] += 1
-            return counts[WELCOME] > 10 and counts[REFUSED] > 0
-
-        unanswered = list(clients)
-        wait_until(answered, lambda: counts)
-        quickest(lambda: daemon.cpu_seconds_in(1), 0.06)  # it does not spin
-        answered()
-        check(counts[WELCOME] < 40, counts)
-        for client in clients:
-            client.close()
-        wait_until(lambda: welcomes(daemon), "it serves again")
-
-
-def welcomes(daemon):
-    with contextlib.suppress(ConnectionError, Closed), daemon.client() as client:
-        return client.hello()["kind"] == WELCOME
-
-
-def refuse_io_uring(error):
-    """A seccomp filter, as containers install it, under which io_uring_setup fails."""
-    load, equals, answer = 0x20, 0x15, 0x06  # BPF: load a word, jump if equal, return
-    allow, fail, io_uring_setup = 0x7FFF0000, 0x00050000 | error, 425
-    program = struct.pack("HBBI" * 4, load, 0, 0, 0, equals, 0, 1, io_uring_setup,
-                          answer, 0, 0, fail, answer, 0, 0, allow)
-    code = ctypes.create_string_buffer(program)
-    filter = struct.pack("HxxxxxxP", 4, ctypes.addressof(code))
-    libc = ctypes.CDLL(None, use_errno=True)
-    check(libc.prctl(38, 1, 0, 0, 0) == 0)  # PR_SET_NO_NEW_PRIVS
-    check(libc.prctl(22, 2, filter, 0, 0) == 0)  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
-
-
-@case
-def io_uring_refused_by_a_container():
-    for error in (errno.EPERM, errno.ENOSYS, errno.ENOMEM):
-        with start(preexec=lambda: refuse_io_uring(error)) as daemon:
-            embeds(daemon.path)
-            equal(daemon.status()["loop"], f"epoll (io_uring: {os.strerror(error)})")
+        check(not os.path.exists(daemon.socket))
 
 
 @case
@@ -540,4 +474,4 @@ def nothing_is_inherited():
                 check(int(name) < 3 or flags & os.O_CLOEXEC, f"{name} is not close-on-exec")
 
 
-run_cases()
+main()

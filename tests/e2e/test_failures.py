@@ -11,7 +11,7 @@ import subprocess
 import programs  # first: it finds the tools
 import nemo_file
 import tap
-from programs import DAEMON, TINY2, Daemon, DaemonFailed, run_filter
+from programs import DAEMON, TINY2, Daemon, DaemonFailed, run_daemon, run_filter
 
 PROTEINS = programs.read_fasta(programs.PROTEINS)
 FASTA = programs.write_fasta(PROTEINS[:3])
@@ -102,15 +102,13 @@ def bad_model():
 
 @tap.case("no model: 78 and what to do")
 def no_model():
-    run = subprocess.run([DAEMON, "--socket", programs.in_work("s")], capture_output=True,
-                         text=True, env=programs.environment(), timeout=programs.PATIENCE)
+    run = run_daemon("--socket", programs.in_work("s"))
     assert run.returncode == 78, run
     one_line(run.stderr, "esm1nvd", "--model", "ESM1NV_MODEL")
 
 
 def check_model(*arguments):
-    run = subprocess.run([DAEMON, "--check", *arguments], capture_output=True, text=True,
-                         env=programs.environment(), timeout=programs.PATIENCE)
+    run = run_daemon("--check", *arguments)
     assert run.returncode == 0, run
     return dict(line.split(": ", 1) for line in run.stdout.splitlines())
 
@@ -199,8 +197,7 @@ def usage():
         assert run.stdout == b"" and word in run.stderr, run.stderr
     for arguments, word in ((["--precision", "f8"], "f8"), (["--threads", "many"], "many"),
                             (["--no-such-option"], "no-such-option"), (["-b", "tpu"], "tpu")):
-        run = subprocess.run([DAEMON, *arguments], capture_output=True, text=True,
-                             env=programs.environment(), timeout=programs.PATIENCE)
+        run = run_daemon(*arguments)
         assert run.returncode == 64 and word in run.stderr, run
 
 
@@ -243,29 +240,6 @@ def version():
         run = subprocess.run([program, "--help"], capture_output=True, text=True,
                              timeout=programs.PATIENCE)
         assert run.returncode == 0 and "--socket" in run.stdout and run.stderr == "", run
-
-
-@tap.case("two daemons cannot share a socket; a stale one is replaced")
-def one_socket():
-    with Daemon() as daemon:
-        run = subprocess.run([DAEMON, "--model", TINY2, "--socket", daemon.socket],
-                             capture_output=True, text=True, env=programs.environment(),
-                             timeout=programs.PATIENCE)
-        assert run.returncode not in (0, 70) and run.stderr.startswith("esm1nvd: "), run
-        assert daemon.socket in run.stderr, run.stderr
-        run_filter(daemon, input=FASTA)
-        daemon.kill()
-        assert os.path.exists(daemon.socket)
-        second = subprocess.Popen([DAEMON, "--model", TINY2, "--socket", daemon.socket],
-                                  stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                  env=programs.environment())
-        try:
-            while run_filter(daemon, "--status", expect=None).status:
-                assert second.poll() is None, second.returncode
-            run_filter(daemon, input=FASTA)
-        finally:
-            second.terminate()
-            assert second.wait(programs.PATIENCE) == 0
 
 
 tap.main(programs.finish)

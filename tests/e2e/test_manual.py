@@ -10,7 +10,7 @@ import subprocess
 import programs
 import tap
 
-PAGES = os.path.join(programs.HERE, "..", "..", "man")
+PAGES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "man")
 PROGRAMS = {"esm1nv.1": programs.FILTER, "esm1nvd.8": programs.DAEMON}
 HEAD = re.compile(r"(?:  (-\w), |      )--([\w-]+)((?: |\[=)\S+)?(?= |$)(.*)")
 

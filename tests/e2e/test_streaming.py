@@ -142,23 +142,16 @@ def drained_record():
             residues, cost = "M", 0
             while cost < 0.4 and len(residues) < 512:
                 residues += residues
-                before = cpu_seconds(daemon)
+                before = daemon.cpu_seconds()
                 talk.ask("short\t" + residues)
-                cost = cpu_seconds(daemon) - before
-            before = cpu_seconds(daemon)
+                cost = daemon.cpu_seconds() - before
+            before = daemon.cpu_seconds()
             talk.process.stdin.write(b"long\t" + residues.encode() + b"\n")
-            while cpu_seconds(daemon) - before < cost / 4:
+            while daemon.cpu_seconds() - before < cost / 4:
                 time.sleep(0.001)
             daemon.process.terminate()
             assert talk.answer().startswith(b"long\t")
             daemon.stop()
-
-
-def cpu_seconds(daemon):
-    """What it has used, its threads together."""
-    with open("/proc/%d/stat" % daemon.process.pid) as file:
-        fields = file.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @tap.case("SIGTERM with an idle client: the daemon leaves at once")
@@ -166,20 +159,6 @@ def drained_idle():
     with Daemon() as daemon, Conversation(daemon, "-i", "lines") as talk:
         talk.ask("MKTAYIAKQR")
         daemon.stop()
-
-
-@tap.case("--stop ends the daemon")
-def stopped():
-    with Daemon() as daemon:
-        run_filter(daemon, "--stop")
-        assert daemon.process.wait(programs.PATIENCE) == 0
-
-
-@tap.case("--idle-exit leaves when nobody has come for a while")
-def idle():
-    daemon = Daemon("--idle-exit", "1")
-    run_filter(daemon, input=b"MKT\n")
-    assert daemon.process.wait(programs.PATIENCE) == 0
 
 
 @tap.case("a closed stdout ends the filter by SIGPIPE, quietly, and the daemon serves on")

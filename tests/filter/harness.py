@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# What the filter's tests share: TAP, running the program (always with a time limit), a temporary
-# folder that goes at the end, and the rows that fake_esm1nv.c makes up.
+# What the filter's tests share: running the program (always with a time limit), a temporary folder
+# that goes at the end, and the rows that fake_esm1nv.c makes up.
 import atexit
 import fcntl
 import math
@@ -15,8 +15,7 @@ import time
 
 import numpy as np
 
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from patience import PATIENCE as LIMIT, at_most, wait_until  # noqa: E402, F401
+from patience import PATIENCE as LIMIT
 
 PROGRAM = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else "esm1nv-fake"
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data", "fasta")
@@ -28,42 +27,6 @@ folder = tempfile.mkdtemp(prefix="esm1nv-test-")
 atexit.register(shutil.rmtree, folder, ignore_errors=True)
 for name in [name for name in os.environ if name.startswith(("FAKE_", "ESM1NV_"))]:
     del os.environ[name]
-
-_case = {"number": 0, "name": None, "bad": 0, "failed": False}
-
-
-def _end_case():
-    if _case["name"]:
-        print("%s %d - %s" % ("not ok" if _case["bad"] else "ok", _case["number"], _case["name"]))
-    _case["name"] = None
-    sys.stdout.flush()
-
-
-def case(name):
-    _end_case()
-    _case.update(number=_case["number"] + 1, name=name, bad=0)
-
-
-def check(condition, *what):
-    if not condition:
-        _case["failed"] = True
-        _case["bad"] += 1
-        if _case["bad"] <= 20:
-            frame = sys._getframe(1)
-            while frame.f_code.co_filename == __file__:
-                frame = frame.f_back
-            text = " ".join(str(part) for part in what)
-            print("# line %d: %s" % (frame.f_lineno, text.replace("\n", "\n# ")[:2000]))
-
-
-def equal(got, wanted, *what):
-    check(got == wanted, *what, "got", repr(got)[:900], "wanted", repr(wanted)[:900])
-
-
-def done():
-    _end_case()
-    print("1..%d" % _case["number"])
-    sys.exit(1 if _case["failed"] else 0)
 
 
 class Result:
@@ -77,9 +40,9 @@ def environment(settings):
 
 def run(*arguments, stdin=b"", **settings):
     """Runs the program; keyword arguments are its environment."""
-    done_ = subprocess.run([PROGRAM, *arguments], input=stdin, stdout=subprocess.PIPE,
-                           stderr=subprocess.PIPE, env=environment(settings), timeout=LIMIT)
-    return Result(done_.returncode, done_.stdout, done_.stderr.decode("utf-8", "replace"))
+    done = subprocess.run([PROGRAM, *arguments], input=stdin, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, env=environment(settings), timeout=LIMIT)
+    return Result(done.returncode, done.stdout, done.stderr.decode("utf-8", "replace"))
 
 
 def start(*arguments, **settings):

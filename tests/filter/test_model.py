@@ -7,7 +7,8 @@ import json
 import random
 import re
 
-from harness import ALPHABET, case, check, done, start, wait_until_taken
+from harness import ALPHABET, start, wait_until_taken
+from tap import check, finish, section
 
 PIECES = [b">", b"\n", b"\n", b"\r", b"\r\n", b"\t", b" ", b"*", b"A", b"MK", b"j", b"7", b"\0",
           b"MKA" * 85, b"L" * 300, b"x y", b"\xc3\xa4", b"\xe9", b"\xe2\x82", b"\xef\xbb\xbf", b"\n>", b"\n>id q\n", b"A\n"]
@@ -102,7 +103,7 @@ def answers_of(data, chance, *arguments):
 
 
 for kind in ("auto", "fasta", "lines"):
-    case("150 random inputs, --input " + kind)
+    section("150 random inputs, --input " + kind)
     chance = random.Random(kind)
     for _ in range(150):
         data = b"".join(chance.choice(PIECES) for _ in range(chance.randrange(25)))
@@ -111,4 +112,4 @@ for kind in ("auto", "fasta", "lines"):
         got = answers_of(data, chance, "-i", kind, "--invalid", policy, "--id", rule)
         wanted = expected(data, kind, policy, rule)
         check(got == wanted, data, policy, rule, "got", got, "wanted", wanted)
-done()
+finish()

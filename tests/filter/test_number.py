@@ -13,7 +13,8 @@ from math import floor
 
 import numpy as np
 
-from harness import LIMIT, case, check, done, equal
+from patience import PATIENCE as LIMIT
+from tap import check, equal, finish, section
 
 FORM = re.compile(r"-?(0|[1-9]\d*|0\.\d*[1-9]|[1-9]\d*\.\d*[1-9]|[1-9](\.\d*[1-9])?e[+-]\d\d)")
 
@@ -65,31 +66,31 @@ def check_exact(bits):
 random = np.random.default_rng(1)
 exponents = np.arange(255, dtype=np.int64) << 23
 
-case("every exponent: its ends and their neighbours")
+section("every exponent: its ends and their neighbours")
 edges = np.concatenate([exponents + i for i in (0, 1, 2, 3, 0x7FFFFF, 0x7FFFFE, 0x400000)])
 check_exact(edges[edges > 0])
 
-case("every exponent: random values")
+section("every exponent: random values")
 check_exact(np.repeat(exponents, 20) + random.integers(1, 1 << 23, 255 * 20))
 
-case("subnormals, small integers, and around the ends of fixed notation")
+section("subnormals, small integers, and around the ends of fixed notation")
 check_exact(np.arange(1, 300))
 check_exact(np.arange(1, 3000, dtype=np.float32).view("<u4").astype(np.int64))
 for value in (1e-5, 1e9, 1e8, 16777216.0, 1e-6, 9.5e-6):
     check_exact(np.float32(value).view("<u4") + np.arange(-40, 41))
 
-case("large integers, where a midpoint may be the only short decimal")
+section("large integers, where a midpoint may be the only short decimal")
 for power in range(24, 31):
     check_exact(np.float32(1 << power).view("<u4") + np.arange(300))
 
-case("signs and zeros")
+section("signs and zeros")
 equal(printed(np.array([0, 1 << 31, 0xBF800000, 0x7F7FFFFF, 0x80000001])),
       ["0", "-0", "-1", "3.4028235e+38", "-1e-45"])
 
 for name, bits in (("bit patterns", random.integers(1, 0x7F800000, 200000)),
                    ("values as in embeddings",
                     np.abs(random.normal(0, 0.3, 200000)).astype(np.float32).view("<u4"))):
-    case("200,000 random %s have NumPy's shortest digits" % name)
+    section("200,000 random %s have NumPy's shortest digits" % name)
     numpy = bits.astype("<u4").view("<f4").astype(str)
     texts = printed(bits)
     # NumPy does not always choose the nearest of the shortest; as many digits it must have.
@@ -99,8 +100,8 @@ for name, bits in (("bit patterns", random.integers(1, 0x7F800000, 200000)),
             digits = [len(number.normalize().as_tuple().digits) for number in (mine, theirs)]
             check(digits[0] == digits[1], text, other)
 
-case("powers.h is what powers.py prints")
+section("powers.h is what powers.py prints")
 made = subprocess.run([sys.executable, sys.argv[2]], stdout=subprocess.PIPE, timeout=LIMIT).stdout
 with open(sys.argv[3], "rb") as file:
     equal(file.read(), made)
-done()
+finish()

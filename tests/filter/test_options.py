@@ -7,7 +7,8 @@ import json
 import os
 import re
 
-from harness import case, check, data, done, equal, path, run, write
+from harness import data, path, run, write
+from tap import check, equal, finish, section
 
 GOOD = b"a\tMKT\nb\tAC\n"
 
@@ -44,14 +45,14 @@ REFUSED = [  # arguments, what the message must name
     (["--metrics", "file"], ["--metrics", "file"]),
 ]
 for arguments, names in REFUSED:
-    case("refused: " + " ".join(arguments)[:60])
+    section("refused: " + " ".join(arguments)[:60])
     result = run(*arguments, stdin=GOOD)
     equal((result.status, result.out), (64, b""))
     check(all(line.startswith("esm1nv: ") for line in result.err.split("\n")[:-1]), result.err)
     for name in names:
         check(name in result.err, name, result.err)
 
-case("--version and --help")
+section("--version and --help")
 result = run("--version")
 equal(result.status, 0)
 check(re.fullmatch(rb"esm1nv \d+\.\d+\.\d+\n", result.out), result.out)
@@ -65,16 +66,16 @@ check(b"tsv|jsonl|npy|raw|msgpack|h5" in result.out, "formats")
 check(max(len(line) for line in result.out.split(b"\n")) <= 80, "help is too wide")
 equal(run("--verb", "--wai=1000000000", "--idle-exit", "1", "--version").status, 0)
 
-case("the last of an option given twice counts")
+section("the last of an option given twice counts")
 equal(run("-p", "none", "-p", "mean", stdin=GOOD).out, run(stdin=GOOD).out)
 
-case("files behind --, and options behind files")
+section("files behind --, and options behind files")
 write("-p", GOOD)
 os.chdir(os.path.dirname(path("-p")))
 equal(run("--", "-p").out, run(stdin=GOOD).out)
 equal(run("./-p", "-p", "mean").status, 0)
 
-case("input that cannot be opened: 66, named, before any output or connection")
+section("input that cannot be opened: 66, named, before any output or connection")
 result = run(write("good", GOOD), path("missing"), FAKE_CONNECT=-5)
 equal((result.status, result.out), (66, b""))
 check(path("missing") in result.err, result.err)
@@ -85,25 +86,25 @@ check("directory" in result.err, result.err)
 for code, status, names in ((-4, 70, []), (-5, 69, ["--model", "ESM1NV_MODEL", "synthetic"]),
                             (-6, 75, ["again"]), (-7, 78, []), (-8, 78, ["--status"]), (-9, 75, []),
                             (-10, 70, []), (-11, 70, [])):
-    case("error %d of the library is exit status %d" % (code, status))
+    section("error %d of the library is exit status %d" % (code, status))
     result = run("--wait", "0", stdin=GOOD, FAKE_CONNECT=code)
     equal((result.status, result.out), (status, b""))
     for name in names + ["esm1nv: the fake refuses"]:
         check(name in result.err, name, result.err)
 
-case("--expect-model: a prefix, in either case; another one is 78")
+section("--expect-model: a prefix, in either case; another one is 78")
 equal(run("--expect-model", "01234", stdin=GOOD).status, 0)
 equal(run("--expect-model", "ABCD", stdin=GOOD).status, 78)
 
-case("synthetic weights are told once")
+section("synthetic weights are told once")
 result = run(stdin=GOOD, FAKE_SYNTHETIC=1)
 equal((result.status, result.err),
       (0, "esm1nv: synthetic weights: these embeddings carry no biology\n"))
 
-case("a good run says nothing")
+section("a good run says nothing")
 equal(run(stdin=GOOD).err, "")
 
-case("--status: a table, and JSON")
+section("--status: a table, and JSON")
 result = run("--status")
 equal(result.status, 0)
 check(re.search(rb"^clients +12345678901$", result.out, re.M), result.out)
@@ -115,7 +116,7 @@ equal(run("--status=json").out.count(b"\n"), 1)
 result = run("--status", FAKE_CONNECT=-5)
 equal((result.status, result.out), (69, b""))
 
-case("--stop")
+section("--stop")
 equal((run("--stop").status, run("--stop").out), (0, b""))
 equal(run("--stop", FAKE_CONNECT=-5).status, 69)
 
@@ -126,7 +127,7 @@ def dry_run(*arguments, **settings):
     return result.status, {name.strip(): value.strip() for name, value in facts.items()}
 
 
-case("--dry-run counts, without a daemon")
+section("--dry-run counts, without a daemon")
 status, facts = dry_run("-f", "npy", data("edge.fasta"))
 equal(status, 0)
 lengths = {"records": "59", "over-long records": "8", "invalid records": "8", "empty records": "3",
@@ -134,7 +135,7 @@ lengths = {"records": "59", "over-long records": "8", "invalid records": "8", "e
 for name, value in lengths.items():
     equal(facts.get(name), value, name)
 
-case("--dry-run: bytes of the binary formats are exact")
+section("--dry-run: bytes of the binary formats are exact")
 for arguments, rows in ((["-p", "none"], 3 + 512 + 511), (["-p", "bos"], 2), (["-p", "max"], 3),
                         (["--long", "error"], 2), (["--long", "window"], 3),
                         (["-p", "none", "--long", "window"], 3 + 600 + 511),
@@ -144,7 +145,7 @@ for arguments, rows in ((["-p", "none"], 3 + 512 + 511), (["-p", "bos"], 2), (["
     equal((status, facts["output bytes"]), (0, str(rows * 768 * 2)))
     equal((facts["residues"], facts["over-long records"]), (str(3 + 600 + 511), "1"))
 
-case("--dry-run: bytes of text are about right")
+section("--dry-run: bytes of text are about right")
 for name in ("tsv", "jsonl"):
     text = b"".join(b"record%d\tMKT\n" % i for i in range(100))
     estimate = dry_run("-f", name, stdin=text)[1]["output bytes"]
@@ -153,14 +154,14 @@ for name in ("tsv", "jsonl"):
     real = len(run("-f", name, stdin=text, FAKE_HIDDEN=768).out)
     check(0.9 < int(estimate.split()[1]) / real < 1.9, estimate, real)
 
-case("--dry-run: long ids count")
+section("--dry-run: long ids count")
 text = b">%s\nMKT\n>%s\nACD\n" % (b"x" * 60000, b"y" * 40000)
 for name, times in (("tsv", 1), ("jsonl", 1), ("msgpack", 1), ("h5", 2)):
     values = 2 * 768 * (11.6 if name in ("tsv", "jsonl") else 4)
     estimate = int(dry_run("-f", name, stdin=text)[1]["output bytes"].split()[1])
     check(0 <= estimate - values - times * 100000 < 1000, name, estimate)
 
-case("--dry-run: bytes of msgpack and h5 are nearly right")
+section("--dry-run: bytes of msgpack and h5 are nearly right")
 text = b"".join(b">record%d some protein\n%s\n" % (i, b"MKT" * (i % 9)) for i in range(500))
 for name, bound in (("msgpack", 0.002), ("h5", 0.02)):
     estimate = dry_run("-f", name, stdin=text)[1]["output bytes"]
@@ -171,7 +172,7 @@ for name, bound in (("msgpack", 0.002), ("h5", 0.02)):
     real = os.path.getsize(path("real"))
     check(abs(int(estimate.split()[1]) / real - 1) < bound, name, estimate, real)
 
-case("--dry-run: unreadable input is 66")
+section("--dry-run: unreadable input is 66")
 equal(run("--dry-run", path("missing")).status, 66)
 equal(run("--dry-run", "-i", "fasta", stdin=b"x\n").status, 66)
-done()
+finish()

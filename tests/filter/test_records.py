@@ -3,7 +3,8 @@
 #
 # What becomes of every record of difficult input: its id, length and fate, written down from the
 # contract and from what is known of the files, and the residues that reach the library.
-from harness import case, check, data, done, equal, index_of, path, rows_of, run, write
+from harness import data, index_of, path, rows_of, run, write
+from tap import check, equal, finish, section
 
 # --- edge.fasta: id, length, and where not embedded or cut, its fate ---
 L304 = "e50_" + "L" * 300
@@ -47,7 +48,7 @@ def check_fate(line, fate, position, name):
         check(status.startswith("error: ") and fate in status and where in status, name, status)
 
 
-case("edge.fasta: id, length and fate of all 59 records")
+section("edge.fasta: id, length and fate of all 59 records")
 result, lines = index_of(data("edge.fasta"))
 equal(result.status, 65)
 equal(len(lines), len(EDGE))
@@ -59,7 +60,7 @@ for line, (name, length, *more) in zip(lines, EDGE):
     check_fate(line, fate, position, name)
     offset += rows
 
-case("edge.fasta with --invalid unk: only empty records fail, lengths stay")
+section("edge.fasta with --invalid unk: only empty records fail, lengths stay")
 result, lines = index_of("--invalid", "unk", data("edge.fasta"))
 equal(result.status, 65)
 for line, (name, length, *more) in zip(lines, EDGE):
@@ -67,19 +68,19 @@ for line, (name, length, *more) in zip(lines, EDGE):
     fate = more[0] if more and more[0] in ("empty", "cut") else None
     check_fate(line, fate, None, name)
 
-case("edge.fasta with --invalid drop: other characters do not count")
+section("edge.fasta with --invalid drop: other characters do not count")
 result, lines = index_of("--invalid", "drop", data("edge.fasta"))
 for line, (name, length, *more) in zip(lines, EDGE):
     length = DROPPED.get(name, length)
     equal(line[:2], [name, str(length)])
     check_fate(line, "empty" if length == 0 else "cut" if length > 512 else None, None, name)
 
-case("edge.fasta with --long error")
+section("edge.fasta with --long error")
 result, lines = index_of("--long", "error", data("edge.fasta"))
 equal([line[0] for line in lines if "--long" in line[4]],
       [name for name, length, *more in EDGE if length > 512])
 
-case("edge.fasta with --id full: whole headers, control characters as blanks")
+section("edge.fasta with --id full: whole headers, control characters as blanks")
 result, lines = index_of("--id", "full", data("edge.fasta"))
 equal(lines[0][0], "MYG_HORSE control record")
 equal(lines[17][0], "e18_tab_after_id MYG_HORSE Equus caballus")
@@ -97,13 +98,13 @@ WHOLE = [("edge_bom_crlf.fasta", 0, [("b1", 153, "ok"), ("b2", 141, "ok")]),
                                   "model's alphabet (see --invalid)")]),
          ("edge_empty.fasta", 0, []), ("edge_blank.fasta", 0, [])]
 for name, status, wanted in WHOLE:
-    case(name)
+    section(name)
     result, lines = index_of(data(name))
     equal(result.status, status)
     equal([(line[0].strip(), int(line[1]), line[4]) for line in lines], wanted)
     check(("UTF-8" in result.err) == ("latin1" in name), result.err)
 
-case("edge_text_first.fasta: what came before is output, then 66 with the line")
+section("edge_text_first.fasta: what came before is output, then 66 with the line")
 result = run("--invalid", "drop", data("edge_text_first.fasta"))
 equal(result.status, 66)
 equal(result.out.count(b"\n"), 4)
@@ -172,25 +173,25 @@ SMALL = [
     ("nothing but blanks, lines", ["-i", "lines"], b"\n\n", 65, {}),
 ]
 for what, arguments, text, status, wanted in SMALL:
-    case(what)
+    section(what)
     equal(residues(text, *arguments), (status, wanted))
 
-case("cut at the model's positions, the length is the whole one")
+section("cut at the model's positions, the length is the whole one")
 result, lines = index_of("-p", "none", stdin=b"MKTAC\nMKTA\n", FAKE_POSITIONS=4)
 equal([line[1:] for line in lines], [["5", "4", "0", "truncated"], ["4", "4", "4", "ok"]])
 check("1 record longer than 4 residues" in result.err, result.err)
 
-case("an invalid letter behind the cut fails too; --invalid drop leaves it out of the length")
+section("an invalid letter behind the cut fails too; --invalid drop leaves it out of the length")
 result, lines = index_of(stdin=b"MKTAJ\nMKTJA\n", FAKE_POSITIONS=4)
 equal([line[1] + line[4][:6] for line in lines], ["5error:", "5error:"])
 result, lines = index_of("--invalid", "drop", stdin=b"MKTAJ\nMKTJA\n", FAKE_POSITIONS=4)
 equal([line[1:] for line in lines], [["4", "1", "0", "ok"], ["4", "1", "1", "ok"]])
 
-case("unknown letters are submitted as zero bytes")
+section("unknown letters are submitted as zero bytes")
 result = run("-f", "raw", "-p", "none", "--invalid", "unk", stdin=b"M\xc3\xa4*K\n")
 equal(result.out, rows_of(b"M\0\0K", "none").tobytes())
 
-case("ids: one warning for bytes that are not UTF-8, details with -v")
+section("ids: one warning for bytes that are not UTF-8, details with -v")
 text = b">a\xff\nM\n>b\xe2\x82 x\nK\n"
 result, lines = index_of(stdin=text)
 equal([line[0] for line in lines], ["a\ufffd", "b\ufffd\ufffd"])
@@ -198,7 +199,7 @@ equal(result.err.count("UTF-8"), 1)
 result, lines = index_of("-v", stdin=text)
 equal(result.err.count("UTF-8"), 3)
 
-case("several files are one stream, each of its own kind")
+section("several files are one stream, each of its own kind")
 one, two = write("one", b">a\nMKT\n>\nG"), write("two", b"AC\nb\tGG")
 result, lines = index_of(one, two, "-", stdin=b"\x1f\n\nM")
 equal([line[:2] for line in lines],
@@ -207,7 +208,7 @@ equal(result.status, 65)
 result = run("-", "-", stdin=b"AC\n")
 equal((result.status, result.out.count(b"\n")), (0, 1))
 
-case("failed records: file, line, number and id on stderr, a handful of them, then a count")
+section("failed records: file, line, number and id on stderr, a handful of them, then a count")
 result = run(write("bad", b"".join(b">r%d\n\nJ\n" % i for i in range(25))))
 equal(result.status, 65)
 check("esm1nv: %s:4: record 2 \"r1\": 'J' at position 1" % path("bad") in result.err, result.err)
@@ -215,7 +216,7 @@ equal(result.err.count("position 1"), 10)
 check("25 of 25 records failed" in result.err, result.err)
 equal(run("-v", path("bad")).err.count("position 1"), 25)
 
-case("a very long id is kept, to a megabyte")
+section("a very long id is kept, to a megabyte")
 result, lines = index_of(stdin=b">" + b"x" * 300000 + b"\nM\n>" + b"y" * 3000000 + b"\nM\n")
 equal([len(line[0]) for line in lines], [300000, 1048576])
-done()
+finish()

@@ -14,8 +14,9 @@ import time
 
 import numpy as np
 
-from harness import HIDDEN, LIMIT, PROGRAM, case, check, done, environment, equal, folder, path, \
-    read, run, start, wait_until, write
+from harness import HIDDEN, LIMIT, PROGRAM, environment, folder, path, read, run, start, write
+from patience import wait_until
+from tap import check, equal, finish, section
 
 GOOD = b"a\tMKT\nb\tAC\n"
 EXPECTED = run(stdin=GOOD).out
@@ -30,24 +31,24 @@ def with_stdout(file, *arguments, stdin=GOOD, **more):
                           timeout=LIMIT, **more)
 
 
-case("-o makes a new file with the mode the umask leaves")
+section("-o makes a new file with the mode the umask leaves")
 old = os.umask(0o027)
 equal(run("-o", path("new"), stdin=GOOD).status, 0)
 os.umask(old)
 equal((read("new"), os.stat(path("new")).st_mode & 0o7777), (EXPECTED, 0o640))
 
-case("-o replaces a file and keeps its mode")
+section("-o replaces a file and keeps its mode")
 os.chmod(write("old", b"before"), 0o604)
 inode = os.stat(path("old")).st_ino
 equal(run("-o", path("old"), stdin=GOOD).status, 0)
 equal((read("old"), os.stat(path("old")).st_mode & 0o7777), (EXPECTED, 0o604))
 check(os.stat(path("old")).st_ino != inode, "written in place")
 
-case("-o appears when failed records are all that is wrong")
+section("-o appears when failed records are all that is wrong")
 equal(run("-o", path("some"), stdin=b"J\nMKT\n").status, 65)
 equal(read("some").count(b"\n"), 1)
 
-case("-o and --index may not be an input, by whatever name")
+section("-o and --index may not be an input, by whatever name")
 write("both", GOOD)
 os.link(path("both"), path("same"))
 for option in ("-o", "--index"):
@@ -55,13 +56,13 @@ for option in ("-o", "--index"):
     equal((refused.status, read("both")), (64, GOOD))
     check("same: is read as input" in refused.err, refused.err)
 
-case("-o /dev/stdout and /dev/fd/N go on where the file is")
+section("-o /dev/stdout and /dev/fd/N go on where the file is")
 for name, option in (("/dev/stdout", "-o"), ("/dev/fd/1", "-o"), ("/proc/self/fd/1", "--index")):
     with open(write("grows", b"before\n"), "ab") as file:
         equal(with_stdout(file, option, name).returncode, 0)
     equal(read("grows").startswith(b"before\n") and len(read("grows")) > 7, True)
 
-case("-o follows links, relative, in a chain, to nothing yet")
+section("-o follows links, relative, in a chain, to nothing yet")
 os.mkdir(path("there"))
 os.symlink("there/target", path("link1"))
 os.symlink("link1", path("link2"))
@@ -73,7 +74,7 @@ equal(os.listdir(path("there")), ["target"])
 os.symlink("loop", path("loop"))
 equal(run("-o", path("loop"), stdin=GOOD).status, 73)
 
-case("a fatal error leaves the old file alone")
+section("a fatal error leaves the old file alone")
 write("kept", b"before")
 for settings, arguments, status in (
         ({"FAKE_LOST": 2}, ["--wait", "0"], 75), ({"FAKE_CONNECT": -5}, [], 69), ({}, ["-i", "fasta"], 66)):
@@ -82,7 +83,7 @@ for settings, arguments, status in (
     equal((read("kept"), os.path.exists(path("kept2"))), (b"before", False))
 equal(leftovers(), [])
 
-case("cannot create: 73")
+section("cannot create: 73")
 os.mkdir(path("closed"))
 for name in (path("no/such/folder"), path("closed"), write("file", b"") + "/x"):
     result = run("-o", name, stdin=GOOD)
@@ -93,17 +94,17 @@ if os.geteuid() != 0:
     os.chmod(write("readonly", b""), 0o444)
     equal(run("-o", path("readonly"), stdin=GOOD).status, 73)
 
-case("--output and --index may not be the same file")
+section("--output and --index may not be the same file")
 result = run("-o", path("link2"), "--index", path("there") + "/target", stdin=GOOD)
 equal(result.status, 64)
 check(path("link2") in result.err and "--index" in result.err, result.err)
 
-case("devices are written in place")
+section("devices are written in place")
 equal(run("-o", "/dev/null", "--index", "/dev/null", stdin=GOOD).status, 0)
 equal(run("-o", "/dev/stdout", stdin=GOOD).out, EXPECTED)
 equal(run("-o", "-", stdin=GOOD).out, EXPECTED)
 
-case("a full disk: 74, on stdout, -o and --index")
+section("a full disk: 74, on stdout, -o and --index")
 result = run("-o", "/dev/full", stdin=GOOD)
 equal(result.status, 74)
 check("/dev/full" in result.err and "space" in result.err, result.err)
@@ -112,7 +113,7 @@ with open("/dev/full", "wb") as full:
     for arguments in ([], ["--version"], ["--help"], ["--dry-run"], ["--status"]):
         equal(with_stdout(full, *arguments).returncode, 74, arguments)
 
-case("a file size limit: 74")
+section("a file size limit: 74")
 with open(path("limited"), "wb") as file:
     result = with_stdout(file, "-f", "raw", "-p", "none", stdin=b"MKT" * 100 + b"\n",
                          preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)))
@@ -125,7 +126,7 @@ def limited():
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
 
-case("a disk that fills: 74, the old files stay, nothing else does")
+section("a disk that fills: 74, the old files stay, nothing else does")
 write("kept", b"before")
 for name in ("tsv", "jsonl", "raw", "npy", "msgpack", "h5"):
     for output, index in ((path("kept"), "/dev/null"), (path("unwanted"), path("kept"))):
@@ -139,13 +140,13 @@ for name in ("tsv", "jsonl", "raw", "npy", "msgpack", "h5"):
         equal((read("kept"), os.path.exists(path("unwanted"))), (b"before", False), name, index)
         equal(leftovers(), [])
 
-case("a disk that is found full when a file is closed: 74")
+section("a disk that is found full when a file is closed: 74")
 result = run("-o", path("kept"), stdin=GOOD, FAKE_FULL=1)
 equal((result.status, read("kept"), leftovers()), (74, b"before", []))
 check("cannot write" in result.err and "space" in result.err, result.err)
 equal(run(stdin=GOOD, FAKE_FULL=1).status, 74)
 
-case("input that breaks off: 66, the old file stays, nothing else does")
+section("input that breaks off: 66, the old file stays, nothing else does")
 for name in ("tsv", "npy", "h5"):
     result = run("-f", name, "-o", path("kept"), write("input", GOOD), "/proc/self/mem")
     if name == "h5" and "module" in result.err:
@@ -154,22 +155,22 @@ for name in ("tsv", "npy", "h5"):
     check("/proc/self/mem" in result.err and "nput/output error" in result.err, result.err)
     equal(leftovers(), [])
 
-case("stdout closed: 74")
+section("stdout closed: 74")
 result = subprocess.run([PROGRAM, write("input", GOOD)], stderr=subprocess.PIPE, timeout=LIMIT,
                         preexec_fn=lambda: os.close(1))
 equal(result.returncode, 74)
 
-case("stderr closed: no file is mistaken for it")
+section("stderr closed: no file is mistaken for it")
 result = subprocess.run([PROGRAM, "--index", path("mistaken")], input=b"MKT\nJ\n", timeout=LIMIT,
                         stdout=subprocess.DEVNULL, preexec_fn=lambda: os.close(2))
 equal((result.returncode, read("mistaken").count(b"\n")), (65, 3))
 
-case("stdout and stderr closed: no file is mistaken for them")
+section("stdout and stderr closed: no file is mistaken for them")
 result = subprocess.run([PROGRAM, "-o", path("mistaken")], input=b"MKT\nJ\n", timeout=LIMIT,
                         preexec_fn=lambda: os.closerange(1, 3))
 equal((result.returncode, read("mistaken").count(b"\n")), (65, 1))
 
-case("a closed pipe ends it by SIGPIPE, quietly, temporary files gone")
+section("a closed pipe ends it by SIGPIPE, quietly, temporary files gone")
 process = start("-p", "none", "--index", path("piped"))
 process.stdout.close()
 try:
@@ -182,7 +183,7 @@ process.stderr.close()
 check(not os.path.exists(path("piped")), "index appeared")
 equal(leftovers(), [])
 
-case("SIGPIPE ends it though it came ignored")
+section("SIGPIPE ends it though it came ignored")
 reader, writer = os.pipe()
 os.close(reader)
 result = subprocess.run([PROGRAM, write("input", GOOD)], stdout=writer, stderr=subprocess.PIPE,
@@ -192,7 +193,7 @@ equal((result.returncode, result.stderr), (-signal.SIGPIPE, b""))
 
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the filter leaves it ignored, as under nohup
 for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-    case("%s removes the temporary files and kills" % signal_number.name)
+    section("%s removes the temporary files and kills" % signal_number.name)
     process = start("-o", path("never"), "--index", path("never2"))
     process.stdin.write(GOOD)
     process.stdin.flush()
@@ -204,7 +205,7 @@ for signal_number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         stream.close()
     equal([name for name in os.listdir(folder) if name.startswith((".", "never"))], [])
 
-case("a FIFO is written in place")
+section("a FIFO is written in place")
 os.mkfifo(path("fifo"))
 parts = []
 
@@ -220,7 +221,7 @@ status = run("-o", path("fifo"), stdin=GOOD).status
 reader.join(LIMIT)
 equal((status, parts), (0, [EXPECTED]))
 
-case("npy: only where it can go back to the header, else 64")
+section("npy: only where it can go back to the header, else 64")
 reader = threading.Thread(target=read_fifo)
 reader.start()
 equal(run("-f", "npy", "-o", path("fifo"), stdin=GOOD).status, 64)
@@ -237,7 +238,7 @@ with open(path("offset"), "wb") as file:
     equal(with_stdout(file, "-f", "raw").returncode, 0)
 equal(len(read("offset")), 10 + 2 * HIDDEN * 4)
 
-case("npy: without its header until it is complete")
+section("npy: without its header until it is complete")
 with open(path("cut.npy"), "wb") as file:
     process = subprocess.Popen([PROGRAM, "-f", "npy"], stdin=subprocess.PIPE, stdout=file,
                                stderr=subprocess.PIPE)
@@ -248,7 +249,7 @@ with open(path("cut.npy"), "wb") as file:
     process.communicate(b"", LIMIT)
 equal(np.load(path("cut.npy")).shape, (2, HIDDEN))
 
-case("binary formats refuse a terminal")
+section("binary formats refuse a terminal")
 for name in ("raw", "npy", "msgpack"):
     main, terminal = pty.openpty()
     result = with_stdout(terminal, "-f", name)
@@ -257,7 +258,7 @@ for name in ("raw", "npy", "msgpack"):
     os.close(main)
     os.close(terminal)
 
-case("a pipe that someone made non-blocking")
+section("a pipe that someone made non-blocking")
 for pooling, lines in (("none", b"MKTAC" * 100 + b"\nW\n"), ("mean", b"MKTAC\nAG\n" * 250)):
     left, right = os.pipe()
     flags = fcntl.fcntl(right, fcntl.F_GETFL)
@@ -273,6 +274,6 @@ for pooling, lines in (("none", b"MKTAC" * 100 + b"\nW\n"), ("mean", b"MKTAC\nAG
     check(got == run(*arguments, FAKE_HIDDEN=768).out, "bytes differ with --pool", pooling)
     process.stderr.close()
 
-case("nothing is left behind")
+section("nothing is left behind")
 equal(leftovers(), [])
-done()
+finish()

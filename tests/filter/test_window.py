@@ -9,7 +9,8 @@ import os
 
 import numpy as np
 
-from harness import HIDDEN, case, check, data, done, equal, index_of, run, start
+from harness import HIDDEN, data, index_of, run, start
+from tap import check, equal, finish, section
 
 LETTERS = b"MKTACDEFGHILNPQRSVWYXBUZO"
 
@@ -60,11 +61,11 @@ def rows_of_run(*arguments, dtype="<f4", **settings):
     return np.frombuffer(result.out, dtype).reshape(-1, HIDDEN)
 
 
-case("the example of the manual: 600 residues have windows at 0 and 90")
+section("the example of the manual: 600 residues have windows at 0 and 90")
 equal(starts_of(600, 512), [0, 90])
 equal(starts_of(1020, 512), [0, 255, 510])
 
-case("every length up to 40, of models with 3 to 12 positions: residue rows")
+section("every length up to 40, of models with 3 to 12 positions: residue rows")
 for positions in range(3, 13):
     sequences = [sequence(length, positions) for length in range(1, 41)]
     got = rows_of_run("-p", "none", stdin=b"\n".join(sequences), FAKE_POSITIONS=positions)
@@ -76,14 +77,14 @@ MIXED = [sequence(length, length) for length in LENGTHS]
 STITCHED = [stitch(each, 512) for each in MIXED]
 TEXT = b"\n".join(MIXED)
 
-case("512 positions: residue rows in f32 and f16")
+section("512 positions: residue rows in f32 and f16")
 wanted = np.concatenate(STITCHED)
 check(np.array_equal(rows_of_run("-p", "none", stdin=TEXT), wanted), "rows differ")
 got = rows_of_run("-p", "none", "--dtype", "f16", dtype="<f2", stdin=TEXT)
 check(np.array_equal(got, wanted.astype("<f2")), "f16 rows differ")
 
 for pooling in ("mean", "max"):
-    case("--pool %s: over the stitched rows, and as ever for records that fit" % pooling)
+    section("--pool %s: over the stitched rows, and as ever for records that fit" % pooling)
     plain = np.frombuffer(run("-p", pooling, "-f", "raw", stdin=TEXT).out, "<f4")
     plain = plain.reshape(-1, HIDDEN)
     wanted = np.array([plain[i] if len(each) <= 512 else pooled(STITCHED[i], pooling)
@@ -95,7 +96,7 @@ for pooling in ("mean", "max"):
         got = rows_of_run("-p", pooling, stdin=TEXT, **settings)
         check(np.array_equal(got, wanted), "differs with", settings)
 
-case("values that float16 has only roughly, or not at all")
+section("values that float16 has only roughly, or not at all")
 text = sequence(700)
 for value in ("1e-7", "5.96e-8", "2.9e-8", "6.1e-5", "6.0999e-5", "0.1", "-0.3", "65503", "65519",
               "-65519", "1.0004883", "1.0014648"):
@@ -108,12 +109,12 @@ result = run("--long", "window", "-f", "raw", stdin=text, FAKE_VALUE="3e38")
 equal((result.status, result.out), (65, b""))
 check("finite" in result.err, result.err)
 
-case("--pool bos: a record longer than the positions fails, others do not")
+section("--pool bos: a record longer than the positions fails, others do not")
 result, lines = index_of("--long", "window", "-p", "bos", stdin=b"\n".join(MIXED[:6]))
 equal([line[4][:5] for line in lines], ["ok", "ok", "ok", "error", "error", "error"])
 equal(result.status, 65)
 
-case("short and long records in turn: raw is what JSON says")
+section("short and long records in turn: raw is what JSON says")
 text = b"\n".join(sequence(3 + i) + b"\n" + sequence(513 + i) for i in range(40))
 for pooling in ("mean", "max", "none"):
     answers = run("--long", "window", "-p", pooling, "-f", "jsonl", stdin=text).out.decode()
@@ -122,7 +123,7 @@ for pooling in ("mean", "max", "none"):
     got = run("--long", "window", "-p", pooling, "-f", "raw", stdin=text).out
     check(got == b"".join(wanted), "rows differ with --pool", pooling)
 
-case("a failed window fails its record, and only that")
+section("a failed window fails its record, and only that")
 text = sequence(30) + b"\n" + sequence(2000) + b"\n" + sequence(700)
 for pooling in ("mean", "none"):
     result = run("--long", "window", "-p", pooling, "-f", "raw", stdin=text, FAKE_BAD=2)
@@ -131,7 +132,7 @@ for pooling in ("mean", "none"):
                  stdin=sequence(30) + b"\n" + sequence(700)).out
     check(result.out == wanted, "rows differ")
 
-case("tsv, jsonl and the index count all residues, none is cut")
+section("tsv, jsonl and the index count all residues, none is cut")
 text = sequence(500) + b"*" + sequence(500)
 result = run("--long", "window", "-p", "none", "--invalid", "unk", stdin=text)
 lines = [line.split("\t") for line in result.out.decode().split("\n")[:-1]]
@@ -142,7 +143,7 @@ equal((answer["length"], answer["rows"], len(answer["embedding"]), "truncated" i
 result, lines = index_of("--long", "window", stdin=sequence(1001) + b"\nM\n")
 equal([line[1:] for line in lines], [["1001", "1", "0", "ok"], ["1", "1", "1", "ok"]])
 
-case("edge.fasta, titin and all: lengths of the residue rows, means of the rows")
+section("edge.fasta, titin and all: lengths of the residue rows, means of the rows")
 arguments = ["--long", "window", data("edge.fasta")]
 result, lines = index_of("-p", "none", *arguments)
 equal([line[2] for line in lines if line[4] == "ok"], [line[1] for line in lines if line[4] == "ok"])
@@ -158,13 +159,13 @@ for line in lines:
         check(np.array_equal(means[number], wanted), line[0], "mean differs")
     offset, number = offset + count, number + (count > 0)
 
-case("the daemon goes away in the middle of a record: 75, what came before is output")
+section("the daemon goes away in the middle of a record: 75, what came before is output")
 text = b"\n".join([sequence(30), sequence(30000), sequence(30)])
 result = run("--long", "window", "-f", "raw", "--wait", "0", stdin=text,
              FAKE_LOST=2)
 equal((result.status, len(result.out)), (75, HIDDEN * 4))
 
-case("memory does not grow with long records")
+section("memory does not grow with long records")
 
 
 def most_memory(count, sequences, status, **settings):
@@ -190,9 +191,9 @@ few = most_memory(2, TITIN + b"J\n", 65)
 grown = most_memory(800, TITIN + b"J\n", 65, FAKE_DELAY=1000) - few  # all behind the first one
 check(grown < 20480, grown, "KB more")
 
-case("more rows than can be held together fail the record")
+section("more rows than can be held together fail the record")
 result, lines = index_of("--long", "window", "-p", "none", stdin=b"M\n" + b"A" * 70000 + b"\nM\n",
                          FAKE_HIDDEN=16384)
 equal([line[4][:12] for line in lines], ["ok", "error: 70000", "ok"])
 equal(result.status, 65)
-done()
+finish()

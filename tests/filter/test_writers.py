@@ -9,7 +9,8 @@ import subprocess
 import msgpack
 import numpy as np
 
-from harness import HIDDEN, LIMIT, PROGRAM, case, check, done, equal, path, read, rows_of, run
+from harness import HIDDEN, LIMIT, PROGRAM, path, read, rows_of, run
+from tap import check, equal, finish, section
 
 POOLINGS = ["mean", "max", "bos", "none"]
 LONG = b"MKTACDEFGHIL" * 50  # 600 residues
@@ -36,7 +37,7 @@ def msgpack_of(packed):
 
 
 for pooling in POOLINGS:
-    case("tsv, --pool " + pooling)
+    section("tsv, --pool " + pooling)
     result = run("-p", pooling, stdin=FASTA)
     equal(result.status, 65)
     lines = [line.split("\t") for line in result.out.decode().split("\n")[:-1]]
@@ -50,7 +51,7 @@ for pooling in POOLINGS:
     values = np.array([[float(value) for value in line[head:]] for line in lines], np.float32)
     check(np.array_equal(values, wanted_rows(pooling)), "values differ")
 
-    case("jsonl, --pool " + pooling)
+    section("jsonl, --pool " + pooling)
     result = run("-p", pooling, "-f", "jsonl", stdin=FASTA)
     objects = [json.loads(line, object_pairs_hook=list)
                for line in result.out.decode().split("\n")[:-1]]
@@ -70,7 +71,7 @@ for pooling in POOLINGS:
     check(np.array_equal(np.array(rows, np.float32), wanted_rows(pooling)), "values differ")
 
     for dtype, numpy_type in (("f32", "<f4"), ("f16", "<f2")):
-        case("raw and npy with --index, --pool %s --dtype %s" % (pooling, dtype))
+        section("raw and npy with --index, --pool %s --dtype %s" % (pooling, dtype))
         wanted = wanted_rows(pooling).astype(numpy_type)
         result = run("-p", pooling, "-f", "raw", "--dtype", dtype, stdin=FASTA)
         equal((result.status, result.out), (65, wanted.tobytes()))
@@ -95,7 +96,7 @@ for pooling in POOLINGS:
             check(line[4].startswith(status), line)
             offset += rows
 
-        case("msgpack, --pool %s --dtype %s" % (pooling, dtype))
+        section("msgpack, --pool %s --dtype %s" % (pooling, dtype))
         result = run("-p", pooling, "-f", "msgpack", "--dtype", dtype, stdin=FASTA)
         equal(result.status, 65)
         found = msgpack_of(result.out)
@@ -118,7 +119,7 @@ for pooling in POOLINGS:
         equal(rows[0].dtype.str, numpy_type)
         check(np.array_equal(np.concatenate(rows), wanted), "values differ")
 
-case("msgpack: ids of all lengths, and rows of all widths")
+section("msgpack: ids of all lengths, and rows of all widths")
 ids = ["x" * length for length in (1, 31, 32, 255, 256, 65535, 65536)] + ['\u03b2"\\\x01\u0085']
 text = "".join(">%s\n%s\n" % (name, "MKT" * 50) for name in ids).encode()
 for hidden in (1, 63, 64, 16383, 16384, 20000):
@@ -131,19 +132,19 @@ for hidden in (1, 63, 64, 16383, 16384, 20000):
 found = msgpack_of(run("-f", "msgpack", "-p", "none", stdin=text, FAKE_HIDDEN=300).out)
 check(found[0]["embedding"] == rows_of(b"MKT" * 50, "none", 300).tobytes(), "values differ")
 
-case("an empty npy has the model's width")
+section("an empty npy has the model's width")
 result = run("-f", "npy", "-o", path("npy"), stdin=b"")
 equal(result.status, 0)
 equal((np.load(path("npy")).shape, np.load(path("npy")).dtype.str), ((0, HIDDEN), "<f4"))
 equal(run("-f", "raw", stdin=b"").out, b"")
 
-case("npy to a file as stdout")
+section("npy to a file as stdout")
 with open(path("npy"), "wb") as file:
     status = subprocess.run([PROGRAM, "-f", "npy"], input=FASTA, stdout=file,
                             stderr=subprocess.DEVNULL, timeout=LIMIT).returncode
 equal((status, np.load(path("npy")).shape), (65, (3, HIDDEN)))
 
-case("wide rows of many values, larger than any buffer")
+section("wide rows of many values, larger than any buffer")
 many = b"".join(b">r%d\n%s\n" % (i, LONG[:100 + i]) for i in range(40))
 result = run("-p", "none", stdin=many, FAKE_HIDDEN=3000)
 lines = result.out.split(b"\n")[:-1]
@@ -154,26 +155,26 @@ check(np.array_equal(last, row), "last row")
 result = run("-p", "none", "-f", "raw", stdin=many, FAKE_HIDDEN=3000)
 check(result.out == b"".join(rows_of(LONG[:100 + i], "none", 3000).tobytes() for i in range(40)))
 
-case("numbers at the edges of the notations")
+section("numbers at the edges of the notations")
 result = run(stdin=b"M\n", FAKE_EXTREME=1)
 equal(result.out, b"1\t0\t-0\t1e-05\t1e-45\t3.4028235e+38\t1e+09\t0.1\t-1\n")
 result = run("-f", "jsonl", stdin=b"M\n", FAKE_EXTREME=1)
 equal(len(json.loads(result.out)["embedding"]), HIDDEN)
 
-case("ids in JSON: quotes, backslashes, controls and UTF-8 come back as they were")
+section("ids in JSON: quotes, backslashes, controls and UTF-8 come back as they were")
 ids = ['a"b\\c', "\x01\x1f\x7f\u0085x", "\u03b2-\u9396\U0001f600", "x" * 10000]
 text = "".join(">%s\nM\n" % name for name in ids).encode()
 result = run("-f", "jsonl", stdin=text)
 equal([json.loads(line)["id"] for line in result.out.decode().split("\n")[:-1]], ids)
 check(not re.search(b"[\x00-\x09\x0b-\x1f\x7f]", result.out), "a raw control character")
 
-case("ids in tsv and index: controls are blanks")
+section("ids in tsv and index: controls are blanks")
 result = run("--id", "full", stdin=b">a\x01b\tc\x7f\xc2\x85d\nM\n")
 check(result.out.startswith(b"a b c  d\t"), result.out[:40])
 
-case("a result that failed has no row, but its place")
+section("a result that failed has no row, but its place")
 result = run("-f", "jsonl", stdin=b"M\nK\nT\n", FAKE_BAD=2)
 lines = result.out.split(b"\n")
 equal((result.status, lines[1]), (65, b'{"id":"2","error":"a value is not finite"}'))
 equal(run(stdin=b"M\nK\nT\n", FAKE_BAD=2).out.count(b"\n"), 2)
-done()
+finish()

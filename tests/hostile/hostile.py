@@ -1,54 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 #
-# What the tests against hostile peers share: the programs, a daemon that other users may reach, and
-# the filter's outputs to compare. TAP and the daemon's life are those of tests/daemon.
+# What the tests against hostile peers share: a daemon that other users may reach, with guard pages
+# around rings, and the filter's outputs to compare.
 import contextlib
 import os
-import subprocess
-import sys
 import threading
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [os.path.join(HERE, "..", name) for name in ("daemon", "lib")]
+from programs import (DAEMON, FILTER, PATIENCE, SANITIZED, TINY1, TINY2, Daemon,  # noqa: F401
+                      at_most, environment, new_folder, quickest, run_filter, start_filter,
+                      wait_until)
+from tap import SCALE, Skip, case, check, equal, main  # noqa: F401
+from wire import *  # noqa: F401, F403
 
-from harness import Daemon, Skip, case, check, equal, run_cases  # noqa: E402, F401
-from patience import PATIENCE, SANITIZED, at_most, quickest, wait_until  # noqa: E402, F401
-from wire import *  # noqa: E402, F401, F403
-
-DATA = os.path.join(HERE, "..", "data")
-TINY1 = os.path.join(DATA, "models", "tiny1.nemo")
-TINY2 = os.path.join(DATA, "models", "tiny2.nemo")
-FILTER = os.environ["ESM1NV_FILTER"]
-DAEMON = os.environ["ESM1NV_DAEMON"]  # with guard pages around rings
 TOOLS = os.environ["ESM1NV_TOOLS"]  # where attack and deny are
-SCALE = float(os.environ.get("ESM1NV_TEST_SCALE", "1"))
 # The filter is not what is tested here: it need not look for leaks each time.
-FILTER_ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
-MEASURABLE = {"ASAN_OPTIONS": "quarantine_size_mb=1:" + os.environ.get("ASAN_OPTIONS", "")}
+FILTER_ENVIRONMENT = environment(ASAN_OPTIONS="detect_leaks=0")
+MEASURABLE = "quarantine_size_mb=1:" + os.environ.get("ASAN_OPTIONS", "")
 
 
 def tool(name):
     return os.path.join(TOOLS, name)
 
 
-def start(*options, model=TINY1, backend="null", program=DAEMON, **more):
+def start(*options, model=TINY1, backend="null", **more):
     """A daemon that every user of the machine may connect to."""
-    more["environment"] = {**MEASURABLE, **more.get("environment", {})}
-    daemon = Daemon(program, "--model", model, "--backend", backend, *options, **more)
-    os.chmod(daemon.directory, 0o711)
-    os.chmod(daemon.path, 0o666)
-    return daemon
-
-
-def rss(daemon):
-    """KiB of its own memory that is resident; pages of rings are the clients'."""
-    with open(f"/proc/{daemon.process.pid}/status") as status:
-        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon"))
-
-
-def mappings(daemon):
-    with open(f"/proc/{daemon.process.pid}/maps") as maps:
-        return sum("memfd:" in line for line in maps)
+    daemon = Daemon("--backend", backend, *options, model=model, ASAN_OPTIONS=MEASURABLE, **more)
+    return daemon.let_everybody_in()
 
 
 def wait_clean(daemon, descriptors, clients=0):
@@ -58,13 +35,12 @@ def wait_clean(daemon, descriptors, clients=0):
     wait_until(lambda: daemon.descriptors() <= descriptors,
                lambda: f"descriptors go: {descriptors} were open, now "
                f"{os.listdir(f'/proc/{daemon.process.pid}/fd')}")
-    wait_until(lambda: mappings(daemon) == 0, "rings are unmapped")
+    wait_until(lambda: daemon.rings() == 0, "rings are unmapped")
 
 
 def filter_output(daemon, arguments, fasta):
-    run = subprocess.run([FILTER, "--socket", daemon.path, *arguments], input=fasta, timeout=PATIENCE,
-                         capture_output=True, env=FILTER_ENVIRONMENT)
-    equal((run.returncode, run.stderr), (0, b""))
+    run = run_filter(daemon, *arguments, input=fasta, env=FILTER_ENVIRONMENT)
+    equal(run.stderr, "")
     return run.stdout
 
 

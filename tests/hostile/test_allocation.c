@@ -4,7 +4,7 @@
  * by message, streams through a ring and leaves, then those of the library in such a client. The
  * one who runs out of memory must say so, the next client must be served, and nothing may leak:
  * what is allocated and mapped is counted. The daemon is a thread of this program, over the null
- * backend. Linked with --wrap, it sees the calls of our code, not those inside of libraries.
+ * backend.
  *
  *     test_allocation MODEL.nemo           prints TAP
  */
@@ -14,85 +14,13 @@
 #include "daemon/model/model.h"
 #include "daemon/server.h"
 #include "tests/check.h"
+#include "tests/lib/refuse.h"
 
-#include <errno.h>
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #define PATIENCE_MS (TEST_PATIENCE * 1000)
 #define LENGTH 24u
-
-/* Made by watched threads; the one that fails, 0: none; made and not yet freed, by all. */
-static atomic_uint allocations, failing;
-static atomic_int alive;
-static _Thread_local bool watched;
-
-static bool allocation_fails(void) {
-    if (watched && atomic_fetch_add(&allocations, 1) + 1 == atomic_load(&failing)) {
-        errno = ENOMEM;
-        return true;
-    }
-    return false;
-}
-
-static void *counted(void *made) {
-    if (made)
-        atomic_fetch_add(&alive, 1);
-    return made;
-}
-
-/* The linker's names for the allocator, and for what takes its place. With 64-bit file offsets
- * mmap() is mmap64. */
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t count, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-void __real_free(void *memory);
-void *__real_mmap64(void *address, size_t size, int protection, int flags, int fd, off_t offset);
-int __real_munmap(void *address, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t count, size_t size);
-void *__wrap_aligned_alloc(size_t alignment, size_t size);
-void __wrap_free(void *memory);
-void *__wrap_mmap64(void *address, size_t size, int protection, int flags, int fd, off_t offset);
-int __wrap_munmap(void *address, size_t size);
-
-void *__wrap_malloc(size_t size) {
-    return allocation_fails() ? NULL : counted(__real_malloc(size));
-}
-
-void *__wrap_calloc(size_t count, size_t size) {
-    return allocation_fails() ? NULL : counted(__real_calloc(count, size));
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size) {
-    return allocation_fails() ? NULL : counted(__real_aligned_alloc(alignment, size));
-}
-
-void __wrap_free(void *memory) {
-    atomic_fetch_sub(&alive, memory ? 1 : 0);
-    __real_free(memory);
-}
-
-void *__wrap_mmap64(void *address, size_t size, int protection, int flags, int fd, off_t offset) {
-    void *made;
-
-    if (allocation_fails())
-        return MAP_FAILED;
-    made = __real_mmap64(address, size, protection, flags, fd, offset);
-    if (made != MAP_FAILED)
-        counted(made);
-    return made;
-}
-
-int __wrap_munmap(void *address, size_t size) {
-    atomic_fetch_sub(&alive, 1);
-    return __real_munmap(address, size);
-}
 
 /* --- A daemon --------------------------------------------------------------------------------- */
 
@@ -122,7 +50,7 @@ static void *daemon_main(void *argument) {
 
     daemon->result =
         generation_load(&generation, &daemon_options.load, &daemon_options.limits, &daemon->error);
-    watched = daemon->watched;
+    refuse_watched = daemon->watched;
     if (daemon->result == 0)
         daemon->result =
             server_create(&server, &daemon->listener, generation, &daemon_options, &daemon->error);
@@ -224,46 +152,46 @@ static void next_client_is_served(unsigned n) {
 
 /* Loading frees what functions of libc allocate, which is not counted. */
 static int miscount(void) {
-    int before = atomic_load(&alive);
+    int before = atomic_load(&refuse_alive);
     struct generation *generation;
     struct error error;
 
     if (generation_load(&generation, &daemon_options.load, &daemon_options.limits, &error) < 0)
         CHECK(false, "%s", error.text);
     generation_close(generation);
-    return atomic_load(&alive) - before;
+    return atomic_load(&refuse_alive) - before;
 }
 
 /* Returns whether the n-th allocation was made. */
 static bool daemon_without_memory(unsigned n, int miscounted) {
-    int before = atomic_load(&alive), code;
+    int before = atomic_load(&refuse_alive), code;
     struct daemon daemon;
     char text[512];
     bool made;
 
-    atomic_store(&allocations, 0);
-    atomic_store(&failing, n);
+    refuse_call(n);
     if (daemon_start(&daemon, true)) {
         code = visit(10, text);
-        made = atomic_load(&allocations) >= n;
+        made = atomic_load(&refuse_calls) >= n;
         CHECK(code == ESM1NV_OK || (made && (code == ESM1NV_ERROR_BUSY)), "allocation %u: %d: %s",
               n, code, text);
-        atomic_store(&failing, 0);
+        atomic_store(&refuse_at, 0);
         next_client_is_served(n);
     } else {
         made = true;
     }
     daemon_end(&daemon);
-    CHECK(atomic_load(&alive) == before + miscounted, "allocation %u: %d are left", n,
-          atomic_load(&alive) - before - miscounted);
+    CHECK(atomic_load(&refuse_alive) == before + miscounted, "allocation %u: %d are left", n,
+          atomic_load(&refuse_alive) - before - miscounted);
     return made;
 }
 
 /* Whether all is freed again, once the daemon has seen that its clients left. */
 static void check_idle(unsigned n, int idle) {
-    for (unsigned waits = 0; atomic_load(&alive) != idle && waits < PATIENCE_MS; waits++)
+    for (unsigned waits = 0; atomic_load(&refuse_alive) != idle && waits < PATIENCE_MS; waits++)
         usleep(1000);
-    CHECK(atomic_load(&alive) == idle, "allocation %u: %d are left", n, atomic_load(&alive) - idle);
+    CHECK(atomic_load(&refuse_alive) == idle, "allocation %u: %d are left", n,
+          atomic_load(&refuse_alive) - idle);
 }
 
 /* The same for the library: a client that has more outstanding than it first makes room for. */
@@ -272,16 +200,15 @@ static bool client_without_memory(unsigned n, int idle) {
     bool made;
     int code;
 
-    atomic_store(&allocations, 0);
-    atomic_store(&failing, n);
-    watched = true;
+    refuse_call(n);
+    refuse_watched = true;
     code = esm1nv_status(path, ignore_fact, NULL, facts);
     if (code == ESM1NV_OK)
         code = visit(150, text);
     else
         snprintf(text, sizeof text, "%s", facts);
-    watched = false;
-    made = atomic_load(&allocations) >= n;
+    refuse_watched = false;
+    made = atomic_load(&refuse_calls) >= n;
     CHECK(made ? code == ESM1NV_ERROR_MEMORY && strstr(text, "memory") : code == ESM1NV_OK,
           "allocation %u: %d: %s", n, code, text);
     next_client_is_served(n);
@@ -309,9 +236,9 @@ static void test_client(void) {
     unsigned n = 1;
 
     test_case("every allocation of a client");
-    atomic_store(&failing, 0);
+    refuse_call(0);
     if (daemon_start(&daemon, false)) {
-        int idle = atomic_load(&alive) + 1; /* and what the daemon keeps about this user */
+        int idle = atomic_load(&refuse_alive) + 1; /* and what the daemon keeps about this user */
 
         while (client_without_memory(n, idle))
             n++;
@@ -351,6 +278,8 @@ int main(int argc, char **argv) {
         fprintf(stderr, "usage: test_allocation MODEL.nemo\n");
         return 1;
     }
+    refuse_kinds = REFUSE_MEMORY | REFUSE_MAPPINGS;
+    refuse_watched_only = true;
     test_daemon("");
     test_daemon("epoll");
     test_client();

@@ -15,7 +15,7 @@ SLACK = 32768 if SANITIZED else 4096  # KiB: what the heap may keep of the busie
 def attack(daemon, count, parallel=24):
     seed = random.SystemRandom().randrange(1 << 60)
     print(f"# attack {seed} {count}", flush=True)
-    run = subprocess.run([tool("attack"), daemon.path, str(seed), str(count), str(parallel)],
+    run = subprocess.run([tool("attack"), daemon.socket, str(seed), str(count), str(parallel)],
                          stdout=subprocess.PIPE, timeout=5 * PATIENCE)
     equal(run.returncode, 0)
     lines = run.stdout.decode().splitlines()
@@ -51,7 +51,7 @@ def attackers_change_nothing_and_leave_nothing():
         before = daemon.descriptors()
         with steady_clients(daemon) as runs:
             first = attack(daemon, ATTACKERS // 5)
-            memory = rss(daemon)
+            memory = daemon.memory()
             second = attack(daemon, ATTACKERS - ATTACKERS // 5)
         print(f"# filters ran {runs} times beside it", flush=True)
         check(min(runs) >= 1, runs)
@@ -61,7 +61,7 @@ def attackers_change_nothing_and_leave_nothing():
                            ("killed", 50), ("stopped", 200)):
             check(got[name] >= ATTACKERS // part * 0.8, f"too few of {name}: {got}")
         wait_clean(daemon, before)
-        check(rss(daemon) <= memory + SLACK, f"{memory} KiB were resident, then {rss(daemon)}")
+        check(daemon.memory() <= memory + SLACK, f"{memory} KiB were resident, then {daemon.memory()}")
         filter_output(daemon, [], fasta(3))
 
 
@@ -69,13 +69,13 @@ def attackers_change_nothing_and_leave_nothing():
 def connections_leave_nothing():
     with start("--log-level", "warning") as daemon:
         before = daemon.descriptors()
-        subprocess.run([tool("come_and_go"), daemon.path, str(ATTACKERS // 10)], check=True)
-        memory = rss(daemon)
-        subprocess.run([tool("come_and_go"), daemon.path, str(ATTACKERS)], check=True)
+        subprocess.run([tool("come_and_go"), daemon.socket, str(ATTACKERS // 10)], check=True)
+        memory = daemon.memory()
+        subprocess.run([tool("come_and_go"), daemon.socket, str(ATTACKERS)], check=True)
         wait_clean(daemon, before)
-        grown = rss(daemon) - memory
+        grown = daemon.memory() - memory
         print(f"# {grown} KiB more after {ATTACKERS} connections", flush=True)
         check(grown <= (8192 if SANITIZED else 512), f"{grown} KiB more")
 
 
-run_cases()
+main()

@@ -15,7 +15,7 @@ from hostile import *
 LINGERING, NESTED = 200, 40
 CLOSING_AT_ONCE = 16  # the threads that the daemon has for it
 OTHER_UID = 61009
-BACKENDS = {}, {"ESM1NV_LOOP": "epoll"}  # the usual one, and the other
+LOOPS = None, "epoll"  # the usual one, and the other
 SO_PASSRIGHTS = 83  # from Linux 6.16 on
 
 
@@ -153,8 +153,8 @@ def what_blocks_inside_a_queue_holds_up_nobody():
 @case
 def unread_messages_with_descriptors_hold_up_nobody():
     """What lies in the socket of a client that was dropped: epoll leaves it to the closer."""
-    for backend in BACKENDS:
-        with start(environment=backend) as daemon:
+    for loop in LOOPS:
+        with start(ESM1NV_LOOP=loop) as daemon:
             before, unread = daemon.descriptors(), Unread()
             clients = [daemon.client() for _ in range(CLOSING_AT_ONCE + 4)]
             inside = [unread.lingering(600) for _ in clients]
@@ -253,8 +253,8 @@ def turned_away(daemon):
 def what_a_user_leaves_unread_counts_too():
     if os.geteuid() != 0:
         raise Skip("needs another user, and so root")
-    for backend in BACKENDS:
-        with start(environment=backend) as daemon:
+    for loop in LOOPS:
+        with start(ESM1NV_LOOP=loop) as daemon:
             before = daemon.descriptors()
             clients = [connect_as_other(daemon) for _ in range(8)]
             for client in clients:
@@ -272,4 +272,4 @@ def what_a_user_leaves_unread_counts_too():
             wait_clean(daemon, before)
 
 
-run_cases()
+main()

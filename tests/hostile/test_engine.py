@@ -4,13 +4,10 @@
 # that every record with that letter has rows that are not finite, in batches with others that must
 # keep their bytes.
 import json
-import subprocess
 
 from hostile import *
 
-sys.path.insert(0, os.path.join(HERE, "..", "tools"))
-import nemo_file  # noqa: E402
-from harness import temporary_directory  # noqa: E402
+import nemo_file
 
 LETTER, TOKEN = b"W", 5 + b"LASGVERTDIPKNFQYHMCWXBZUO".index(b"W")
 
@@ -25,11 +22,11 @@ def overflowing_model(folder):
 
 def embed(daemon, records, pooling):
     text = b"".join(b">%s\n%s\n" % record for record in records)
-    run = subprocess.run([FILTER, "--socket", daemon.path, "-f", "jsonl", "--pool", pooling],
-                         input=text, capture_output=True, timeout=PATIENCE, env=FILTER_ENVIRONMENT)
+    run = run_filter(daemon, "-f", "jsonl", "--pool", pooling, input=text, expect=None,
+                     env=FILTER_ENVIRONMENT)
     lines = [json.loads(line) for line in run.stdout.splitlines()]
     equal([line["id"].encode() for line in lines], [name for name, _ in records])
-    return run.returncode, lines
+    return run.status, lines
 
 
 @case
@@ -38,17 +35,17 @@ def rows_that_are_not_finite_fail_their_record_alone():
     bad = [(b"bad%d" % i, residues[:i] + LETTER + residues[i:])
            for i, (_, residues) in enumerate(good)]
     mixed = [record for pair in zip(good, bad) for record in pair]
-    with temporary_directory() as folder:
-        with start(model=overflowing_model(folder), backend="cpu") as daemon:
-            for pooling in ("mean", "max", "none"):
-                status, alone = embed(daemon, good, pooling)
-                equal(status, 0)
-                status, lines = embed(daemon, mixed, pooling)
-                equal(status, 65)
-                check(lines[0::2] == alone, f"{pooling}: others' rows changed")
-                for line in lines[1::2]:
-                    check("embedding" not in line and "not finite" in line["error"], line)
-            equal(daemon.status()["records_failed"], 3 * len(bad))
+    folder = new_folder()
+    with start(model=overflowing_model(folder), backend="cpu") as daemon:
+        for pooling in ("mean", "max", "none"):
+            status, alone = embed(daemon, good, pooling)
+            equal(status, 0)
+            status, lines = embed(daemon, mixed, pooling)
+            equal(status, 65)
+            check(lines[0::2] == alone, f"{pooling}: others' rows changed")
+            for line in lines[1::2]:
+                check("embedding" not in line and "not finite" in line["error"], line)
+        equal(daemon.status()["records_failed"], 3 * len(bad))
 
 
-run_cases()
+main()

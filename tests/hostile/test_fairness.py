@@ -19,12 +19,15 @@ def share(users, seconds):
         raise Skip("needs several users, and so root")
     with start("--threads", "1", model=TINY1, backend="cpu") as daemon:
         got, latencies = shares.measure(daemon, users, seconds)
-    rate = sum(got) / seconds
-    check(statistics.median(latencies) < 4 * BATCH / rate + 0.1,
-          f"newcomers waited {latencies}, a batch takes {BATCH / rate} s")
+        if not shares.can_tell(got):  # of so short a time
+            seconds *= 3
+            got, latencies = shares.measure(daemon, users, seconds)
     if not shares.can_tell(got):
         raise Skip(f"{got} residues are too few to tell shares: a slow build")
     shares.check_equal(got)
+    rate = sum(got) / seconds
+    check(statistics.median(latencies) < 4 * BATCH / rate + 0.1,
+          f"newcomers waited {latencies}, a batch takes {BATCH / rate} s")
 
 
 @case
@@ -38,4 +41,4 @@ def eight_users_with_64_clients_get_equal_shares_and_newcomers_do_not_wait():
     share(EIGHT_USERS, max(2, 8 * SCALE))
 
 
-run_cases()
+main()

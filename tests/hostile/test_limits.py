@@ -4,19 +4,16 @@
 # for the clients there are, those of one user, the bytes its rings pin, or the size of a ring; that
 # it waits its turn when it may; and that a full queue only delays.
 import contextlib
-import subprocess
 import time
 
 from hostile import *
 
 
 def refused(daemon, status, *words, options=("--pool", "none", "--wait", "0")):
-    run = subprocess.run([FILTER, "--socket", daemon.path, *options], input=fasta(5), timeout=PATIENCE,
-                         capture_output=True, env=FILTER_ENVIRONMENT)
-    told = run.stderr.decode()
-    equal((run.returncode, run.stdout), (status, b""))
+    run = run_filter(daemon, *options, input=fasta(5), expect=status, env=FILTER_ENVIRONMENT)
+    equal(run.stdout, b"")
     for word in words:
-        check(word in told, f"no {word!r} in {told!r}")
+        check(word in run.stderr, f"no {word!r} in {run.stderr!r}")
 
 
 def held(daemon, ring=0):
@@ -52,9 +49,7 @@ def whoever_waits_gets_its_turn():
         wanted = filter_output(daemon, [], fasta(5))
         daemon.wait_status(lambda status: status["clients"] == 0)
         with held(daemon):
-            waiting = subprocess.Popen([FILTER, "--socket", daemon.path, "--wait", str(PATIENCE)],
-                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                       stderr=subprocess.PIPE, env=FILTER_ENVIRONMENT)
+            waiting = start_filter(daemon, "--wait", str(PATIENCE), env=FILTER_ENVIRONMENT)
             waiting.stdin.write(fasta(5))
             waiting.stdin.close()
             time.sleep(0.5)
@@ -118,4 +113,4 @@ def each_client_of_a_user_queues_its_part():
         check(5 <= max(queued) <= 9, f"{max(queued)} records were taken and not done")
 
 
-run_cases()
+main()

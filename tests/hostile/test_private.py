@@ -53,7 +53,7 @@ def send_canaries(daemon):
 
 def start_bare():
     """A daemon in whose memory lies what was there before: Meson has malloc() cover that."""
-    return start(model=TINY1, backend="cpu", environment={"MALLOC_PERTURB_": "0"})
+    return start(model=TINY1, backend="cpu", MALLOC_PERTURB_="0")
 
 
 def as_other(function):
@@ -94,7 +94,7 @@ def sequences_are_in_no_log():
             with contextlib.suppress(BrokenPipeError):  # it may have been looked at already
                 client.send_raw(BELL)
             check(client.ended())
-        said = daemon.text()
+        said = daemon.said()
     check("debug: client" in said, said)
     for part in (CANARY, CANARY.lower(), CANARY.hex().encode()):
         check(part.decode()[:8] not in said, said)
@@ -126,13 +126,12 @@ def only_the_group_of_the_socket_may_connect():
     if os.geteuid() != 0:
         raise Skip("needs other users, and so root")
     group = grp.getgrgid(1)
-    daemon = Daemon(DAEMON, "--model", TINY1, "--backend", "null", "--group", group.gr_name)
-    os.chmod(daemon.directory, 0o711)
-    with daemon:
-        status = os.stat(daemon.path)
+    with Daemon("--backend", "null", "--group", group.gr_name) as daemon:
+        os.chmod(daemon.folder, 0o711)
+        status = os.stat(daemon.socket)
         equal((stat.S_IMODE(status.st_mode), status.st_gid), (0o660, group.gr_gid))
         check(may_connect(daemon, MEMBER, [group.gr_gid]), "a member may not connect")
         check(not may_connect(daemon, STRANGER, []), "a stranger may connect")
 
 
-run_cases()
+main()

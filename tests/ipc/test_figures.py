@@ -2,7 +2,7 @@
 """Every status figure, as the rows of ipc/keys.h have them: a daemon fills it, --status tells it in
 the order of the rows, --metrics prints it as its row says, and the manual page names it.
 
-    figures.py MESSAGE_TOOL MANUAL_PAGE         prints TAP
+    test_figures.py MESSAGE_TOOL MANUAL_PAGE         prints TAP
 """
 import json
 import os
@@ -10,11 +10,9 @@ import re
 import subprocess
 import sys
 
-HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path += [os.path.join(HERE, "..", "e2e"), os.path.join(HERE, "..", "daemon")]
-import tap  # noqa: E402
-import wire  # noqa: E402
-from programs import Daemon, finish, run_filter  # noqa: E402
+import tap
+import wire
+from programs import Daemon, finish, run_filter
 
 tool, page = sys.argv[1:]
 ROWS = [line.split(maxsplit=6) for line in

@@ -11,6 +11,7 @@ import sys
 import msgpack
 
 from keys import BYTES, KEYS, NUMBER, TEXT, U32, U64
+from tap import finish, report
 
 NUMBER_OF = {name: key for key, (name, *_) in enumerate(KEYS)}
 MODEL_KEYS = "DIGEST PRECISION BACKEND MODEL SYNTHETIC HIDDEN POSITIONS "
@@ -27,17 +28,6 @@ KINDS = {
 
 dice = random.Random(1)
 tool = sys.argv[1]
-number = 0
-failed = False
-
-
-def report(name, problems):
-    global number, failed
-    number += 1
-    for problem in problems[:10]:
-        print("#", problem)
-    failed = failed or bool(problems)
-    print("not ok" if problems else "ok", number, "-", name)
 
 
 def run(messages):
@@ -306,5 +296,4 @@ check_types()
 check_cuts()
 check_damage()
 check_versions()
-print(f"1..{number}")
-sys.exit(failed)
+finish()

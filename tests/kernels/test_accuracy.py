@@ -14,13 +14,11 @@ import tempfile
 
 import numpy as np
 
-ENGINE, ROOT = sys.argv[1], sys.argv[2]
-sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(ROOT, "tests", "tools"))
-import nemo_file  # noqa: E402
-from engine_check import case, compare, finish, sequences  # noqa: E402
-from reference import Reference  # noqa: E402
+import nemo_file
+from engine_check import case, compare, finish, sequences
+from reference import Reference
 
+ENGINE, ROOT = sys.argv[1], sys.argv[2]
 LIMITS = {"f32": (5e-6, 1 - 1e-9), "bf16": (1.2e-2, 0.9999)}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the model tests share: TAP, a scratch folder, and the program that dumps what was loaded."""
+"""What the model tests share: a scratch folder, and the program that dumps what was loaded."""
 import hashlib
 import json
 import os
@@ -7,12 +7,12 @@ import subprocess
 import sys
 import tempfile
 
+import nemo_file
+from patience import PATIENCE
+from tap import finish, report
+
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 MODELS = os.path.join(FOLDER, "..", "data", "models")
-sys.dont_write_bytecode = True
-sys.path[:0] = [os.path.join(FOLDER, "..", name) for name in ("tools", "lib")]
-import nemo_file  # noqa: E402
-from patience import PATIENCE  # noqa: E402
 
 
 class Cases:
@@ -46,18 +46,15 @@ class Cases:
         # The last line may be cut short, where the program crashed.
         lines = done.stdout.decode(errors="replace").split("\n")[:-1]
         self.folder.cleanup()
-        failed = done.returncode != 0 or len(lines) != len(self.cases)
         for number, (name, judge, specification) in enumerate(self.cases):
             if number < len(lines):
                 wrong = judge(json.loads(lines[number]), specification)
             else:
                 wrong = f"the program ended before, with status {done.returncode}"
-            print(f"{'not ok' if wrong else 'ok'} {number + 1} - {name}")
-            if wrong:
-                print("# " + str(wrong).replace("\n", "\n# "))
-                failed = True
-        print(f"1..{len(self.cases)}")
-        return 1 if failed else 0
+            report(name, [wrong] if wrong else [])
+        if done.returncode != 0 or len(lines) != len(self.cases):
+            raise SystemExit(f"Bail out! status {done.returncode}, {len(lines)} models were read")
+        finish()
 
 
 def sha256(data):

@@ -75,14 +75,14 @@ class Dying:
 
     def __init__(self, path, *options, **more):
         self.path, self.options, self.more = path, options, more
-        self.daemon = start(*options, path=path, **more)
+        self.daemon = start(*options, at=path, **more)
 
     def again(self, how):
         self.daemon.process.send_signal(how)
         status = self.daemon.end()
-        said = self.daemon.text()
+        said = self.daemon.said()
         self.daemon.clean_up()
-        self.daemon = start(*self.options, path=self.path, **self.more)
+        self.daemon = start(*self.options, at=self.path, **self.more)
         check(status == (0 if how == signal.SIGTERM else -how), f"it left with {status}: {said}")
 
     def __enter__(self):

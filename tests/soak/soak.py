@@ -20,12 +20,12 @@ BUILD, MINUTES = os.path.abspath(sys.argv[1]), float(sys.argv[2])
 os.environ.update(ESM1NV_FILTER=f"{BUILD}/client/filter/esm1nv",
                   ESM1NV_DAEMON=f"{BUILD}/tests/hostile/esm1nvd-guarded",
                   ESM1NV_TOOLS=f"{BUILD}/tests/hostile")
-sys.path[:0] = [HERE, os.path.join(HERE, "..", "hostile")]
+sys.path[:0] = [HERE, *(os.path.join(HERE, "..", name) for name in ("lib", "hostile"))]
 
 import disturb  # noqa: E402
 import shares  # noqa: E402
 import streams  # noqa: E402
-from hostile import FILTER, TINY1, check, mappings, rss, start, tool, wait_clean  # noqa: E402
+from hostile import FILTER, TINY1, check, start, tool, wait_clean  # noqa: E402
 
 PROGRESS_SECONDS = 10
 PROBLEMS_MAX = 20  # then it is time to look
@@ -80,15 +80,15 @@ def watch(soak, daemon, seconds):
     while not soak.end.wait(0.5) and time.monotonic() - begin < seconds:
         passed = time.monotonic() - begin
         if daemon.process.poll() is not None:
-            soak.problem(f"the daemon that stays has left: {daemon.text()[-1500:]}")
+            soak.problem(f"the daemon that stays has left: {daemon.said()[-1500:]}")
             break
         if passed < seconds / 3:
-            most = max(most, rss(daemon))
+            most = max(most, daemon.memory())
         if passed - told >= PROGRESS_SECONDS:
             told = passed
             done = ", ".join(f"{number} {name}" for name, number in sorted(soak.counts.items()))
-            print(f"soak: {clock(passed)} of {clock(seconds)}: {done}; {rss(daemon)} KiB, "
-                  f"{daemon.descriptors()} descriptors, {mappings(daemon)} rings",
+            print(f"soak: {clock(passed)} of {clock(seconds)}: {done}; {daemon.memory()} KiB, "
+                  f"{daemon.descriptors()} descriptors, {daemon.rings()} rings",
                   file=sys.stderr, flush=True)
     return most
 
@@ -101,8 +101,8 @@ def judge(soak, daemon, descriptors, most):
             soak.problem(f"nothing was done: {name}")
     wait_clean(daemon, descriptors)
     lines.append(f"descriptors: {descriptors} before, {daemon.descriptors()} now; no rings mapped")
-    lines.append(f"memory: {most} KiB at most in the first third, {rss(daemon)} KiB now")
-    check(rss(daemon) <= most + SLACK, lines[-1])
+    lines.append(f"memory: {most} KiB at most in the first third, {daemon.memory()} KiB now")
+    check(daemon.memory() <= most + SLACK, lines[-1])
     if os.geteuid() == 0:
         got, _ = shares.measure(daemon, SHARES, 6)
         lines.append(f"shares: {got} residues")
@@ -113,12 +113,12 @@ def judge(soak, daemon, descriptors, most):
 
 def soak_all(soak, stays, dies):
     descriptors = stays.descriptors()
-    soak.wanted = streams.undisturbed(soak, stays.path)
-    workers = [soak.work(streams.run_one, stays.path, user, False) for user in soak.users]
+    soak.wanted = streams.undisturbed(soak, stays.socket)
+    workers = [soak.work(streams.run_one, stays.socket, user, False) for user in soak.users]
     workers += [soak.work(streams.run_one, dies.path, user, True)
                 for user in soak.users[:2]]
     workers += [soak.work(streams.talk, dies.path, soak.users[0])]
-    workers += [soak.work(function, stays.path) for function in disturb.CLIENTS]
+    workers += [soak.work(function, stays.socket) for function in disturb.CLIENTS]
     workers += [soak.work(function, stays) for function in disturb.STAYING]
     workers += [soak.work(function, dies) for function in disturb.DYING]
     try:

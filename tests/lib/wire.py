@@ -8,15 +8,12 @@ import mmap
 import os
 import socket
 import struct
-import sys
 import threading
 
 import msgpack
 
-TESTS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
-sys.path[:0] = [os.path.join(TESTS, "lib"), os.path.join(TESTS, "ipc")]
-import keys  # noqa: E402
-from patience import PATIENCE  # noqa: E402
+import keys
+from patience import PATIENCE
 
 (HELLO, WELCOME, REFUSED, SUBMIT, RESULT, RING, STATUS_QUERY, STATUS, STOP, STOPPING) = range(1, 11)
 ALIASES = {"protocol_version": "protocol", "record_status": "status"}
