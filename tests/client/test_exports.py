@@ -39,7 +39,7 @@ def check_needs():
     else:
         report("needs nothing but the C library", sorted(needed - {"libc.so.6"}))
     soname = re.findall(r"SONAME.*\[(.*)\]", dynamic)
-    report("is libesm1nv.so.0", soname != ["libesm1nv.so.0"] and [soname])
+    report("is libesm1nv.so.0", [] if soname == ["libesm1nv.so.0"] else soname or ["none"])
 
 
 def check_compiles(name, compilers, arguments, suffix):
@@ -57,7 +57,7 @@ def check_compiles(name, compilers, arguments, suffix):
         done = subprocess.run(
             [compiler, *arguments, "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only",
              "-I", str(Path(header).parent), str(path)], capture_output=True, text=True)
-        report(name, done.returncode and [done.stderr])
+        report(name, [done.stderr] if done.returncode else [])
 
 
 text = Path(header).read_text()

@@ -74,7 +74,7 @@ def options_and_their_errors():
     status, out, _ = run("--help")
     check(status == 0 and "--max-pinned-per-user" in out)
     with open("/dev/full", "w") as full:
-        equal(subprocess.run([PROGRAM, "--help"], stdout=full, stderr=full).returncode, 74)
+        equal(subprocess.run([DAEMON, "--help"], stdout=full, stderr=full).returncode, 74)
 
 
 @case

@@ -67,9 +67,8 @@ def filled():
 def documented():
     with open(page) as file:
         text = file.read().replace("\\-", "-")
-    section = text[text.index("\n.BR --status ", text.index("\n.SS Other")):]
-    section = section[:section.index("\n.B --metrics")]
-    missing = [name for name in FIGURES if not re.search(r"\b%s\b" % name, section)]
+    section = text.split("\n.SH STATUS\n")[1].split("\n.SH ")[0]
+    missing = [name for name in FIGURES if not re.search(r"^%s\tT{$" % name, section, re.M)]
     assert not missing, missing
 
 
