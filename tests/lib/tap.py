@@ -25,7 +25,7 @@ class Skip(Exception):
 def report(name, faults=(), skip=None):
     """One case that is over."""
     _said.append(not faults)
-    for line in [line for fault in faults for line in str(fault).split("\n")][:30]:
+    for line in [line for fault in faults or () for line in str(fault).split("\n")][:30]:
         print("# " + line)
     print("%sok %d - %s%s" % ("not " if faults else "", len(_said), name,
                               " # SKIP %s" % skip if skip else ""), flush=True)
