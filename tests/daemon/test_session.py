@@ -10,7 +10,7 @@ import time
 
 import numpy
 
-from programs import PATIENCE, TINY1, Daemon, as_user, quickest, wait_until
+from programs import PATIENCE, TINY1, Daemon, quickest, wait_until
 from tap import Skip, case, check, equal, main
 from wire import *
 
