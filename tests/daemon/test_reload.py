@@ -34,6 +34,8 @@ class Reloading(Daemon):
         os.replace(self.file + ".new", self.file)
 
     def hang_up(self):
+        self.take_notices()
+        self.told_before = len(self.told)
         self.process.send_signal(signal.SIGHUP)
 
     def reload(self, model=None):
@@ -45,10 +47,9 @@ class Reloading(Daemon):
         return self.wait_status(lambda status: status["generation"] > before)
 
     def notices(self, last):
-        """What the service manager was told up to `last`."""
-        self.told.clear()
-        self.wait_told(last)
-        return [line for line in self.told if not line.startswith("WATCHDOG")]
+        """What the service manager was told since hang_up(), up to `last`."""
+        self.wait_told(last, self.told_before)
+        return [line for line in self.told[self.told_before:] if not line.startswith("WATCHDOG")]
 
 
 def embed(client, records=RECORDS):

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -84,7 +85,9 @@ class Daemon(contextlib.AbstractContextManager):
         self.told = []  # to the service manager
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(os.path.join(self.folder, "notify"))
-        self.notify.settimeout(0.1)
+        self.notify.setblocking(False)
+        self.taking = threading.Lock()
+        threading.Thread(target=self.take_all_notices, daemon=True).start()
         program = program or DAEMON
         command = [program] if isinstance(program, str) else program
         with open(os.path.join(self.folder, "stderr"), "w") as stderr:
@@ -97,22 +100,33 @@ class Daemon(contextlib.AbstractContextManager):
         if wait:
             self.wait_told("READY=1")
 
-    def wait_told(self, wanted):
+    def wait_told(self, wanted, since=0):
+        """`since` leaves out as many of what it has been told."""
         deadline = time.monotonic() + PATIENCE
-        while wanted not in self.told:
-            try:
-                self.told += self.notify.recv(65536).decode().splitlines()
-            except TimeoutError:
-                if self.process.poll() is not None:
-                    raise DaemonFailed(self.process.returncode, self.said())
-                if time.monotonic() > deadline:
-                    self.kill()
-                    raise AssertionError("no %s but %s: %s" % (wanted, self.told, self.said()))
+        while True:
+            left = self.process.poll() is not None
+            self.take_notices()
+            if wanted in self.told[since:]:
+                return
+            if left:
+                raise DaemonFailed(self.process.returncode, self.said())
+            if time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError("no %s but %s: %s" % (wanted, self.told, self.said()))
+            time.sleep(0.002)
 
     def take_notices(self):
-        """Those that are there: a queue that is full would hold the daemon up."""
-        while select.select([self.notify], [], [], 0)[0]:
-            self.told += self.notify.recv(65536).decode().splitlines()
+        """Those that are there."""
+        with self.taking, contextlib.suppress(OSError):  # there are no more, or it is closed
+            while True:
+                self.told += self.notify.recv(65536).decode().splitlines()
+
+    def take_all_notices(self):
+        """In a thread: a queue that is full would hold the daemon up."""
+        with contextlib.suppress(OSError, ValueError):  # it is closed
+            while True:
+                select.select([self.notify], [], [], 1)
+                self.take_notices()
 
     def let_everybody_in(self):
         os.chmod(self.folder, 0o711)
