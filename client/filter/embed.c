@@ -52,8 +52,7 @@ struct embed {
     uint32_t sent;        /* windows of the record at `submitted` that were submitted */
     struct stitch stitch; /* of the record at `head` */
 
-    /* The last answer that was taken and cannot be released yet, because output refers to its rows.
-     */
+    /* The last answer that was taken but not released, since the output refers to its rows. */
     struct esm1nv_result held;
     esm1nv_session *holder; /* the session of that answer; NULL: none is held */
 
