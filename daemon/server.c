@@ -169,12 +169,12 @@ static void on_pause_timer(void *context) {
     if (!timer_read(server, PAUSE_TIMER) || server->service.draining)
         return;
     for (unsigned i = 0; i < server->listener->count; i++)
-        loop_resume(server->listening[i]);
+        loop_pause(server->listening[i], false);
 }
 
 static void pause_accepting(struct server *server) {
     for (unsigned i = 0; i < server->listener->count; i++)
-        loop_pause(server->listening[i]);
+        loop_pause(server->listening[i], true);
     timer_set(server, PAUSE_TIMER, ACCEPT_PAUSE_MS * 1000, false);
 }
 
