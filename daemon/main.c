@@ -6,7 +6,6 @@
 #include "daemon/serve/generation.h"
 #include "daemon/serve/listener.h"
 #include "daemon/base/log.h"
-#include "daemon/base/notify.h"
 #include "daemon/options.h"
 #include "daemon/server.h"
 #include "daemon/serve/status.h"
@@ -15,6 +14,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sysexits.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 /* More descriptors than any limit on clients can need. */
@@ -36,7 +36,7 @@ static int load_first(struct generation **generation, const struct options *opti
         return error_set(error, EX_CONFIG,
                          "no model: give --model FILE.nemo or set ESM1NV_MODEL; --model synthetic "
                          "fabricates weights for trying the software");
-    notify_status("Loading %s", options->load.model);
+    sd_notifyf(0, "STATUS=Loading %s", options->load.model);
     if (generation_load(generation, &options->load, &options->limits, error) < 0)
         return -1;
     generation_warn(*generation);

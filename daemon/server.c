@@ -8,7 +8,6 @@
 #include "daemon/server.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
-#include "daemon/base/notify.h"
 #include "daemon/serve/admission.h"
 #include "daemon/serve/batch.h"
 #include "daemon/serve/generations.h"
@@ -27,6 +26,7 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sysexits.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 /* Without descriptors, connections wait this long in the kernel's queue, and the closer gets some
@@ -101,8 +101,8 @@ static void start_draining(struct server *server, const char *why) {
     if (service->draining)
         return;
     log_info("%s: finishing what was taken, then leaving", why);
-    notify_stopping();
-    notify_status("Leaving (%s)", why);
+    sd_notify(0, "STOPPING=1");
+    sd_notifyf(0, "STATUS=Leaving (%s)", why);
     service->draining = true;
     for (unsigned i = 0; i < server->listener->count; i++) {
         loop_remove(server->listening[i], false);
@@ -160,7 +160,7 @@ static void on_watchdog_timer(void *context) {
     struct server *server = context;
 
     if (timer_read(server, WATCHDOG_TIMER))
-        notify_watchdog();
+        sd_notify(0, "WATCHDOG=1");
 }
 
 static void on_pause_timer(void *context) {
@@ -389,12 +389,12 @@ static int server_turn(struct server *server) {
 }
 
 int server_run(struct server *server, struct error *error) {
-    uint64_t watchdog = notify_watchdog_interval();
+    uint64_t watchdog = 0; /* microseconds */
     int result = 0;
 
     server_announce(server);
-    if (watchdog > 0)
-        timer_set(server, WATCHDOG_TIMER, watchdog, true);
+    if (sd_watchdog_enabled(0, &watchdog) > 0)
+        timer_set(server, WATCHDOG_TIMER, watchdog / 2, true);
     update_idle_timer(server);
     while (!is_done(server) && result == 0)
         result = server_turn(server);

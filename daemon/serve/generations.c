@@ -5,17 +5,19 @@
  * CPU, and when that cannot be, the daemon leaves.
  */
 #include "daemon/serve/generations.h"
+#include "daemon/base/clock.h"
 #include "daemon/base/log.h"
-#include "daemon/base/notify.h"
 #include "daemon/serve/background.h"
 #include "daemon/serve/batch.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <systemd/sd-daemon.h>
 
 struct generations {
     struct service *service;
@@ -51,8 +53,8 @@ void generations_announce(const struct generations *generations) {
     char text[256];
 
     generation_describe(generations_current(generations), text, sizeof text);
-    notify_status("Serving %s%s%s", text, more[0] ? "; " : "", more);
-    notify_ready();
+    sd_notifyf(0, "STATUS=Serving %s%s%s", text, more[0] ? "; " : "", more);
+    sd_notify(0, "READY=1");
 }
 
 /* Sessions are welcomed with it from now on. Returns 0 or -ENOMEM; the generation stays the
@@ -157,8 +159,8 @@ static void load_begin(struct generations *generations) {
     if (!on_cpu)
         generations->wanted = false;
     log_info("loading %s %s", request.model, how);
-    notify_reloading();
-    notify_status("Loading %s %s", request.model, how);
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, (uint64_t)(clock_seconds() * 1e6));
+    sd_notifyf(0, "STATUS=Loading %s %s", request.model, how);
     generations->on_cpu = on_cpu;
     int result = background_load(generations->background, &request, &generations->service->limits);
     generations->loading = result == 0;
