@@ -111,7 +111,8 @@ static void uring_remove(void *state, struct loop_watch *watch) {
 }
 
 /* A provided buffer holds one message, or nothing when the peer is gone. */
-static void unpack(struct uring_state *state, struct loop_watch *watch, unsigned id, int size) {
+static void uring_unpack(struct uring_state *state, struct loop_watch *watch, unsigned id,
+                         int size) {
     struct io_uring_recvmsg_out *out =
         io_uring_recvmsg_validate(buffer_at(state, id), size, &state->shape);
     unsigned length = out ? io_uring_recvmsg_payload_length(out, size, &state->shape) : 0;
@@ -128,7 +129,7 @@ static void received(struct uring_state *state, struct loop_watch *watch, int re
                      unsigned flags) {
     if (flags & IORING_CQE_F_BUFFER) {
         unsigned id = flags >> IORING_CQE_BUFFER_SHIFT;
-        unpack(state, watch, id, result);
+        uring_unpack(state, watch, id, result);
         buffer_give(state, id);
     } else if (result != -ENOBUFS && result != -EINTR && result != -ECANCELED) {
         watch->ended = true;
@@ -205,6 +206,7 @@ static int provide_buffers(struct uring_state *state) {
     return io_uring_register_buf_ring(&state->ring, &registration, 0);
 }
 
+/* Kernels before 6.1 lack the last two flags, and do without. */
 static int create_ring(struct io_uring *ring) {
     struct io_uring_params parameters = {
         .flags = IORING_SETUP_CQSIZE | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN,
@@ -222,11 +224,14 @@ static void note_message(void *context, const struct loop_message *message) {
 }
 
 /* Tries what serving needs: receives one byte, then cancels the receive. */
-static int try_receive(struct uring_state *state, int receiver, int sender) {
+static int try_receive(struct uring_state *state) {
+    int pair[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
     size_t size = 0;
-    struct loop_watch watch = {.callbacks.message = note_message, .context = &size, .fd = receiver};
+    struct loop_watch watch = {.callbacks.message = note_message, .context = &size, .fd = pair[0]};
     start_reading(state, &watch);
-    int result = send(sender, "", 1, MSG_NOSIGNAL) == 1 ? 0 : -errno;
+    int result = send(pair[1], "", 1, MSG_NOSIGNAL) == 1 ? 0 : -errno;
     while (result == 0 && size == 0 && watch.reading)
         result = uring_turn(state, true);
     if (result == 0 && (size != 1 || !watch.reading))
@@ -235,14 +240,6 @@ static int try_receive(struct uring_state *state, int receiver, int sender) {
     uring_remove(state, &watch);
     while (watch.operations > 0 && uring_turn(state, true) == 0)
         continue;
-    return result;
-}
-
-static int try_pair(struct uring_state *state) {
-    int pair[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return -errno;
-    int result = try_receive(state, pair[0], pair[1]);
     close(pair[0]);
     close(pair[1]);
     return result;
@@ -257,7 +254,7 @@ static int uring_create(void **out) {
     }
     result = provide_buffers(state);
     if (result == 0)
-        result = try_pair(state);
+        result = try_receive(state);
     if (result < 0)
         uring_destroy(state);
     else
