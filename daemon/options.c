@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The options as rows, and the environment.
+ * The options as rows of a table, from which ipc/base/options.c parses them and prints the help.
  */
 #include "daemon/options.h"
 
@@ -18,7 +18,7 @@ static bool is_name(const char *text) {
     return text[0] != '\0';
 }
 
-/* The CUDA backend knows which there are; here it is seen that it can be read. */
+/* Checks the syntax only, since the CUDA backend knows which GPUs there are. */
 static bool is_device_list(const char *text) {
     bool number_before = false, readable = true;
     for (const char *c = text; *c && readable; c++) {
@@ -31,7 +31,7 @@ static bool is_device_list(const char *text) {
 #define INTO(member) OPTION_INTO(struct options, member)
 #define NAME(called) .value = called, .accepts = is_name, .wanted = "a name"
 
-/* clang-format off: a row is two or three lines, the names first. */
+/* clang-format off: it would give each field a line. */
 static const struct option_row rows[] = {
     {"model", 'm', OPTION_TEXT, INTO(load.model), NAME("FILE.nemo|synthetic[:SEED]"),
      .group = "Model and engine", .help = "the model to serve ($ESM1NV_MODEL)"},
