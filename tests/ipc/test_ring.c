@@ -427,6 +427,26 @@ static void test_hostile_wrap(void) {
     ring_detach(&map);
 }
 
+/* Behind what was read, but not behind what was given back. */
+static void test_hostile_retreat(void) {
+    struct ring_consumer consumer;
+    struct ring_completion completion;
+    struct ring_map map;
+    const uint8_t *body;
+    uint64_t end;
+
+    test_case("a producer's index that goes back stops the consumer");
+    close(ring_create(&map, SIZE, SIZE));
+    ring_completion_consumer(&consumer, &map);
+    atomic_store(&map.header->completion.tail, 128);
+    for (int i = 0; i < 2; i++)
+        CHECK(ring_take_completion(&consumer, &completion, &body, &end) == 0, "record %d", i);
+    atomic_store(&map.header->completion.tail, 64);
+    CHECK(ring_consumer_sleeps(&consumer), "the consumer sleeps over an impossible index");
+    CHECK(ring_take_completion(&consumer, &completion, &body, &end) == -EPROTO, "gone back");
+    ring_detach(&map);
+}
+
 int main(void) {
     alarm(TEST_LIFETIME);
     test_create();
@@ -440,5 +460,6 @@ int main(void) {
     test_hostile_head();
     test_hostile_records();
     test_hostile_wrap();
+    test_hostile_retreat();
     return test_done();
 }
