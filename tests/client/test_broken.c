@@ -68,8 +68,6 @@ static void test_death(enum death death, bool refuse, int timeout) {
     struct peer peer;
     struct esm1nv_result result;
     esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
-    if (!session)
-        return;
     unsigned completed = die(session, &peer, death, refuse);
     int code = 0;
     if (death == BEFORE_SUBMIT || death == BEFORE_RING)
@@ -98,6 +96,13 @@ static void test_deaths(bool refuse) {
 
 /* --- Garbage in messages ---------------------------------------------------------------------- */
 
+/* A session of pooled rows with one record in a message under way. */
+static esm1nv_session *message_session(struct peer *peer) {
+    esm1nv_session *session = peer_session(peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
+    CHECK(esm1nv_submit(session, 1, "MKV", 3) == 0, "submit");
+    return session;
+}
+
 static void test_bad_results(void) {
     static const struct {
         uint64_t tag;
@@ -122,44 +127,11 @@ static void test_bad_results(void) {
     test_case("answers that do not fit what was asked");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct peer peer;
-        esm1nv_session *session =
-            peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
-        CHECK(esm1nv_submit(session, 1, "MKV", 3) == 0, "submit");
+        esm1nv_session *session = message_session(&peer);
         peer_send_result(&peer, cases[i].tag, cases[i].status, cases[i].rows, data, cases[i].bytes);
         CHECK(next_code(session, -1) == ESM1NV_ERROR_PROTOCOL, "case %zu", i);
-        esm1nv_close(session);
-        peer_close(&peer);
+        peer_end(&peer, session);
     }
-}
-
-/* Sends message number `which` of the unexpected ones; false behind the last. */
-static bool send_unexpected(struct peer *peer, int which) {
-    switch (which) {
-    case 0:
-        peer_send_welcome(peer, &peer_model_usual);
-        return true;
-    case 1:
-        peer_send(peer, &(uint8_t){WIRE_BELL}, 1); /* there is no ring yet */
-        return true;
-    case 2:
-        peer_send(peer, "\xc1\xc1", 2);
-        return true;
-    case 3:
-        peer_send(peer, "\x81\x00\x0a", 3); /* STOPPING */
-        return true;
-    case 4:
-        peer_send(peer, "\x80", 1);
-        return true;
-    case 5:
-        channel_send(peer->fd, "\x81\x00\x0a", 3, STDOUT_FILENO, true);
-        return true;
-    case 6:
-        CHECK(channel_send(peer->fd, (char[WIRE_MESSAGE_MAX + 1]){0}, WIRE_MESSAGE_MAX + 1, -1,
-                           true) == 0,
-              "too large a message");
-        return true;
-    }
-    return false;
 }
 
 /* A RESULT by message for a record that went through the ring, right in all else. */
@@ -169,32 +141,42 @@ static void test_result_for_ring(void) {
     _Alignas(4) char row[ROW_BYTES] = {0};
 
     test_case("an answer by message to a record in the ring");
-    esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
-    CHECK(esm1nv_submit(session, 1, "MKV", 3) == 0, "submit");
+    esm1nv_session *session = message_session(&peer);
     CHECK(esm1nv_submit(session, 2, "MKV", 3) == 0, "submit");
     peer_send_result(&peer, 1, RECORD_OK, 1, row, sizeof row);
     CHECK(esm1nv_next(session, &result, 0) == 0, "%s", esm1nv_error_text(session));
     esm1nv_release(session, &result);
     peer_send_result(&peer, 2, RECORD_OK, 1, row, sizeof row);
     CHECK(next_code(session, 0) == ESM1NV_ERROR_PROTOCOL, "the RESULT");
-    esm1nv_close(session);
-    peer_close(&peer);
+    peer_end(&peer, session);
 }
 
 static void test_unexpected(void) {
-    bool more = true;
+    static const char too_large[WIRE_MESSAGE_MAX + 1];
+    static const struct {
+        const char *bytes;
+        size_t size;
+        int passed; /* a descriptor, or -1 */
+    } cases[] = {
+        {"\xc1", 1, -1}, /* a bell, and there is no ring yet */
+        {"\xc1\xc1", 2, -1},
+        {"\x80", 1, -1},
+        {"\x81\x00\x0a", 3, -1}, /* STOPPING */
+        {"\x81\x00\x0a", 3, STDOUT_FILENO},
+        {too_large, sizeof too_large, -1},
+    };
+    struct peer peer;
 
     test_case("messages out of place");
-    for (int which = 0; more; which++) {
-        struct peer peer;
-        esm1nv_session *session =
-            peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
-        CHECK(esm1nv_submit(session, 1, "MKV", 3) == 0, "submit");
-        more = send_unexpected(&peer, which);
-        if (more)
-            CHECK(next_code(session, 0) == ESM1NV_ERROR_PROTOCOL, "message %d", which);
-        esm1nv_close(session);
-        peer_close(&peer);
+    for (size_t i = 0; i <= sizeof cases / sizeof *cases; i++) {
+        esm1nv_session *session = message_session(&peer);
+        if (i == sizeof cases / sizeof *cases)
+            peer_send_welcome(&peer, &peer_model_usual);
+        else
+            CHECK(channel_send(peer.fd, cases[i].bytes, cases[i].size, cases[i].passed, true) == 0,
+                  "message %zu", i);
+        CHECK(next_code(session, 0) == ESM1NV_ERROR_PROTOCOL, "message %zu", i);
+        peer_end(&peer, session);
     }
 }
 
@@ -237,13 +219,10 @@ static void test_bad_completions(void) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct peer peer;
         esm1nv_session *session = ring_session(&peer);
-        if (!session)
-            return;
         memcpy(peer.map.completion, &cases[i].header, sizeof cases[i].header);
         atomic_store(&peer.map.header->completion.tail, cases[i].tail);
         CHECK(next_code(session, -1) == ESM1NV_ERROR_PROTOCOL, "case %zu", i);
-        esm1nv_close(session);
-        peer_close(&peer);
+        peer_end(&peer, session);
     }
 }
 
@@ -258,8 +237,7 @@ static void test_bad_indices(void) {
     CHECK(esm1nv_next(session, &result, 0) == 0, "%s", esm1nv_error_text(session));
     atomic_store(&peer.map.header->completion.tail, 64);
     CHECK(next_code(session, -1) == ESM1NV_ERROR_PROTOCOL, "the tail went back");
-    esm1nv_close(session);
-    peer_close(&peer);
+    peer_end(&peer, session);
 
     static const uint64_t heads[] = {8, 65536, 65536 + 16, UINT64_MAX - 15};
     char sequence[512];
@@ -271,8 +249,7 @@ static void test_bad_indices(void) {
         for (int k = 0; k < 200 && code == 0; k++)
             code = esm1nv_submit(session, 2, sequence, sizeof sequence);
         CHECK(code == ESM1NV_ERROR_PROTOCOL, "head %llu: %d", (unsigned long long)heads[i], code);
-        esm1nv_close(session);
-        peer_close(&peer);
+        peer_end(&peer, session);
     }
 }
 
@@ -293,8 +270,6 @@ static void test_scribbling(void) {
         unsigned seed = round;
         int code = 0;
         esm1nv_session *session = ring_session(&peer);
-        if (!session)
-            return;
         for (int step = 0; step < 30 && code >= 0; step++) {
             if (step % 3 == 0)
                 peer_complete(&peer, 1, RECORD_OK, 3, ROW_BYTES);
@@ -311,8 +286,7 @@ static void test_scribbling(void) {
             if (code >= 0)
                 code = esm1nv_submit(session, 1, "MKV", 3);
         }
-        esm1nv_close(session);
-        peer_close(&peer);
+        peer_end(&peer, session);
     }
 }
 
