@@ -13,10 +13,11 @@ import numpy as np
 import programs
 import tap
 from programs import Daemon, run_filter
-from reference import ESM1NV_IDS, Reference
+from nemo_file import PIECES
+from reference import Reference
 
 FOLDER = os.path.join(programs.DATA, "fasta")
-ALPHABET = {piece for piece in ESM1NV_IDS if len(piece) == 1}
+ALPHABET = {piece for piece in PIECES if len(piece) == 1}
 NEIGHBOURS = ["edge_blank", "edge_bom_crlf", "edge_cr_only", "edge_empty", "edge_latin1",
               "edge_nul"]
 daemon = Daemon("-b", "cpu", "-p", "f32", model=programs.TINY1)

@@ -97,6 +97,11 @@ static void test_values(void) {
     REFUSED("--text: 'lengthy' is not a short text", "-t", "lengthy");
 }
 
+static void refuse_number(const char *text) {
+    CHECK(READ("--large", text) == -1, "%s was taken", text);
+    CHECK(strncmp(error, "--large: '", 10) == 0 && strstr(error, text), "%s", error);
+}
+
 static void test_numbers(void) {
     test_case("numbers to their limits, and no further");
     static const struct {
@@ -113,27 +118,13 @@ static void test_numbers(void) {
     for (size_t i = 0; i < sizeof large / sizeof *large; i++)
         CHECK(READ("--large", large[i].text) == 3 && settings.large == large[i].value, "%s: %s",
               large[i].text, error);
-    static const char *const bad[] = {"",
-                                      "x",
-                                      "-1",
-                                      "+1",
-                                      " 1",
-                                      "1.5",
-                                      "1T",
-                                      "1KK",
-                                      "1Mix",
-                                      "1i",
-                                      "1k",
-                                      "0x1",
-                                      "1Kii",
-                                      "1 ",
-                                      "18446744073709551616",
-                                      "17179869184G",
-                                      "18446744073709551615K"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        CHECK(READ("--large", bad[i]) == -1, "%s was taken", bad[i]);
-        CHECK(strncmp(error, "--large: '", 10) == 0 && strstr(error, bad[i]), "%s", error);
-    }
+    static const char *const bad[] = {"",    "x",    "-1", "+1", " 1",  "1.5",  "1T",
+                                      "1KK", "1Mix", "1i", "1k", "0x1", "1Kii", "1 "};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        refuse_number(bad[i]);
+    refuse_number("18446744073709551616");
+    refuse_number("17179869184G");
+    refuse_number("18446744073709551615K");
     CHECK(READ("-s", "2") == 3 && settings.small == 2, "%s", error);
     CHECK(READ("-s", "4K") == 3 && settings.small == 4096, "%s", error);
     REFUSED("--small: '1' is not a number from 2 to 4096", "--small=1");
