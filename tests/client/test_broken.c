@@ -103,7 +103,7 @@ static esm1nv_session *message_session(struct peer *peer) {
     return session;
 }
 
-static void test_bad_results(void) {
+TEST("answers that do not fit what was asked") {
     static const struct {
         uint64_t tag;
         enum record_status status;
@@ -124,7 +124,6 @@ static void test_bad_results(void) {
     };
     static char data[60000];
 
-    test_case("answers that do not fit what was asked");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct peer peer;
         esm1nv_session *session = message_session(&peer);
@@ -135,12 +134,11 @@ static void test_bad_results(void) {
 }
 
 /* A RESULT by message for a record that went through the ring, right in all else. */
-static void test_result_for_ring(void) {
+TEST("an answer by message to a record in the ring") {
     struct peer peer;
     struct esm1nv_result result;
     _Alignas(4) char row[ROW_BYTES] = {0};
 
-    test_case("an answer by message to a record in the ring");
     esm1nv_session *session = message_session(&peer);
     CHECK(esm1nv_submit(session, 2, "MKV", 3) == 0, "submit");
     peer_send_result(&peer, 1, RECORD_OK, 1, row, sizeof row);
@@ -151,7 +149,7 @@ static void test_result_for_ring(void) {
     peer_end(&peer, session);
 }
 
-static void test_unexpected(void) {
+TEST("messages out of place") {
     static const char too_large[WIRE_MESSAGE_MAX + 1];
     static const struct {
         const char *bytes;
@@ -167,7 +165,6 @@ static void test_unexpected(void) {
     };
     struct peer peer;
 
-    test_case("messages out of place");
     for (size_t i = 0; i <= sizeof cases / sizeof *cases; i++) {
         esm1nv_session *session = message_session(&peer);
         if (i == sizeof cases / sizeof *cases)
@@ -192,7 +189,7 @@ static esm1nv_session *ring_session(struct peer *peer) {
     return session;
 }
 
-static void test_bad_completions(void) {
+TEST("completions that do not fit what was asked") {
     static const struct {
         struct ring_completion header;
         uint64_t tail;
@@ -215,7 +212,6 @@ static void test_bad_completions(void) {
         {{.tag = 1, .rows = 3, .bytes = (8 << 20) - 64}, 8 << 20}, /* the whole ring */
     };
 
-    test_case("completions that do not fit what was asked");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct peer peer;
         esm1nv_session *session = ring_session(&peer);
@@ -226,11 +222,10 @@ static void test_bad_completions(void) {
     }
 }
 
-static void test_bad_indices(void) {
+TEST("indices that go back or too far") {
     struct peer peer;
     struct esm1nv_result result;
 
-    test_case("indices that go back or too far");
     esm1nv_session *session = ring_session(&peer);
     CHECK(peer_complete(&peer, 1, RECORD_OK, 3, ROW_BYTES), "room");
     CHECK(esm1nv_submit(session, 2, "MKV", 3) == 0, "submit");
@@ -262,8 +257,7 @@ static void scribble(struct peer *peer, unsigned *seed) {
         likely[(unsigned)rand_r(seed) % (sizeof likely / sizeof *likely)];
 }
 
-static void test_scribbling(void) {
-    test_case("random words in shared memory and random messages");
+TEST("random words in shared memory and random messages") {
     for (unsigned round = 0; round < 1000; round++) {
         struct peer peer;
         struct esm1nv_result result;
@@ -294,11 +288,6 @@ int main(void) {
     alarm(TEST_LIFETIME);
     test_deaths(false);
     test_deaths(true);
-    test_bad_results();
-    test_unexpected();
-    test_result_for_ring();
-    test_bad_completions();
-    test_bad_indices();
-    test_scribbling();
+    test_run();
     return test_done();
 }

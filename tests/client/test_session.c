@@ -11,9 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static void test_welcome(void) {
+TEST("a session knows what the daemon told") {
     struct peer peer;
-    test_case("a session knows what the daemon told");
     esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_NONE, ESM1NV_F16);
     const struct esm1nv_info *info = esm1nv_info(session);
     CHECK(strcmp(info->digest, peer_model_usual.digest) == 0, "%s", info->digest);
@@ -55,14 +54,13 @@ static void check_options(const struct esm1nv_options *options, int pooling, con
     peer_close(&peer);
 }
 
-static void test_options(void) {
+TEST("options of older, newer and wrong callers") {
     struct {
         struct esm1nv_options known;
         uint64_t later;
     } grown = {ESM1NV_OPTIONS_INIT, 0};
     struct esm1nv_options options = {.size = sizeof options};
 
-    test_case("options of older, newer and wrong callers");
     check_options(NULL, POOLING_MEAN, "no options");
     check_options(&options, POOLING_NONE, "zeroed options");
     options = (struct esm1nv_options){.size = offsetof(struct esm1nv_options, pooling),
@@ -112,7 +110,7 @@ static int connect_code(const struct peer_model *model, const char *expected) {
     return code;
 }
 
-static void test_welcome_values(void) {
+TEST("impossible WELCOMEs") {
 #define DIGEST "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
 #define UPPER "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff"
     enum { WRONG = ESM1NV_ERROR_PROTOCOL };
@@ -136,7 +134,6 @@ static void test_welcome_values(void) {
         {"P = 0", NULL, DIGEST, "ACDEF", 32, 0, WRONG, false},
     };
 
-    test_case("impossible WELCOMEs");
     CHECK(connect_code(NULL, NULL) == ESM1NV_ERROR_LOST, "no answer");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct peer_model model = peer_model_usual;
@@ -149,7 +146,7 @@ static void test_welcome_values(void) {
     }
 }
 
-static void test_refusals(void) {
+TEST("refusals, also from a daemon that closes before it reads") {
     static const struct {
         enum wire_refusal code;
         bool retry;
@@ -164,7 +161,6 @@ static void test_refusals(void) {
         {WIRE_REFUSED_DENIED, false, ESM1NV_ERROR_REFUSED},
     };
 
-    test_case("refusals, also from a daemon that closes before it reads");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         esm1nv_session *session;
         struct peer peer;
@@ -179,11 +175,10 @@ static void test_refusals(void) {
     }
 }
 
-static void test_wrong_answers(void) {
+TEST("an answer that is no WELCOME") {
     struct peer peer;
     esm1nv_session *session;
 
-    test_case("an answer that is no WELCOME");
     for (int variant = 0; variant < 4; variant++) {
         int fd = peer_open(&peer);
         if (variant == 0)
@@ -200,12 +195,11 @@ static void test_wrong_answers(void) {
     }
 }
 
-static void test_given_descriptor(void) {
+TEST("a given descriptor is owned, blocking or not") {
     struct esm1nv_options options = {.size = 0};
     esm1nv_session *session;
     struct peer peer;
 
-    test_case("a given descriptor is owned, blocking or not");
     int fd = peer_open(&peer);
     CHECK(esm1nv_connect_fd(&session, fd, &options) == ESM1NV_ERROR_ARGUMENT, "size 0");
     esm1nv_close(session);
@@ -222,8 +216,7 @@ static void test_given_descriptor(void) {
     esm1nv_close(session);
 }
 
-static void test_words(void) {
-    test_case("every code and status has words");
+TEST("every code and status has words") {
     for (int code = ESM1NV_ERROR_SYSTEM; code <= ESM1NV_END; code++)
         CHECK(strcmp(esm1nv_error_name(code), "unknown error") != 0, "code %d", code);
     for (int status = 0; status <= ESM1NV_RECORD_ENGINE; status++)
@@ -234,12 +227,6 @@ static void test_words(void) {
 
 int main(void) {
     alarm(TEST_LIFETIME);
-    test_welcome();
-    test_options();
-    test_welcome_values();
-    test_refusals();
-    test_wrong_answers();
-    test_given_descriptor();
-    test_words();
+    test_run();
     return test_done();
 }

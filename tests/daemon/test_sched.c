@@ -325,7 +325,7 @@ static void test_no_gain_by_pausing(unsigned bulk, unsigned clients, bool anew) 
     world_finish();
 }
 
-static void test_small_beside_bulk(void) {
+TEST("small requests beside a bulk stream of the same user") {
     world_init(1, 20, 1);
     for (unsigned i = 0; i < 1000; i++)
         admit(0, 512);
@@ -344,7 +344,7 @@ static void expect_budget(uint32_t wanted, const char *why) {
     CHECK(budget == wanted, "%s: %u, not %u", why, budget, wanted);
 }
 
-static void test_budget(void) {
+TEST("the budget follows the engine's rate when several wait") {
     struct sched_engine *engine = &world.engines[0];
 
     world_init(1, 2, 1);
@@ -422,12 +422,9 @@ int main(void) {
             test_no_gain_by_pausing(bulk, clients, false);
             test_no_gain_by_pausing(bulk, clients, true);
         }
-    test_case("small requests beside a bulk stream of the same user");
-    test_small_beside_bulk();
-    test_case("the budget follows the engine's rate when several wait");
-    test_budget();
     test_case("books balance under random use");
     test_random(1);
     test_random(2);
+    test_run();
     return test_done();
 }

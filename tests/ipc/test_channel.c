@@ -43,11 +43,10 @@ static bool receives(const void *data, size_t size) {
     return receive(size, false) == 0 && received == size && memcmp(buffer, data, size) == 0;
 }
 
-static void test_listen(void) {
+TEST("a listening socket has its mode whatever the umask") {
     static const mode_t modes[] = {0600, 0660, 0666};
     struct stat status;
 
-    test_case("a listening socket has its mode whatever the umask");
     for (int i = 0; i < 6; i++) {
         mode_t mode = modes[i / 2], before = umask(i % 2 ? 0 : 077);
         int listener = channel_listen(path, mode);
@@ -63,12 +62,11 @@ static void test_listen(void) {
     }
 }
 
-static void test_connect(void) {
+TEST("connecting, and names that do not work") {
     char name[200];
     pid_t pid;
     uid_t uid;
 
-    test_case("connecting, and names that do not work");
     CHECK(channel_connect(path) == -ENOENT, "nothing there");
     CHECK(channel_connect("") == -EINVAL && channel_listen("", 0600) == -EINVAL, "empty name");
     memset(name, 'x', sizeof name);
@@ -204,8 +202,7 @@ int main(void) {
     }
     snprintf(path, sizeof path, "%s/socket", directory);
     alarm(TEST_LIFETIME);
-    test_listen();
-    test_connect();
+    test_run();
     with_pair("whole messages or none", test_messages);
     with_pair("a passed descriptor arrives once, and only where one is awaited", test_descriptors);
     with_pair("a full queue is a condition for messages and success for bells", test_full);

@@ -81,10 +81,9 @@ static void expect_attach(int fd, int expected, const char *what) {
     close(fd);
 }
 
-static void test_create(void) {
+TEST("a ring that one side made is seen by the other and cannot be changed") {
     struct ring_map made, attached;
 
-    test_case("a ring that one side made is seen by the other and cannot be changed");
     int fd = ring_create(&made, SIZE, 2 * SIZE);
     CHECK(fd >= 0, "%s", strerror(-fd));
     CHECK(fcntl(fd, F_GET_SEALS) == SEALS, "seals");
@@ -106,11 +105,10 @@ static void test_create(void) {
     ring_detach(&made);
 }
 
-static void test_sizes(void) {
+TEST("sizes that no ring has") {
     static const uint32_t wrong[] = {0,     1,      4096,       32768,      65535,
                                      65537, 196608, 1073741825, 2147483648, 4294967295};
 
-    test_case("sizes that no ring has");
     int fd = ring_create(&map, SIZE, SIZE);
     ring_detach(&map);
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
@@ -122,8 +120,7 @@ static void test_sizes(void) {
     close(fd);
 }
 
-static void test_seals(void) {
-    test_case("only a memfd with exactly the right seals and size");
+TEST("only a memfd with exactly the right seals and size") {
     expect_attach(sealed_memfd(0, BYTES, SEALS), 0, "a right one");
     for (int seals = 0; seals < 2 * F_SEAL_FUTURE_WRITE; seals++)
         if (seals != SEALS)
@@ -146,11 +143,10 @@ static int temporary_file(char *path) {
     return fd;
 }
 
-static void test_other_files(void) {
-    char on_disk[] = "/tmp/esm1nv-XXXXXX", on_tmpfs[] = "/dev/shm/esm1nv-XXXXXX";
+TEST("no other kind of file") {
+    char on_disk[] = "/tmp/esm1nv-XXXXXX";
     int ends[2];
 
-    test_case("no other kind of file");
     expect_attach(temporary_file(on_disk), -EPROTO, "a file");
     expect_attach(open("/dev/null", O_RDWR | O_CLOEXEC), -EPROTO, "a device");
     expect_attach(open("/", O_RDONLY | O_CLOEXEC), -EPROTO, "a directory");
@@ -161,20 +157,23 @@ static void test_other_files(void) {
     expect_attach(ends[0], -EPROTO, "a socket");
     close(ends[1]);
     CHECK(attach(-1) == -EPROTO, "no file at all");
+}
 
+TEST("no file on tmpfs") {
+    char on_tmpfs[] = "/dev/shm/esm1nv-XXXXXX";
     int fd = temporary_file(on_tmpfs);
-    if (fd < 0) {
-        test_skip("no file on tmpfs", "/dev/shm is not writable");
-    } else {
-        test_case("no file on tmpfs");
+    if (fd < 0)
+        test_case_skip("/dev/shm is not writable");
+    else
         expect_attach(fd, -EPROTO, "a file on tmpfs");
-    }
-    fd = sealed_memfd(MFD_HUGETLB, 2 << 20, SEALS);
+}
+
+TEST("no memfd of huge pages") {
+    int fd = sealed_memfd(MFD_HUGETLB, 2 << 20, SEALS);
     if (fd < 0) {
-        test_skip("no memfd of huge pages", "there are none");
+        test_case_skip("there are none");
         return;
     }
-    test_case("no memfd of huge pages");
     int ret = ring_attach(&map, fd, SIZE, 1 << 20);
     CHECK(ret == -EPROTO, "%d", ret);
     close(fd);
@@ -269,11 +268,10 @@ static void test_model(bool completions) {
     ring_detach(&map);
 }
 
-static void test_limits(void) {
+TEST("a record takes at most half of the ring") {
     void *place;
     uint64_t end;
 
-    test_case("a record takes at most half of the ring");
     ring_open(true);
     CHECK(ring_reserve(&producer, 64, SIZE / 2 - 63, &place, &end) == -EMSGSIZE, "one byte more");
     CHECK(ring_reserve(&producer, 64, SIZE_MAX, &place, &end) == -EMSGSIZE, "SIZE_MAX");
@@ -286,12 +284,11 @@ static void test_limits(void) {
 }
 
 /* Room that came after a failed reservation keeps its side awake until it has tried again. */
-static void test_sleep(void) {
+TEST("nobody sleeps while there is room or a record") {
     struct record record;
     uint64_t end;
     void *place;
 
-    test_case("nobody sleeps while there is room or a record");
     ring_open(true);
     CHECK(!ring_consumer_sleeps(&consumer), "an empty ring keeps its consumer awake");
     for (int half = 0; half < 2; half++) {
@@ -311,12 +308,11 @@ static void test_sleep(void) {
 
 /* --- Hostile peers ---------------------------------------------------------------------------- */
 
-static void test_hostile_head(void) {
+TEST("a consumer's impossible index stops the producer") {
     static const uint64_t heads[] = {8, 24, 32 + 16, SIZE, UINT64_MAX - 15, UINT64_C(1) << 63};
     void *place;
     uint64_t end;
 
-    test_case("a consumer's impossible index stops the producer");
     for (size_t i = 0; i < sizeof heads / sizeof *heads; i++) {
         int ret = 0;
         ring_open(false);
@@ -340,7 +336,7 @@ static int take_with(uint64_t tail, uint32_t length, bool completions) {
     return result;
 }
 
-static void test_hostile_records(void) {
+TEST("a producer's impossible index or length stops the consumer") {
     static const struct {
         uint64_t tail;
         uint32_t length;
@@ -362,7 +358,6 @@ static void test_hostile_records(void) {
         {UINT64_C(1) << 63, 0, -EPROTO},
     };
 
-    test_case("a producer's impossible index or length stops the consumer");
     for (int completions = 0; completions < 2; completions++)
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
             int ret = take_with(cases[i].tail, cases[i].length, completions);
@@ -372,10 +367,9 @@ static void test_hostile_records(void) {
         }
 }
 
-static void test_hostile_wrap(void) {
+TEST("a record across the end of the ring stops the consumer") {
     struct record record;
 
-    test_case("a record across the end of the ring stops the consumer");
     ring_open(true);
     struct ring_completion *first = (struct ring_completion *)(void *)map.completion;
     *first = (struct ring_completion){.bytes = SIZE - 128};
@@ -390,16 +384,8 @@ static void test_hostile_wrap(void) {
 
 int main(void) {
     alarm(TEST_LIFETIME);
-    test_create();
-    test_sizes();
-    test_seals();
-    test_other_files();
     test_model(false);
     test_model(true);
-    test_limits();
-    test_sleep();
-    test_hostile_head();
-    test_hostile_records();
-    test_hostile_wrap();
+    test_run();
     return test_done();
 }
