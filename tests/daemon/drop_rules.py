@@ -132,8 +132,4 @@ def drop_rules():
 
 def completion_head_ahead(client):
     client.ring.set(Ring.COMPLETION_HEAD, 1 << 40)
-    for i in range(2000):
-        if not client.ring.put(i, b"M"):
-            break
-    client.ring.publish()
-    client.send_raw(BELL)
+    client.push([b"M"] * 2000)

@@ -7,8 +7,8 @@
 #include "daemon/loop/loop.h"
 #include "ipc/wire.h"
 #include "tests/check.h"
+#include "tests/lib/descriptors.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -110,17 +110,6 @@ static unsigned turns_at_rest(void) {
     return turns;
 }
 
-static unsigned open_descriptors(void) {
-    DIR *directory = opendir("/proc/self/fd");
-    unsigned count = 0;
-
-    while (directory && readdir(directory))
-        count++;
-    if (directory)
-        closedir(directory);
-    return count;
-}
-
 /* Waits until everything is closed but the sockets of `watched` clients. */
 static void wait_closed(unsigned watched) {
     for (unsigned i = 0; i < WAITS_MAX && unclosed > watched; i++)
@@ -132,7 +121,7 @@ static void wait_closed(unsigned watched) {
 static unsigned settled_descriptors(unsigned watched) {
     turn_some();
     wait_closed(watched);
-    return open_descriptors();
+    return proc_entries("fd");
 }
 
 static int watched_pair(struct seen *seen) {
@@ -174,22 +163,11 @@ static void test_messages(void) {
 }
 
 static ssize_t send_descriptors(int socket, unsigned count, size_t size) {
-    static char control[CMSG_SPACE(253 * sizeof(int))];
-    struct iovec part = {.iov_base = "x", .iov_len = size};
-    struct msghdr header = {.msg_iov = &part,
-                            .msg_iovlen = 1,
-                            .msg_control = control,
-                            .msg_controllen = CMSG_SPACE(count * sizeof(int))};
-    struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-    int fds[253];
+    int fds[DESCRIPTORS_MAX];
 
     for (unsigned i = 0; i < count; i++)
         fds[i] = STDERR_FILENO;
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(count * sizeof(int));
-    memcpy(CMSG_DATA(rights), fds, count * sizeof(int));
-    return sendmsg(socket, &header, MSG_NOSIGNAL);
+    return descriptors_send(socket, "x", size, fds, count, 0);
 }
 
 static void test_descriptors(void) {
@@ -204,7 +182,7 @@ static void test_descriptors(void) {
     CHECK(seen.truncated == 0, "truncated");
     CHECK(send_descriptors(peer, 2, 0) == 0, "send an empty message with two");
     turn_until(&seen.messages, 3);
-    CHECK(settled_descriptors(1) == before, "%u open, %u before", open_descriptors(), before);
+    CHECK(settled_descriptors(1) == before, "%u open, %u before", proc_entries("fd"), before);
     loop_remove(seen.watch, true);
     close(peer);
 }
@@ -230,7 +208,7 @@ static void test_removal(void) {
         CHECK(seen.messages <= 1, "called back after removal");
         close(peer);
     }
-    CHECK(settled_descriptors(0) == before, "%u open, %u before", open_descriptors(), before);
+    CHECK(settled_descriptors(0) == before, "%u open, %u before", proc_entries("fd"), before);
 }
 
 /* What was sent before the socket is closed arrives, although the peer's messages lie unread. */
@@ -369,7 +347,7 @@ static void test_flood(void) {
 }
 
 static void run_all(const char *backend) {
-    unsigned before = open_descriptors();
+    unsigned before = proc_entries("fd");
     char name[100];
     int error;
 
@@ -402,7 +380,7 @@ static void run_all(const char *backend) {
     turn_some();
     loop_destroy(loop);
     closer_destroy(closer, WAITS_MAX);
-    CHECK(open_descriptors() == before, "%u open, %u before", open_descriptors(), before);
+    CHECK(proc_entries("fd") == before, "%u open, %u before", proc_entries("fd"), before);
     test_case_end();
 }
 

@@ -2,17 +2,13 @@
 """Writes and reads .nemo files with numpy alone: the zip, pickle, YAML, tar and SentencePiece
 layers that torch and NeMo make, independent of the C loader and of torch. Tests write models of
 any size and variation with it, and read any model file as float64 for a reference.
-
-    nemo_file.py --full OUT.nemo [--seed N] [--dtype f32|f16|bf16]    a full-size random model
-    nemo_file.py --show FILE.nemo                                     what a file holds
 """
-import argparse
 import gzip
 import io
+import json
 import pickle
 import re
 import struct
-import sys
 import tarfile
 import zipfile
 
@@ -117,12 +113,7 @@ def pickle_text(text):
 
 
 def pickle_int(value):
-    if 0 <= value < 256:
-        return b"K" + bytes([value])
-    if -2**31 <= value < 2**31:
-        return b"J" + struct.pack("<i", value)
-    data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
-    return b"\x8a" + bytes([len(data)]) + data
+    return pickle.dumps(value, 2)[2:-1]  # without the protocol and the end
 
 
 def pickle_tuple(values):
@@ -228,21 +219,14 @@ def tokenizer_model(pieces=PIECES, types=None):
 
 # --- the configuration --------------------------------------------------------------------------
 
-def yaml_scalar(value):
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value)
-
-
 def write_yaml(config, indent=""):
     lines = []
     for key, value in config.items():
         if isinstance(value, dict):
             lines += [f"{indent}{key}:\n", write_yaml(value, indent + "  ")]
         else:
-            lines.append(f"{indent}{key}: {yaml_scalar(value)}\n")
+            text = json.dumps(value) if value is None or isinstance(value, bool) else value
+            lines.append(f"{indent}{key}: {text}\n")
     return "".join(lines)
 
 
@@ -413,26 +397,3 @@ def read_nemo(path):
     pieces = read_pieces(members[config["tokenizer"]["model"].removeprefix("nemo:")])
     ids = {piece: number for number, (piece, _) in enumerate(pieces)}
     return config, read_checkpoint(weights), ids
-
-
-def main():
-    parser = argparse.ArgumentParser(description="Writes and shows .nemo files.")
-    parser.add_argument("--full", metavar="OUT.nemo", help="write a full-size random model")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dtype", choices=("f32", "f16", "bf16"), default="f32")
-    parser.add_argument("--show", metavar="FILE.nemo", help="print what a file holds")
-    options = parser.parse_args()
-    if options.full:
-        config = real_config()
-        write_nemo(options.full, config, esm1nv_tensors(config, options.seed), dtype=options.dtype)
-    if options.show:
-        config, tensors, ids = read_nemo(options.show)
-        print(config, ids)
-        for name, values in tensors.items():
-            print(name, values.shape, values.ravel()[:4])
-        print(sum(values.size for values in tensors.values()), "parameters")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
