@@ -359,50 +359,19 @@ cudaError_t cudaDeviceReset(void) {
 
 /* --- Names ----------------------------------------------------------------------------------- */
 
-namespace {
-
-#define NAMED(error, text)                                                                         \
-    { error, #error, text }
-
-const struct {
-    cudaError_t error;
-    const char *name, *text;
-} errors[] = {
-    NAMED(cudaSuccess, "no error"),
-    NAMED(cudaErrorInvalidValue, "invalid argument"),
-    NAMED(cudaErrorMemoryAllocation, "out of memory"),
-    NAMED(cudaErrorInvalidConfiguration, "invalid configuration"),
-    NAMED(cudaErrorStubLibrary, "the driver is a stub library"),
-    NAMED(cudaErrorInsufficientDriver, "the driver is too old or missing"),
-    NAMED(cudaErrorNoDevice, "no CUDA-capable device is detected"),
-    NAMED(cudaErrorInvalidDevice, "invalid device ordinal"),
-    NAMED(cudaErrorECCUncorrectable, "uncorrectable ECC error"),
-    NAMED(cudaErrorInvalidResourceHandle, "invalid handle"),
-    NAMED(cudaErrorNotReady, "device not ready"),
-    NAMED(cudaErrorIllegalAddress, "an illegal memory access"),
-    NAMED(cudaErrorLaunchFailure, "unspecified launch failure"),
-    NAMED(cudaErrorNotSupported, "operation not supported"),
-    NAMED(cudaErrorStreamCaptureUnsupported, "not permitted when stream is capturing"),
-    NAMED(cudaErrorStreamCaptureUnmatched, "the capture began on another stream"),
-    NAMED(cudaErrorStreamCaptureUnjoined, "work of the capture was not joined"),
-    NAMED(cudaErrorStreamCaptureIsolation, "dependency on uncaptured work"),
-    NAMED(cudaErrorUnknown, "unknown error"),
-    {cudaSuccess, "unrecognized error code", "unrecognized error code"}, /* of all others */
-};
-
-const auto &error_row(cudaError_t error) {
-    size_t i = 0;
-    while (i + 1 < std::size(errors) && errors[i].error != error)
-        i++;
-    return errors[i];
-}
-
-} // namespace
+#define ERROR_NAME(error, number, text)                                                            \
+    case error:                                                                                    \
+        return #error;
+#define ERROR_TEXT(error, number, text)                                                            \
+    case error:                                                                                    \
+        return text;
 
 const char *cudaGetErrorName(cudaError_t error) {
-    return error_row(error).name;
+    switch (error) { EMULATION_ERRORS(ERROR_NAME) }
+    return "unrecognized error code";
 }
 
 const char *cudaGetErrorString(cudaError_t error) {
-    return error_row(error).text;
+    switch (error) { EMULATION_ERRORS(ERROR_TEXT) }
+    return "unrecognized error code";
 }
