@@ -201,9 +201,9 @@ static void workload_bench(struct engine *engine, struct device *device,
     snprintf(results, sizeof results, "%s, results", load->name);
     snprintf(residues, sizeof residues, "%s, residues", load->name);
     const struct bench_figure figures[] = {
-        {load->name, "operations/s", "one large product", BENCH_STATED, 0},
-        {results, "bytes/s", "device to host", BENCH_STATED, 0},
-        {residues, "residues/s", NULL, BENCH_STATED, 0}};
+        {load->name, "operations/s", "one large product", NULL, 0},
+        {results, "bytes/s", "device to host", NULL, 0},
+        {residues, "residues/s", NULL, NULL, 0}};
     const double *baselines[] = {peaks, links, NULL};
     for (int i = 0; i < 3; i++)
         bench_figure_print(&figures[i], values[i], baselines[i], (unsigned)settings.rounds);

@@ -93,7 +93,7 @@ static void workload_bench(const struct subject *s, struct encoder *encoder, siz
              s->precision == PRECISION_BF16 ? "bf16" : "f32", s->threads,
              s->threads == 1 ? "" : "s", load->name);
     struct bench_figure figure = {name, "residues/s", "multiply-add peak",
-                                  bar > 0 && burst ? BENCH_RATIO_AT_LEAST : BENCH_STATED, bar};
+                                  bar > 0 && burst ? "ratio >=" : NULL, bar};
     bench_figure_print(&figure, rates, burst ? peaks : NULL, s->rounds);
     phases_print(name, before, encoder_phases(encoder));
     work_free(&work);
