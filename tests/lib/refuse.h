@@ -72,6 +72,10 @@ REFUSE_WRAP(void *, aligned_alloc, size_t alignment, size_t size) {
                                              : refuse_count(__real_aligned_alloc(alignment, size));
 }
 
+REFUSE_WRAP(char *, strdup, const char *text) {
+    return refuse_now(REFUSE_MEMORY, ENOMEM) ? NULL : refuse_count(__real_strdup(text));
+}
+
 REFUSE_WRAP(void, free, void *memory) {
     atomic_fetch_sub(&refuse_alive, memory != NULL);
     __real_free(memory);
