@@ -121,8 +121,6 @@ static void test_embed(struct run *run) {
         embed_check(run, hidden_sizes[i]);
 }
 
-enum activation { NONE, TANH, ERF };
-
 /* Returns a value from all of the range that a model can have in this type, edges first. */
 static double value_random(const struct run *run, uint64_t *random, size_t i) {
     static const double edges[] = {0,    -0.0, 1e-7, -1e-7, 0.5,    -0.5,  2.7,
@@ -139,8 +137,9 @@ static double reference_gelu(double x, int erf_form) {
 
 /* A sum without activation is rounded once; before that, GELU is within a few ulps of float32. */
 static void sum_check(const struct run *run, enum activation form, double sum, double got) {
-    double x = (float)sum, want = form == NONE ? x : reference_gelu(x, form == ERF);
-    if (form == NONE)
+    double x = (float)sum,
+           want = form == ACTIVATION_NONE ? x : reference_gelu(x, form == ACTIVATION_ERF);
+    if (form == ACTIVATION_NONE)
         CHECK(got == number_round(run->type, want), "%g is not %g", got, want);
     else
         CHECK(fabs(got - want) <= number_unit(run->type) * fabs(want) * 1.01 +
@@ -160,9 +159,7 @@ static void bias_check(struct run *run, enum activation form, uint32_t columns) 
     for (size_t i = 0; i < columns; i++)
         bias[i] = number_encode(run->type, i < 16 ? 0 : random_normal(&random));
     void *device = device_new(values, size * 2), *add = device_new(bias, columns * 2);
-    device_check(form == NONE ? gpu_bias(&batch.shape, &plan, device, add, columns, device_stream())
-                              : gpu_bias_gelu(&batch.shape, &plan, device, add, columns,
-                                              form == ERF, device_stream()),
+    device_check(gpu_bias(&batch.shape, &plan, device, add, columns, form, device_stream()),
                  "gpu_bias");
     const uint16_t *out = device_read(device);
     rest_check(out, used * 2, size * 2);
@@ -177,7 +174,7 @@ static void bias_check(struct run *run, enum activation form, uint32_t columns) 
 static void test_bias(struct run *run) {
     static const uint32_t columns[] = {64, 192, 1024, 3072};
     for (unsigned i = 0; i < COUNT(columns) - (runs_scale() < 1); i++)
-        for (enum activation form = NONE; form <= ERF; form++)
+        for (enum activation form = ACTIVATION_NONE; form <= ACTIVATION_ERF; form++)
             bias_check(run, form, columns[i]);
 }
 
