@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What engines with a queue have in common: the struct engine that their table's functions are
- * given, which such an engine embeds in a struct of its own and leaves with container_of(), and the
- * functions of the table that only ask its info or its queue.
+ * What engines with a queue have in common: the struct engine that the functions of their table are
+ * given, and those of these functions that need only its info and its queue. An engine with further
+ * state embeds struct engine in a struct of its own, and reaches that with container_of().
  */
 #ifndef ESM1NV_ENGINE_QUEUED_H
 #define ESM1NV_ENGINE_QUEUED_H
