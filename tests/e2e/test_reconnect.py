@@ -269,11 +269,7 @@ def no_spinning():
         process.stdout.readline()
         daemon.daemon.kill()
         process.stdin.write(LINES[1])
-        process.stdin.close()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        process.stdout.close()
-        process.stderr.close()
+        usage = programs.usage_of(process)
         assert process.returncode == 75
         assert usage.ru_nvcsw < 200, usage
         if os.environ["ESM1NV_SANITIZE"] == "none":
