@@ -15,8 +15,7 @@ from wire import *
 
 import nemo_file
 
-RECORDS = [bytes(b"LASGVERTDIPKNFQYHMCWXBZUO"[(i * i + n) % 25] for i in range(1 + n * 17 % 300))
-           for n in range(40)]
+RECORDS = [sequence(1 + n * 17 % 300, n) for n in range(40)]
 OTHER_UID = 61011
 RELOADS = max(4, round(10 * SCALE))
 

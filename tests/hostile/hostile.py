@@ -7,8 +7,8 @@ import os
 import threading
 
 from programs import (DAEMON, FILTER, PATIENCE, SANITIZED, TINY1, TINY2, Daemon,  # noqa: F401
-                      as_user, at_most, environment, need_root, new_folder, quickest, run_filter,
-                      start_filter, wait_until)
+                      Restarted, as_user, at_most, environment, need_root, new_folder, quickest,
+                      run_filter, start_filter, wait_until)
 from tap import SCALE, Skip, case, check, equal, main  # noqa: F401
 from wire import *  # noqa: F401, F403
 
@@ -42,10 +42,6 @@ def filter_output(daemon, arguments, fasta):
     run = run_filter(daemon, *arguments, input=fasta, env=FILTER_ENVIRONMENT)
     equal(run.stderr, "")
     return run.stdout
-
-
-def sequence(length, salt=0):
-    return bytes(b"LASGVERTDIPKNFQYHMCWXBZUO"[(i * i + salt) % 25] for i in range(length))
 
 
 def fasta(records):

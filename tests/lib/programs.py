@@ -304,6 +304,27 @@ class ReplacedModel(Daemon):
         return [line for line in self.told[self.told_before:] if not line.startswith("WATCHDOG")]
 
 
+class Restarted(contextlib.AbstractContextManager):
+    """A daemon at one path, whatever becomes of its process. start: makes it, of these arguments."""
+
+    def __init__(self, *options, start=Daemon, **keywords):
+        folder = new_folder()
+        os.chmod(folder, 0o711)
+        self.path = os.path.join(folder, "socket")
+        self.start = lambda: start(*options, at=self.path, **keywords)
+        self.daemon = self.start()
+
+    def again(self, end=Daemon.kill):
+        """Returns what end() gives of the one before."""
+        ended = end(self.daemon)
+        self.daemon.clean_up()
+        self.daemon = self.start()
+        return ended
+
+    def __exit__(self, *unused):
+        return self.daemon.__exit__(*unused)
+
+
 class Run:
     """What a run of the filter left: status, stdout (bytes), stderr (text)."""
 

@@ -275,19 +275,23 @@ def resolve(value, root, depth=0):
 
 # --- the whole file -----------------------------------------------------------------------------
 
-def write_tar(path, members, compress=False, dot_slash=False):
-    """members: (name, bytes) pairs, in order."""
+def tar_of(members, dot_slash=False, form=tarfile.GNU_FORMAT, **headers):
+    """members: (name, bytes) pairs, in order; headers: of each member, for PAX."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
+    with tarfile.open(fileobj=out, mode="w", format=form) as archive:
         if dot_slash:
             info = tarfile.TarInfo("./")
             info.type = tarfile.DIRTYPE
             archive.addfile(info)
         for name, data in members:
             info = tarfile.TarInfo(("./" if dot_slash else "") + name)
-            info.size, info.mode = len(data), 0o644
+            info.size, info.mode, info.pax_headers = len(data), 0o644, headers
             archive.addfile(info, io.BytesIO(data))
-    data = out.getvalue()
+    return out.getvalue()
+
+
+def write_tar(path, members, compress=False, dot_slash=False):
+    data = tar_of(members, dot_slash)
     with open(path, "wb") as file:
         file.write(gzip.compress(data, 1, mtime=0) if compress else data)
 
