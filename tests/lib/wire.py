@@ -109,8 +109,8 @@ class Client(contextlib.AbstractContextManager):
         return self.receive()
 
     def push(self, sequences=()):
-        """Puts those for which there is room into the ring, tagged from 0 on, publishes all that was
-        put, and rings. Returns how many went in."""
+        """Puts those that the ring has room for into it, tagged from 0 on, publishes all that was put,
+        and rings. Returns how many went in."""
         count = 0
         while count < len(sequences) and self.ring.put(count, sequences[count]):
             count += 1
