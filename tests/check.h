@@ -83,12 +83,18 @@ static inline void test_add(struct test_row *row) {
     *end = row;
 }
 
-/* Runs what TEST() has defined in this file. */
-static inline void test_run(void) {
+/* Runs what TEST() has defined in this file, by its names with something before them. */
+static inline void test_run_as(const char *prefix) {
+    char name[sizeof test_state.name];
     for (const struct test_row *row = test_state.rows; row; row = row->next) {
-        test_case(row->name);
+        snprintf(name, sizeof name, "%s%s", prefix, row->name);
+        test_case(name);
         row->run();
     }
+}
+
+static inline void test_run(void) {
+    test_run_as("");
 }
 
 #define TEST(name) TEST_IN(name, __LINE__)

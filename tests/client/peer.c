@@ -55,7 +55,7 @@ void peer_send(struct peer *peer, const void *data, size_t size) {
     CHECK(ret == 0, "the peer cannot send: %s", strerror(-ret));
 }
 
-static void peer_send_message(struct peer *peer, struct message_writer *writer) {
+void peer_send_message(struct peer *peer, struct message_writer *writer) {
     long size = message_end(writer);
     CHECK(size > 0, "the peer's message does not fit");
     peer_send(peer, writer->data, (size_t)size);

@@ -54,6 +54,8 @@ esm1nv_session *peer_session(struct peer *peer, const struct peer_model *model,
 void peer_end(struct peer *peer, esm1nv_session *session);
 
 void peer_send(struct peer *peer, const void *data, size_t size);
+/* Ends the message, and sends it. */
+void peer_send_message(struct peer *peer, struct message_writer *writer);
 void peer_send_welcome(struct peer *peer, const struct peer_model *model);
 void peer_send_refused(struct peer *peer, enum wire_refusal code, const char *text, bool retry);
 void peer_send_result(struct peer *peer, uint64_t tag, enum record_status status, uint32_t rows,

@@ -50,15 +50,7 @@ static void send_status(struct peer *peer, const char *name) {
                              : key == WIRE_VERSION ? "9.8.7"
                                                    : "text");
     }
-    long size = message_end(&writer);
-    peer_send(peer, peer->buffer, size > 0 ? (size_t)size : 0);
-}
-
-static void send_stopping(struct peer *peer) {
-    struct message_writer writer;
-    message_begin(&writer, peer->buffer, sizeof peer->buffer, WIRE_STOPPING);
-    long size = message_end(&writer);
-    peer_send(peer, peer->buffer, size > 0 ? (size_t)size : 0);
+    peer_send_message(peer, &writer);
 }
 
 static void *server_main(void *argument) {
@@ -90,7 +82,7 @@ static void *server_main(void *argument) {
             peer_send_refused(&peer, WIRE_REFUSED_DENIED, "not yours", false);
             break;
         }
-        send_stopping(&peer);
+        peer_send(&peer, "\x81\x00\x0a", 3); /* STOPPING */
         usleep(50000);
         unlink(server->path); /* what a caller sees when it has really left */
         break;
@@ -101,12 +93,13 @@ static void *server_main(void *argument) {
 
 /* Starts a daemon whose socket is `subdirectory`/esm1nv/socket in the test's directory. */
 static bool server_start(struct server *server, const char *subdirectory, const char *name) {
+    static const char *const ends[] = {"", "/esm1nv", "/esm1nv/socket"};
     server->name = name;
-    snprintf(server->path, sizeof server->path, "%s/%s", directory, subdirectory);
-    mkdir(server->path, 0700);
-    snprintf(server->path, sizeof server->path, "%s/%s/esm1nv", directory, subdirectory);
-    mkdir(server->path, 0700);
-    snprintf(server->path, sizeof server->path, "%s/%s/esm1nv/socket", directory, subdirectory);
+    for (int i = 0; i < 3; i++) {
+        snprintf(server->path, sizeof server->path, "%s/%s%s", directory, subdirectory, ends[i]);
+        if (i < 2)
+            mkdir(server->path, 0700);
+    }
     unlink(server->path);
     server->listener = channel_listen(server->path, 0600);
     CHECK(server->listener >= 0, "cannot listen at %s", server->path);
@@ -119,27 +112,28 @@ static void server_end(struct server *server) {
     unlink(server->path);
 }
 
-/* Connects and checks that the daemon of this name answered. */
-static void expect_model(const char *socket, const char *name) {
+/* Connects: the daemon of a model with this name answers, or what fails is told in these words. */
+static void expect(const char *socket, int result, const char *name, const char *words) {
     struct esm1nv_options options = ESM1NV_OPTIONS_INIT;
     esm1nv_session *session;
     options.socket = socket;
-    int code = esm1nv_connect(&session, &options);
-    CHECK(code == 0, "%s: %d %s", name, code, esm1nv_error_text(session));
-    CHECK(strcmp(esm1nv_info(session)->model, name) == 0, "%s answered instead of %s",
-          esm1nv_info(session)->model, name);
+    int got = esm1nv_connect(&session, &options);
+    const char *text = esm1nv_error_text(session);
+    CHECK(got == result, "%s: %d %s", name, got, text);
+    if (got == 0)
+        CHECK(strcmp(esm1nv_info(session)->model, name) == 0, "%s answered instead of %s",
+              esm1nv_info(session)->model, name);
+    else
+        CHECK(strstr(text, name) && strstr(text, words), "%s", text);
     esm1nv_close(session);
 }
 
+static void expect_model(const char *socket, const char *name) {
+    expect(socket, 0, name, "");
+}
+
 static void expect_nobody(const char *socket, const char *in_text) {
-    struct esm1nv_options options = ESM1NV_OPTIONS_INIT;
-    esm1nv_session *session;
-    options.socket = socket;
-    int code = esm1nv_connect(&session, &options);
-    CHECK(code == ESM1NV_ERROR_CONNECT, "%d", code);
-    CHECK(strstr(esm1nv_error_text(session), in_text), "%s", esm1nv_error_text(session));
-    CHECK(strstr(esm1nv_error_text(session), "start esm1nvd"), "%s", esm1nv_error_text(session));
-    esm1nv_close(session);
+    expect(socket, ESM1NV_ERROR_CONNECT, in_text, "start esm1nvd");
 }
 
 TEST("the argument, then $ESM1NV_SOCKET, then the user's own socket") {
@@ -199,16 +193,10 @@ TEST("the machine's socket comes last") {
 
 TEST("a refusal is heard though the daemon closed without reading") {
     static struct server server;
-    struct esm1nv_options options = ESM1NV_OPTIONS_INIT;
-    esm1nv_session *session;
 
     if (!server_start(&server, "own", "hasty"))
         return;
-    options.socket = server.path;
-    CHECK(esm1nv_connect(&session, &options) == ESM1NV_ERROR_BUSY, "%s",
-          esm1nv_error_text(session));
-    CHECK(strstr(esm1nv_error_text(session), "too many"), "%s", esm1nv_error_text(session));
-    esm1nv_close(session);
+    expect(server.path, ESM1NV_ERROR_BUSY, "too many", "");
     server_end(&server);
 }
 
@@ -240,15 +228,13 @@ TEST("connecting in two steps: the first does not wait") {
     CHECK(poll(&poller, 1, TEST_PATIENCE * 1000) == 1, "the answer can be polled for");
     CHECK(esm1nv_connect_complete(session) == 0, "%s", esm1nv_error_text(session));
     CHECK(strcmp(esm1nv_info(session)->model, "fixture") == 0, "%s", esm1nv_info(session)->model);
-    esm1nv_close(session);
-    peer_close(&peer);
+    peer_end(&peer, session);
 
     session = begin(path, listener, expected, &peer);
     peer_send_welcome(&peer, &peer_model_usual);
     CHECK(esm1nv_connect_complete(session) == ESM1NV_ERROR_MODEL, "another model");
     CHECK(esm1nv_connect_complete(session) == ESM1NV_ERROR_MODEL, "the session stays failed");
-    esm1nv_close(session);
-    peer_close(&peer);
+    peer_end(&peer, session);
 
     session = begin(path, listener, NULL, &peer);
     peer_close(&peer);

@@ -66,9 +66,10 @@ static void send_row(uint64_t tag) {
     peer_send_result(&peer, tag, RECORD_OK, 1, row, sizeof row);
 }
 
-static void test_one_shot(void) {
+TEST("records one at a time travel in messages") {
     struct esm1nv_result result;
 
+    session = peer_session(&peer, USUAL);
     for (uint64_t tag = UINT64_MAX - 5; tag != 5; tag++) {
         size_t length = (tag & 255) % 512 + 1;
         CHECK(submit(tag, length), "%s", esm1nv_error_text(session));
@@ -93,11 +94,13 @@ static void test_one_shot(void) {
         }
         CHECK(esm1nv_next(session, &result, -1) == ESM1NV_END, "all answered");
     }
+    peer_end(&peer, session);
 }
 
-static void test_switch(void) {
+TEST("a second record before the first answer makes the rings, order kept") {
     struct esm1nv_result first, second;
 
+    session = peer_session(&peer, USUAL);
     CHECK(submit(7, 10) && submit(8, 11) && submit(9, 12), "submit");
     CHECK(esm1nv_outstanding(session) == 3, "three outstanding");
     CHECK(peer_receive(&peer) == WIRE_SUBMIT, "the first in a message");
@@ -119,11 +122,13 @@ static void test_switch(void) {
     CHECK(peer_pattern_holds(&second, ROW_BYTES), "the second is still held");
     expect_submission(10, 5);
     CHECK(peer_receive(&peer) == PEER_NOTHING, "neither message nor bell");
+    peer_end(&peer, session);
 }
 
-static void test_held_one_shot(void) {
+TEST("a held one-shot result stays while others come and go") {
     struct esm1nv_result held, none;
 
+    session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MAX, ESM1NV_F32);
     CHECK(submit(1, 9), "submit");
     send_row(1);
     expect_result(1, 1, ROW_BYTES, &held);
@@ -134,20 +139,23 @@ static void test_held_one_shot(void) {
     CHECK(peer_complete(&peer, 2, RECORD_OK, 1, ROW_BYTES), "room");
     expect_and_release(2, 1, ROW_BYTES);
     CHECK(peer_pattern_holds(&held, ROW_BYTES), "the view still holds");
+    peer_end(&peer, session);
 }
 
-static void test_refused_one_shot(void) {
+TEST("the longest refusal is heard where a short row was awaited") {
     struct esm1nv_result none;
     char text[1001] = "";
 
+    session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F16);
     memset(text, 'x', sizeof text - 1);
     CHECK(submit(1, 9), "submit");
     peer_send_refused(&peer, WIRE_REFUSED_DRAINING, text, true);
     CHECK(esm1nv_next(session, &none, -1) == ESM1NV_ERROR_BUSY, "%s", esm1nv_error_text(session));
+    peer_end(&peer, session);
 }
 
 /* What a session of this kind sends first, and the completion ring it makes; 0: none is allowed. */
-static void test_ring_sizes(void) {
+TEST("rings hold two of the largest records and respect the daemon's limit") {
     static const struct {
         uint64_t hidden, positions, ring_max, one_shot_max;
         enum esm1nv_pooling pooling;
@@ -206,7 +214,8 @@ static uint32_t rows_toward(uint32_t units) {
     return units > 1 && units % 2 ? 2 : 1;
 }
 
-static void test_wrap(void) {
+TEST("records wrap at every offset of the completion ring") {
+    session = peer_session(&peer, SMALL);
     uint64_t tag = 0;
 
     round_trip(tag++, 1);
@@ -221,12 +230,14 @@ static void test_wrap(void) {
         round_trip(tag++, 500);
     }
     CHECK(peer.completions.reserved > 1024 * 65536u / 2, "it did go round");
+    peer_end(&peer, session);
 }
 
-static void test_held_views(void) {
+TEST("held views stay, keep the daemon from writing, and go back all at once") {
     struct esm1nv_result held[40];
     unsigned count = 0, sent = 0;
 
+    session = peer_session(&peer, SMALL);
     for (unsigned i = 0; i < 40; i++)
         CHECK(submit(i, 100), "submit");
     CHECK(peer_receive(&peer) == WIRE_RING, "ring");
@@ -250,12 +261,14 @@ static void test_held_views(void) {
     CHECK(peer_pattern_holds(&held[count - 1], 64), "the last view");
     expect_and_release(sent, 100, 64);
     CHECK(peer_complete(&peer, 99, RECORD_OK, 100, 64), "a release counts for all before it");
+    peer_end(&peer, session);
 }
 
-static void test_full_ring(void) {
+TEST("a full submission ring: AGAIN, then a wake-up that nothing takes away") {
     struct esm1nv_result result;
     unsigned count = 0;
 
+    session = peer_session(&peer, SMALL);
     while (count < 1000 && submit(count, 400))
         count++;
     CHECK(count == 65536 / 416, "%u fit", count);
@@ -283,11 +296,13 @@ static void test_full_ring(void) {
     for (int i = 0; i < 2; i++)
         CHECK(esm1nv_next(session, &result, 0) == ESM1NV_AGAIN, "no result");
     CHECK(!readable(), "a caller that gave up submitting can sleep");
+    peer_end(&peer, session);
 }
 
-static void test_bells(void) {
+TEST("bells only for those who sleep") {
     struct esm1nv_result result;
 
+    session = peer_session(&peer, SMALL);
     CHECK(submit(0, 5) && peer_receive(&peer) == WIRE_RING, "ring");
     expect_submission(0, 5);
     CHECK(!ring_consumer_sleeps(&peer.submissions), "nothing more");
@@ -305,11 +320,13 @@ static void test_bells(void) {
     CHECK(peer_complete(&peer, 3, RECORD_OK, 5, 64), "room");
     CHECK(readable(), "a timed wait leaves the bell armed");
     CHECK(esm1nv_next(session, &result, -1) == 0, "%s", esm1nv_error_text(session));
+    peer_end(&peer, session);
 }
 
-static void test_sequences(void) {
+TEST("sequences no model takes leave the session usable") {
     uint8_t sequence[513];
 
+    session = peer_session(&peer, USUAL);
     memset(sequence, 'A', sizeof sequence);
     CHECK(esm1nv_submit(session, 1, sequence, 0) == ESM1NV_ERROR_LENGTH, "empty");
     CHECK(esm1nv_submit(session, 1, sequence, 513) == ESM1NV_ERROR_LENGTH, "too long");
@@ -325,43 +342,13 @@ static void test_sequences(void) {
     sequence[511] = WIRE_RESIDUE_UNKNOWN;
     CHECK(esm1nv_submit(session, 1, sequence, 512) == 0, "%s", esm1nv_error_text(session));
     CHECK(peer_receive(&peer) == WIRE_SUBMIT, "goes out");
+    peer_end(&peer, session);
 }
-
-static const struct {
-    const char *name;
-    void (*run)(void);
-    const struct peer_model *model;
-    enum esm1nv_pooling pooling;
-    enum esm1nv_dtype dtype;
-} cases[] = {
-    {"records one at a time travel in messages", test_one_shot, USUAL},
-    {"a second record before the first answer makes the rings, order kept", test_switch, USUAL},
-    {"a held one-shot result stays while others come and go", test_held_one_shot, &peer_model_usual,
-     ESM1NV_POOL_MAX, ESM1NV_F32},
-    {"the longest refusal is heard where a short row was awaited", test_refused_one_shot,
-     &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F16},
-    {"rings hold two of the largest records and respect the daemon's limit", test_ring_sizes,
-     .model = NULL},
-    {"records wrap at every offset of the completion ring", test_wrap, SMALL},
-    {"held views stay, keep the daemon from writing, and go back all at once", test_held_views,
-     SMALL},
-    {"a full submission ring: AGAIN, then a wake-up that nothing takes away", test_full_ring,
-     SMALL},
-    {"bells only for those who sleep", test_bells, SMALL},
-    {"sequences no model takes leave the session usable", test_sequences, USUAL},
-};
 
 int main(void) {
     alarm(TEST_LIFETIME);
     for (size_t i = 0; i < sizeof letters; i++)
         letters[i] = peer_model_usual.alphabet[(i * 7 + i / 25) % 25];
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        test_case(cases[i].name);
-        if (cases[i].model)
-            session = peer_session(&peer, cases[i].model, cases[i].pooling, cases[i].dtype);
-        cases[i].run();
-        if (cases[i].model)
-            peer_end(&peer, session);
-    }
+    test_run();
     return test_done();
 }

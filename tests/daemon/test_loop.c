@@ -137,7 +137,7 @@ static int watched_pair(struct seen *seen) {
     return pair[1];
 }
 
-static void test_messages(void) {
+TEST("messages") {
     static uint8_t big[WIRE_MESSAGE_MAX + 1];
     struct seen seen;
     int peer = watched_pair(&seen);
@@ -170,7 +170,7 @@ static ssize_t send_descriptors(int socket, unsigned count, size_t size) {
     return descriptors_send(socket, "x", size, fds, count, 0);
 }
 
-static void test_descriptors(void) {
+TEST("descriptors") {
     struct seen seen;
     int peer = watched_pair(&seen);
     unsigned before = settled_descriptors(1);
@@ -188,7 +188,7 @@ static void test_descriptors(void) {
 }
 
 /* Messages that arrive after the watch is removed must not leak what they carry. */
-static void test_removal(void) {
+TEST("removal") {
     unsigned before = settled_descriptors(0);
 
     for (unsigned round = 0; round < 50; round++) {
@@ -212,7 +212,7 @@ static void test_removal(void) {
 }
 
 /* What was sent before the socket is closed arrives, although the peer's messages lie unread. */
-static void test_last_words(void) {
+TEST("last words") {
     struct seen seen;
     int peer = watched_pair(&seen);
     char answer[8];
@@ -230,7 +230,7 @@ static void test_last_words(void) {
     close(peer);
 }
 
-static void test_writable(void) {
+TEST("writable") {
     struct seen seen;
     int peer = watched_pair(&seen);
     static char block[4096];
@@ -253,7 +253,7 @@ static void test_writable(void) {
     close(peer);
 }
 
-static void test_readable(void) {
+TEST("readable") {
     static const struct loop_callbacks callbacks = {.readable = on_readable};
     struct seen seen = {0};
     int event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -294,7 +294,7 @@ static int connect_to(const struct sockaddr_un *address) {
     return fd;
 }
 
-static void test_accept(void) {
+TEST("accept") {
     static const struct loop_callbacks callbacks = {.accepted = on_accepted};
     struct sockaddr_un address;
     struct seen seen = {0};
@@ -326,7 +326,7 @@ static void test_accept(void) {
 }
 
 /* One peer floods; what another one sends comes through all the same. */
-static void test_flood(void) {
+TEST("flood") {
     struct seen flooded, quiet;
     int flooder = watched_pair(&flooded), peer = watched_pair(&quiet);
 
@@ -348,35 +348,21 @@ static void test_flood(void) {
 
 static void run_all(const char *backend) {
     unsigned before = proc_entries("fd");
-    char name[100];
-    int error;
+    char prefix[100];
 
     unclosed = 0;
     closer_create(&closer);
-    error = loop_create(&loop, backend, closer);
-    if (error < 0) {
-        snprintf(name, sizeof name, "everything over %s", backend);
-        test_skip(name, strerror(-error));
+    int result = loop_create(&loop, backend, closer);
+    if (result < 0) {
+        snprintf(prefix, sizeof prefix, "everything over %s", backend);
+        test_skip(prefix, strerror(-result));
         closer_destroy(closer, WAITS_MAX);
         return;
     }
-    static const struct {
-        const char *name;
-        void (*run)(void);
-    } cases[] = {
-        {"messages", test_messages}, {"descriptors", test_descriptors},
-        {"removal", test_removal},   {"last words", test_last_words},
-        {"writable", test_writable}, {"readable", test_readable},
-        {"accept", test_accept},     {"flood", test_flood},
-    };
-    for (unsigned i = 0; i < sizeof cases / sizeof *cases; i++) {
-        snprintf(name, sizeof name, "%s: %s", backend, cases[i].name);
-        test_case(name);
-        cases[i].run();
-        test_case_end();
-    }
-    snprintf(name, sizeof name, "%s: nothing stays open", backend);
-    test_case(name);
+    snprintf(prefix, sizeof prefix, "%s: ", backend);
+    test_run_as(prefix);
+    strcat(prefix, "nothing stays open");
+    test_case(prefix);
     turn_some();
     loop_destroy(loop);
     closer_destroy(closer, WAITS_MAX);

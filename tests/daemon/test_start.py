@@ -74,9 +74,9 @@ def options_and_their_errors():
         for value in (least - 1, most + 1):
             fails(64, option, str(value), "--version",
                   words=[f"{option}: '{value}' is not a number from {least} to {most}\n"])
-    for option, value in (*(("--device", value) for value in ("x", "0,", ",1", "0,,1", "0,all", "-1", "")),
-                          ("--backend", "gpu"), ("--precision", "f64"), ("--log-level", "loud"),
-                          ("--socket", ""), ("--model", "")):
+    devices = [("--device", value) for value in ("x", "0,", ",1", "0,,1", "0,all", "-1", "")]
+    for option, value in (*devices, ("--backend", "gpu"), ("--precision", "f64"),
+                          ("--log-level", "loud"), ("--socket", ""), ("--model", "")):
         fails(64, option, value, words=[option, f"'{value}'"])
     fails(64, "--backend", "gpu",
           words=["--backend: 'gpu' is not one of auto, cpu, cuda, null\n"])

@@ -8,6 +8,7 @@ import os
 import numpy as np
 
 import programs  # first: it finds the tools
+import engine_check
 import nemo_file
 import tap
 from programs import Daemon, run_filter
@@ -16,7 +17,7 @@ from reference import Reference
 LENGTHS = [1, 2, 3, 37, 509, 510, 511, 512, 513, 1022, 1023, 1600]
 # The full size is for its sums; what happens at which length, the small fixtures show.
 FULL_LENGTHS = [2, 37, 511, 1600] if tap.SCALE >= 1 else [2, 60]
-LIMITS = {"f32": (5e-6, 1 - 1e-9), "bf16": (1.2e-2, 0.9999)}  # relative L2, cosine
+LIMITS = engine_check.LIMITS
 
 # Real residues, long enough to cut every length from.
 RESIDUES = "".join(residues for _, residues in programs.read_fasta(programs.PROTEINS))[:2000]
@@ -65,14 +66,8 @@ def reference(model):
 
 
 def compare(what, rows, truth, precision):
-    limit, cosine = LIMITS[precision]
-    assert rows.shape == truth.shape, "%s: shape %s, not %s" % (what, rows.shape, truth.shape)
-    rows = rows.astype(np.float64)
-    norms = np.linalg.norm(truth, axis=1)
-    worst = (np.linalg.norm(rows - truth, axis=1) / norms).max()
-    angle = ((rows * truth).sum(axis=1) / norms / np.linalg.norm(rows, axis=1)).min()
-    assert worst <= limit, "%s: relative L2 error %.3g" % (what, worst)
-    assert angle >= cosine, "%s: cosine %.9f" % (what, angle)
+    faults, worst, _ = engine_check.compare(rows, truth, LIMITS[precision])
+    assert not faults, "%s: %s" % (what, faults[:5])
     return worst
 
 

@@ -153,14 +153,13 @@ def long_error():
 
 @tap.case("text before the first record is unreadable input")
 def text_first():
-    run = run_filter(daemon, "-i", "fasta", path_of("edge_text_first"), expect=66)
-    assert run.stdout == b"" and "edge_text_first.fasta" in run.stderr, run.stderr
+    run_filter(daemon, "-i", "fasta", path_of("edge_text_first"), expect=66).says(
+        "edge_text_first.fasta", out=b"")
 
 
 @tap.case("what failed is named on stderr")
 def named():
-    run = run_filter(daemon, path_of("edge_nul"), expect=65)
-    assert "edge_nul.fasta" in run.stderr and "n2" in run.stderr, run.stderr
+    run_filter(daemon, path_of("edge_nul"), expect=65).says("edge_nul.fasta", "n2")
 
 
 tap.main(lambda: programs.finish(daemon))

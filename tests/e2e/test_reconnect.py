@@ -15,30 +15,13 @@ import time
 
 import programs
 import tap
-from programs import TINY1, TINY2, Conversation, Daemon, run_filter, start_filter
+from programs import TINY1, TINY2, Conversation, Daemon, Restarted, run_filter, start_filter
 
 KILLS = 5
 RECORDS = max(300, round(2000 * tap.SCALE))
 PROTEINS = [body for _, body in programs.read_fasta(programs.PROTEINS)]
 LINES = [line[:-1] + b"-\n" if number % 50 == 7 else line  # which fails
          for number, line in enumerate(programs.short_lines(RECORDS, 1, 23))]
-
-
-class Restarted(contextlib.AbstractContextManager):
-    """A daemon at one path, whatever becomes of its process."""
-
-    def __init__(self, *options, model=TINY2):
-        self.options, self.model = options, model
-        self.daemon = Daemon(*options, model=model)
-        self.path = self.daemon.socket
-
-    def again(self, *options, end=Daemon.kill, **keywords):
-        end(self.daemon)
-        keywords.setdefault("model", self.model)
-        self.daemon = Daemon(*(options or self.options), at=self.path, **keywords)
-
-    def __exit__(self, *unused):
-        return self.daemon.__exit__(*unused)
 
 
 def feed(process, lines, disturb, times):
@@ -269,11 +252,7 @@ def no_spinning():
         process.stdout.readline()
         daemon.daemon.kill()
         process.stdin.write(LINES[1])
-        process.stdin.close()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        process.stdout.close()
-        process.stderr.close()
+        usage = programs.usage_of(process)
         assert process.returncode == 75
         assert usage.ru_nvcsw < 200, usage
         if os.environ["ESM1NV_SANITIZE"] == "none":

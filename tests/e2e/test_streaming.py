@@ -77,9 +77,7 @@ def peak_memory(daemon, count):
     process = start_filter(daemon, "-f", "raw", stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL)
     process.stdin.write(data)
-    process.stdin.close()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
+    usage = programs.usage_of(process)
     assert process.returncode == 0
     return usage.ru_maxrss
 

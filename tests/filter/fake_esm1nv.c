@@ -11,6 +11,7 @@
  * values in, FAKE_VALUE the same everywhere. And FAKE_FULL lets close() tell of a full disk.
  */
 #include "client/esm1nv.h"
+#include "ipc/base/half.h"
 
 #include <errno.h>
 #include <stdbool.h>
@@ -166,14 +167,6 @@ static int pooled(const esm1nv_session *session, const struct pending *record, u
     return session->options.pooling == ESM1NV_POOL_MAX ? most : sum;
 }
 
-/* Exact for the values above. */
-static uint16_t to_half(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    uint32_t sign = bits >> 16 & 0x8000;
-    return (uint16_t)(value == 0 ? sign : sign | ((bits >> 13 & 0x3FFFF) - (112u << 10)));
-}
-
 static float row_value(const esm1nv_session *session, const struct pending *record, uint32_t row,
                        uint32_t column) {
     static const float extremes[] = {0.0f, -0.0f, 1e-5f, 1e-45f, 3.4028235e38f, 1e9f, 0.1f, -1.0f};
@@ -194,7 +187,7 @@ static void fill_rows(const esm1nv_session *session, struct pending *record, uin
             float value = row_value(session, record, row, column);
             size_t place = (size_t)row * hidden + column;
             if (session->options.dtype == ESM1NV_F16)
-                ((uint16_t *)record->rows)[place] = to_half(value);
+                ((uint16_t *)record->rows)[place] = f16_from_float(value);
             else
                 ((float *)record->rows)[place] = value;
         }

@@ -20,7 +20,6 @@ from patience import PATIENCE as LIMIT
 PROGRAM = os.path.abspath(sys.argv[1]) if len(sys.argv) > 1 else "esm1nv-fake"
 DATA = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "data", "fasta")
 HIDDEN = 8
-POSITIONS = 512
 ALPHABET = b"LAGVSERTIDPKQNFYMHWCXBUZO"
 
 folder = tempfile.mkdtemp(prefix="esm1nv-test-")

@@ -10,8 +10,6 @@ import subprocess
 import sys
 import time
 
-import numpy as np
-
 from harness import HIDDEN, LIMIT, PROGRAM, data, folder, path, read, rows_of, run, start, write
 from patience import at_most
 from tap import check, equal, finish, section

@@ -17,19 +17,7 @@ NOT_BLANK = re.compile(rb"[^ \t\v\f\r\n]")
 
 def letters(line):
     """The code points of a line; each byte that is part of none is a letter of its own."""
-    found = []
-    while line:
-        for size in range(1, 5):
-            try:
-                letter = line[:size].decode("utf-8")
-            except UnicodeDecodeError:
-                continue
-            break
-        else:
-            size, letter = 1, "\ufffd"
-        found.append(letter)
-        line = line[size:]
-    return found
+    return re.sub("[\udc80-\udcff]", "\ufffd", line.decode(errors="surrogateescape"))
 
 
 def length_of(lines, policy):
@@ -46,7 +34,7 @@ def id_of(header, rule, ordinal):
     header = header.lstrip(b" \t")
     if rule == "first":
         header = re.split(rb"[ \t]", header, 1)[0]
-    return "".join(letters(header)) or str(ordinal)
+    return letters(header) or str(ordinal)
 
 
 def split_lines(data):

@@ -14,6 +14,7 @@
 #include "ipc/channel.h"
 #include "ipc/message.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/lib/descriptors.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -45,25 +46,9 @@ static struct loop *loop;
 
 /* Sends with several descriptors, which channel_send() does not offer. */
 static void send_raw(int fd, const struct sent *sent) {
-    struct iovec part = {.iov_base = (void *)sent->data, .iov_len = sent->size};
-    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(PASSED * sizeof(int))];
-    } control = {0};
-    const unsigned count = sent->flags & PASSED;
-
-    if (count) {
-        header.msg_control = control.bytes;
-        header.msg_controllen = CMSG_SPACE(count * sizeof(int));
-        struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-        rights->cmsg_level = SOL_SOCKET;
-        rights->cmsg_type = SCM_RIGHTS;
-        rights->cmsg_len = CMSG_LEN(count * sizeof(int));
-        for (unsigned i = 0; i < count; i++)
-            memcpy(CMSG_DATA(rights) + i * sizeof(int), &fd, sizeof fd);
-    }
-    REQUIRE(sendmsg(fd, &header, MSG_NOSIGNAL) == (ssize_t)sent->size, "errno %d", errno);
+    const int fds[PASSED] = {fd, fd, fd};
+    ssize_t size = descriptors_send(fd, sent->data, sent->size, fds, sent->flags & PASSED, 0);
+    REQUIRE(size == (ssize_t)sent->size, "errno %d", errno);
 }
 
 static void send_one(int fd, const struct sent *sent) {

@@ -258,7 +258,7 @@ def tokenizers():
 
 def tar(*arguments, **keywords):
     """Less the padding at its end."""
-    whole = nemo_file.tar(*arguments, **keywords)
+    whole = nemo_file.tar_of(*arguments, **keywords)
     return whole[:len(whole.rstrip(b"\0")) // 512 * 512 + 1536]
 
 
@@ -277,10 +277,10 @@ def tars():
     yield "gzip-members", (gzip.compress(tar(few)[:700], mtime=0)
                            + gzip.compress(tar(few)[700:], mtime=0))
     yield "gzip-cut", gzip.compress(tar(few), mtime=0)[:-4]
-    yield "pax", tar(few, tarfile.PAX_FORMAT, pax_headers={"comment": "x", "path": "p\u00e9"})
+    yield "pax", tar(few, form=tarfile.PAX_FORMAT, pax_headers={"comment": "x", "path": "p\u00e9"})
     yield "long-name", tar([("n" * 150, b"x")])
-    yield "long-pax", tar([("n" * 300, b"x")], tarfile.PAX_FORMAT)
-    yield "ustar", tar(few, tarfile.USTAR_FORMAT)
+    yield "long-pax", tar([("n" * 300, b"x")], form=tarfile.PAX_FORMAT)
+    yield "ustar", tar(few, form=tarfile.USTAR_FORMAT)
     yield "twice", tar(few + few)
     yield "two-parts", tar([("mp_rank_00/model_weights.ckpt", b"1"),
                             ("mp_rank_01/model_weights.ckpt", b"2")])

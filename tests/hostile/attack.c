@@ -44,6 +44,8 @@ struct attacker {
     _Atomic unsigned *progress;
 };
 
+static struct letter letter; /* that this process writes */
+
 static uint64_t below(struct attacker *attacker, uint64_t bound) {
     return random_below(&attacker->random, bound);
 }
@@ -57,77 +59,76 @@ static void fill_sequence(struct attacker *attacker, uint8_t *residues, size_t l
         residues[i] = (uint8_t) "LASGVERTDIPKNFQYHMCWXBZUO"[below(attacker, 25)];
 }
 
-static void write_hello(struct attacker *attacker, struct letter *letter) {
-    begin(letter, WIRE_HELLO);
-    put_number(letter, WIRE_PROTOCOL_VERSION, WIRE_PROTOCOL);
-    put_bytes(letter, WIRE_PROGRAM, TEXT, "attacker \033[2J", 13);
-    put_number(letter, WIRE_POOLING, below(attacker, 4));
-    put_number(letter, WIRE_DTYPE, below(attacker, 2));
+static void write_hello(struct attacker *attacker) {
+    begin(&letter, WIRE_HELLO);
+    put_number(&letter, WIRE_PROTOCOL_VERSION, WIRE_PROTOCOL);
+    put_bytes(&letter, WIRE_PROGRAM, TEXT, "attacker \033[2J", 13);
+    put_number(&letter, WIRE_POOLING, below(attacker, 4));
+    put_number(&letter, WIRE_DTYPE, below(attacker, 2));
 }
 
-static void write_submit(struct attacker *attacker, struct letter *letter) {
+static void write_submit(struct attacker *attacker) {
     uint8_t residues[512];
     size_t length = 1 + below(attacker, sizeof residues);
 
     fill_sequence(attacker, residues, length);
-    begin(letter, WIRE_SUBMIT);
-    put_number(letter, WIRE_TAG, random_bits(&attacker->random));
-    put_bytes(letter, WIRE_SEQUENCE, BYTES, residues, length);
+    begin(&letter, WIRE_SUBMIT);
+    put_number(&letter, WIRE_TAG, random_bits(&attacker->random));
+    put_bytes(&letter, WIRE_SEQUENCE, BYTES, residues, length);
 }
 
-static void write_ring(struct attacker *attacker, struct letter *letter) {
-    begin(letter, WIRE_RING);
-    put_number(letter, WIRE_SUBMISSION_SIZE, attacker->submission_size);
-    put_number(letter, WIRE_COMPLETION_SIZE, attacker->completion_size);
+static void write_ring(struct attacker *attacker) {
+    begin(&letter, WIRE_RING);
+    put_number(&letter, WIRE_SUBMISSION_SIZE, attacker->submission_size);
+    put_number(&letter, WIRE_COMPLETION_SIZE, attacker->completion_size);
 }
 
 /* A message of the protocol, well formed, at whatever time. */
-static void write_any(struct attacker *attacker, struct letter *letter) {
+static void write_any(struct attacker *attacker) {
     switch (below(attacker, 6)) {
     case 0:
-        write_hello(attacker, letter);
+        write_hello(attacker);
         return;
     case 1:
-        write_ring(attacker, letter);
+        write_ring(attacker);
         return;
     case 2:
-        begin(letter, WIRE_STATUS_QUERY);
-        put_number(letter, WIRE_PROTOCOL_VERSION, WIRE_PROTOCOL);
+        begin(&letter, WIRE_STATUS_QUERY);
+        put_number(&letter, WIRE_PROTOCOL_VERSION, WIRE_PROTOCOL);
         return;
     case 3:
-        letter->bytes[0] = WIRE_BELL;
-        letter->size = 1;
+        letter.bytes[0] = WIRE_BELL;
+        letter.size = 1;
         return;
     case 4: /* a daemon's own words */
-        begin(letter, WIRE_RESULT);
-        put_number(letter, WIRE_TAG, 1);
-        put_number(letter, WIRE_RECORD_STATUS, 0);
-        put_number(letter, WIRE_ROWS, 1);
-        put_bytes(letter, WIRE_DATA, BYTES, "datadata", 8);
+        begin(&letter, WIRE_RESULT);
+        put_number(&letter, WIRE_TAG, 1);
+        put_number(&letter, WIRE_RECORD_STATUS, 0);
+        put_number(&letter, WIRE_ROWS, 1);
+        put_bytes(&letter, WIRE_DATA, BYTES, "datadata", 8);
         return;
     default:
-        write_submit(attacker, letter);
+        write_submit(attacker);
     }
 }
 
 /* Flips, cuts and stretches. */
-static void mutate(struct attacker *attacker, struct letter *letter) {
+static void mutate(struct attacker *attacker) {
     for (uint64_t flips = below(attacker, 6); flips > 0; flips--)
-        letter->bytes[below(attacker, letter->size)] ^= (uint8_t)(1u << below(attacker, 8));
+        letter.bytes[below(attacker, letter.size)] ^= (uint8_t)(1u << below(attacker, 8));
     if (below(attacker, 3) == 0)
-        letter->size = 1 + below(attacker, letter->size);
+        letter.size = 1 + below(attacker, letter.size);
     if (below(attacker, 8) == 0)
-        letter->size += below(attacker, sizeof letter->bytes - letter->size);
-    for (unsigned i = 3; i < 14 && i < letter->size; i++)
-        if (letter->bytes[i] == WIRE_STOP)
-            letter->bytes[i] = WIRE_STATUS_QUERY;
+        letter.size += below(attacker, sizeof letter.bytes - letter.size);
+    for (unsigned i = 3; i < 14 && i < letter.size; i++)
+        if (letter.bytes[i] == WIRE_STOP)
+            letter.bytes[i] = WIRE_STATUS_QUERY;
 }
 
 /* Sends a message with descriptors, which are closed then. Returns whether it went. */
-static bool send_with(struct attacker *attacker, const struct letter *letter, const int *fds,
-                      unsigned count) {
+static bool send_with(struct attacker *attacker, const int *fds, unsigned count) {
     bool sent =
-        descriptors_send(attacker->fd, letter->bytes, letter->size, fds, count, MSG_DONTWAIT) >= 0;
+        descriptors_send(attacker->fd, letter.bytes, letter.size, fds, count, MSG_DONTWAIT) >= 0;
 
     for (unsigned i = 0; i < count; i++) {
         if (!sent) /* or this process would wait for what it meant the daemon to wait for */
@@ -137,8 +138,8 @@ static bool send_with(struct attacker *attacker, const struct letter *letter, co
     return sent;
 }
 
-static bool send_letter(struct attacker *attacker, const struct letter *letter) {
-    return send_with(attacker, letter, NULL, 0);
+static bool send_letter(struct attacker *attacker) {
+    return send_with(attacker, NULL, 0);
 }
 
 static bool send_bell(struct attacker *attacker) {
@@ -158,11 +159,10 @@ static bool attack_connect(struct attacker *attacker) {
 
 /* Says HELLO and waits for the answer; whether it was WELCOME. */
 static bool attack_hello(struct attacker *attacker) {
-    struct letter letter;
     uint8_t answer[WIRE_MESSAGE_MAX];
 
-    write_hello(attacker, &letter);
-    if (!send_letter(attacker, &letter) || recv(attacker->fd, answer, sizeof answer, 0) < 6 ||
+    write_hello(attacker);
+    if (!send_letter(attacker) || recv(attacker->fd, answer, sizeof answer, 0) < 6 ||
         answer[4] != WIRE_WELCOME) /* behind the map's head and the key 0 */
         return false;
     attacker->progress[WELCOMED]++;
@@ -175,14 +175,12 @@ static size_t shared_bytes(const struct attacker *attacker) {
 
 static bool attach(struct attacker *attacker) {
     size_t size = shared_bytes(attacker);
-    struct letter letter;
-
     attacker->ring_fd = memfd(size, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL, 0);
     attacker->ring = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, attacker->ring_fd, 0);
     if (attacker->ring == MAP_FAILED)
         return false;
-    write_ring(attacker, &letter);
-    if (!send_with(attacker, &letter, &(int){dup(attacker->ring_fd)}, 1))
+    write_ring(attacker);
+    if (!send_with(attacker, &(int){dup(attacker->ring_fd)}, 1))
         return false;
     attacker->progress[RINGS]++;
     return true;
@@ -226,7 +224,6 @@ static void resize_ring(struct attacker *attacker) {
     uint64_t kind = below(attacker, sizeof seals / sizeof *seals);
     bool sealed = kind + 1 == sizeof seals / sizeof *seals;
     struct ring_header *header;
-    struct letter letter;
     int fd = memfd(sealed ? RING_PAGE : full, seals[kind], 0);
 
     header = mmap(NULL, RING_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -234,16 +231,14 @@ static void resize_ring(struct attacker *attacker) {
         return;
     if (sealed)
         atomic_store(&header->submission.tail, 4096);
-    write_ring(attacker, &letter);
-    send_with(attacker, &letter, &(int){dup(fd)}, 1);
+    write_ring(attacker);
+    send_with(attacker, &(int){dup(fd)}, 1);
     pause_microseconds(below(attacker, 3000));
     if (ftruncate(fd, sealed ? (off_t)full : 0) == 0)
         send_bell(attacker);
 }
 
 static void send_garbage(struct attacker *attacker) {
-    struct letter letter;
-
     for (uint64_t count = 1 + below(attacker, 5); count > 0; count--) {
         letter.size = 1 + below(attacker, below(attacker, 4) ? 300 : sizeof letter.bytes);
         for (size_t i = 0; i < letter.size && i < 4096; i++)
@@ -251,22 +246,21 @@ static void send_garbage(struct attacker *attacker) {
         letter.bytes[4] = 0xC0;
         if (below(attacker, 4) == 0)
             letter.bytes[0] = 0x80 | (uint8_t)below(attacker, 16);
-        send_letter(attacker, &letter);
+        send_letter(attacker);
     }
 }
 
 /* Sends up to so many messages at whatever time, damaged ones or whole ones as long as they go. */
 static void send_any(struct attacker *attacker, unsigned most, bool damaged) {
-    struct letter letter;
     bool sent = true;
 
     if (below(attacker, 2))
         attack_hello(attacker);
     for (uint64_t count = 1 + below(attacker, most); count > 0 && (sent || damaged); count--) {
-        write_any(attacker, &letter);
+        write_any(attacker);
         if (damaged)
-            mutate(attacker, &letter);
-        sent = send_letter(attacker, &letter);
+            mutate(attacker);
+        sent = send_letter(attacker);
     }
 }
 
@@ -280,8 +274,6 @@ static void send_out_of_order(struct attacker *attacker) {
 
 static void pass_descriptors(struct attacker *attacker) {
     size_t size = shared_bytes(attacker);
-    struct letter letter;
-
     if (below(attacker, 4))
         attack_hello(attacker);
     for (uint64_t messages = 1 + below(attacker, 3); messages > 0; messages--) {
@@ -298,10 +290,10 @@ static void pass_descriptors(struct attacker *attacker) {
                     fds[made] = dup(fds[made - 4]);
         }
         if (below(attacker, 3))
-            write_ring(attacker, &letter);
+            write_ring(attacker);
         else
-            write_any(attacker, &letter);
-        send_with(attacker, &letter, fds, made);
+            write_any(attacker);
+        send_with(attacker, fds, made);
     }
 }
 
@@ -363,15 +355,14 @@ static void move_indices(struct attacker *attacker) {
 
 /* Asks for more than it ever takes. */
 static void never_read(struct attacker *attacker) {
-    struct letter letter;
     uint64_t tail = 0;
 
     if (!attack_hello(attacker))
         return;
     if (below(attacker, 2)) {
         do
-            write_submit(attacker, &letter);
-        while (send_letter(attacker, &letter) && below(attacker, 40));
+            write_submit(attacker);
+        while (send_letter(attacker) && below(attacker, 40));
         return;
     }
     if (!attach(attacker))
@@ -384,13 +375,11 @@ static void never_read(struct attacker *attacker) {
 }
 
 static void fill_socket(struct attacker *attacker) {
-    struct letter letter;
-
     if (below(attacker, 4) && attack_hello(attacker) && below(attacker, 2))
         attach(attacker);
-    write_any(attacker, &letter);
+    write_any(attacker);
     for (uint64_t count = below(attacker, 3000); count > 0; count--)
-        if (!(attacker->ring ? send_bell(attacker) : send_letter(attacker, &letter)))
+        if (!(attacker->ring ? send_bell(attacker) : send_letter(attacker)))
             pause_microseconds(10);
 }
 
@@ -403,7 +392,6 @@ static void connect_often(struct attacker *attacker) {
 }
 
 static void pass_what_blocks(struct attacker *attacker) {
-    struct letter letter;
     int fds[16];
     unsigned made = 0;
 
@@ -415,8 +403,8 @@ static void pass_what_blocks(struct attacker *attacker) {
         if (fds[made] >= 0)
             made++;
     }
-    write_ring(attacker, &letter);
-    send_with(attacker, &letter, fds, made);
+    write_ring(attacker);
+    send_with(attacker, fds, made);
 }
 
 /* What an honest client does, until something ends it. */

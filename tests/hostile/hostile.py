@@ -2,13 +2,14 @@
 #
 # What the tests against hostile peers share: a daemon that other users may reach, with guard pages
 # around rings, and the filter's outputs to compare.
+import concurrent.futures
 import contextlib
 import os
 import threading
 
 from programs import (DAEMON, FILTER, PATIENCE, SANITIZED, TINY1, TINY2, Daemon,  # noqa: F401
-                      as_user, at_most, environment, need_root, new_folder, quickest, run_filter,
-                      start_filter, wait_until)
+                      Restarted, as_user, at_most, environment, need_root, new_folder, quickest,
+                      run_filter, start_filter, wait_until)
 from tap import SCALE, Skip, case, check, equal, main  # noqa: F401
 from wire import *  # noqa: F401, F403
 
@@ -44,10 +45,6 @@ def filter_output(daemon, arguments, fasta):
     return run.stdout
 
 
-def sequence(length, salt=0):
-    return bytes(b"LASGVERTDIPKNFQYHMCWXBZUO"[(i * i + salt) % 25] for i in range(length))
-
-
 def fasta(records):
     return b"".join(b">r%d\n%s\n" % (i, sequence(1 + i * 37 % 511, i)) for i in range(records))
 
@@ -59,25 +56,19 @@ def steady_clients(daemon, records=150):
     kinds = [["--pool", "mean"], ["--pool", "none", "-f", "raw"], ["--pool", "max", "-f", "jsonl"]]
     text = fasta(records)
     undisturbed = [filter_output(daemon, kind, text) for kind in kinds]
-    runs, problems, end = [0] * len(kinds), [], threading.Event()
+    runs, end = [0] * len(kinds), threading.Event()
 
     def work(number):
         while not end.is_set():
-            try:
-                check(filter_output(daemon, kinds[number], text) == undisturbed[number],
-                      f"{kinds[number]}: another output")
-                runs[number] += 1
-            except Exception as problem:
-                problems.append(repr(problem)[:500])
-                return
+            check(filter_output(daemon, kinds[number], text) == undisturbed[number],
+                  f"{kinds[number]}: another output")
+            runs[number] += 1
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(kinds))]
-    for thread in threads:
-        thread.start()
-    try:
-        yield runs
-    finally:
-        end.set()
-        for thread in threads:
-            thread.join()
-    equal(problems, [])
+    with concurrent.futures.ThreadPoolExecutor(len(kinds)) as pool:
+        workers = [pool.submit(work, number) for number in range(len(kinds))]
+        try:
+            yield runs
+        finally:
+            end.set()
+        for worker in workers:
+            worker.result()

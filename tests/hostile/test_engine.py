@@ -9,7 +9,7 @@ from hostile import *
 
 import nemo_file
 
-LETTER, TOKEN = b"W", 5 + b"LASGVERTDIPKNFQYHMCWXBZUO".index(b"W")
+LETTER, TOKEN = b"W", 5 + LETTERS.index(b"W")
 
 
 def overflowing_model(folder):

@@ -5,7 +5,6 @@ the order of the rows, --metrics prints it as its row says, and the manual page 
     test_figures.py MESSAGE_TOOL MANUAL_PAGE         prints TAP
 """
 import json
-import os
 import re
 import subprocess
 import sys

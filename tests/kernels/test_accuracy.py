@@ -15,11 +15,10 @@ import tempfile
 import numpy as np
 
 import nemo_file
-from engine_check import case, compare, finish, sequences
+from engine_check import LIMITS, case, compare, finish, sequences
 from reference import Reference
 
 ENGINE, ROOT = sys.argv[1], sys.argv[2]
-LIMITS = {"f32": (5e-6, 1 - 1e-9), "bf16": (1.2e-2, 0.9999)}
 
 
 def run(model, precision, lines, threads=2, pooling="none", dtype="f32"):

@@ -35,10 +35,11 @@ struct company {
     bool backwards;
 };
 
+static struct model *model; /* that is tested */
 static uint32_t hidden;
 static struct record records[RECORDS];
 
-static void records_make(const struct model *model) {
+static void records_make(void) {
     uint64_t state = 11;
     hidden = model->config.hidden;
     for (int i = 0; i < RECORDS; i++) {
@@ -48,7 +49,7 @@ static void records_make(const struct model *model) {
     }
 }
 
-static struct engine *engine_make(const struct model *model, enum precision precision,
+static struct engine *engine_make(const struct model *of, enum precision precision,
                                   const struct company *company) {
     struct engine_options options = {.precision = precision,
                                      .threads = company->threads,
@@ -56,16 +57,16 @@ static struct engine *engine_make(const struct model *model, enum precision prec
     struct engine *engine;
     struct error error = {0};
     setenv("ESM1NV_CPU", company->set, 1);
-    if (cpu_engine_table.open(&engine, model, &options, &error) < 0)
+    if (cpu_engine_table.open(&engine, of, &options, &error) < 0)
         CHECK(false, "cannot open the engine: %s", error.text);
     return engine;
 }
 
 /* One of two threads for batches of 512 tokens. */
-static struct engine *engine_small(const struct model *model, enum precision precision,
+static struct engine *engine_small(const struct model *of, enum precision precision,
                                    enum instruction_set set) {
     struct company company = {instruction_set_name(set), 2, 512, 512, false};
-    return engine_make(model, precision, &company);
+    return engine_make(of, precision, &company);
 }
 
 /* Waits until this batch comes back. */
@@ -147,7 +148,7 @@ static void records_forget(void) {
     }
 }
 
-static void reference_make(const struct model *model, enum precision precision) {
+static void reference_make(enum precision precision) {
     struct company alone = {"generic", 1, 512, 1, false};
     struct engine *engine = engine_make(model, precision, &alone);
     rows_compare(engine, &alone, true);
@@ -155,7 +156,7 @@ static void reference_make(const struct model *model, enum precision precision) 
 }
 
 /* By rows and by columns under every instruction set; all else under the best one. */
-static void test_identity(const struct model *model, enum precision precision) {
+static void test_identity(enum precision precision) {
     static const struct company companies[] = {{NULL, 2, TOKENS_MAX, TOKENS_MAX, false},
                                                {NULL, 2, 512, 180, false},
                                                {NULL, 1, TOKENS_MAX, TOKENS_MAX, false},
@@ -207,7 +208,7 @@ static void pooled_compare(struct engine *engine, enum pooling pooling, enum dty
     }
 }
 
-static void test_pooling(const struct model *model) {
+TEST("mean and max are those of the rows, in f32 and f16") {
     struct engine *engine = engine_small(model, PRECISION_F32, features_best());
     for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_F16; dtype++) {
         pooled_compare(engine, POOLING_MEAN, dtype);
@@ -230,7 +231,7 @@ static void statuses_run(struct engine *engine, struct engine_item *items, uint3
 }
 
 /* A word embedding that is infinite spoils the records that use it, and only those. */
-static void test_nonfinite(const struct model *model) {
+TEST("a record that is not finite fails alone") {
     struct model bad = *model;
     struct engine_item items[16];
     float *words = malloc((size_t)model->config.vocabulary * hidden * sizeof(float));
@@ -253,13 +254,13 @@ static void test_nonfinite(const struct model *model) {
             free(items[i].rows);
         }
     }
-    records_make(model);
+    records_make();
     cpu_engine_table.close(engine);
     free(words);
 }
 
 /* Values of 1e5 fit float32 and not float16. */
-static void test_overflow(const struct model *model) {
+TEST("values beyond float16 fail float16 output only") {
     struct model large = *model;
     struct engine_item items[8];
     float bias[1024] = {0};
@@ -280,7 +281,7 @@ static void test_overflow(const struct model *model) {
 }
 
 /* The first record is one token, a residue: it has no <s>. */
-static void test_bos(const struct model *model) {
+TEST("bos is the row before the first residue, or fails") {
     struct engine_item items[4];
     struct engine *engine = engine_small(model, PRECISION_F32, SET_GENERIC);
     statuses_run(engine, items, 4, POOLING_BOS, DTYPE_F32);
@@ -302,7 +303,7 @@ static void test_bos(const struct model *model) {
 }
 
 /* Batches that break the submitter's promises fail as a whole, and the engine goes on. */
-static void test_faults(const struct model *model) {
+TEST("a batch that breaks the rules fails, the next works") {
     struct engine *engine = engine_small(model, PRECISION_F32, SET_GENERIC);
     uint16_t ids[4] = {1, 5, 6, 2}, wrong[4] = {1, 5, UINT16_MAX, 2};
     struct engine_item good = item_make(&records[3], 0, POOLING_NONE, DTYPE_F32);
@@ -331,7 +332,7 @@ static void test_faults(const struct model *model) {
 }
 
 /* Two batches in flight come back in order, and closing finishes what is queued. */
-static void test_queue(const struct model *model) {
+TEST("batches come back in order; closing finishes them") {
     struct engine *engine = engine_small(model, PRECISION_F32, SET_GENERIC);
     const struct engine_info *info = cpu_engine_table.info(engine);
     struct engine_item items[2];
@@ -356,8 +357,7 @@ static void test_queue(const struct model *model) {
     }
 }
 
-static void option_refused(const struct model *model, const char *set,
-                           struct engine_options options, const char *word) {
+static void option_refused(const char *set, struct engine_options options, const char *word) {
     struct engine *engine;
     struct error error = {0};
     setenv("ESM1NV_CPU", set, 1);
@@ -366,54 +366,39 @@ static void option_refused(const struct model *model, const char *set,
           "%s: result %d, status %d, '%s'", word, result, error.status, error.text);
 }
 
-static void test_options(const struct model *model) {
+TEST("impossible options are refused") {
     struct engine_options fine = {PRECISION_F32, 1, NULL, 512}, half = fine, small = fine,
                           many = fine;
     half.precision = PRECISION_F16;
     small.max_batch_tokens = model->config.positions - 1;
     many.threads = 100000;
-    option_refused(model, "sse9", fine, "ESM1NV_CPU=sse9");
-    option_refused(model, "", half, "f16");
-    option_refused(model, "", small, "batches");
-    option_refused(model, "", many, "threads");
+    option_refused("sse9", fine, "ESM1NV_CPU=sse9");
+    option_refused("", half, "f16");
+    option_refused("", small, "batches");
+    option_refused("", many, "threads");
     if (features_best() < SET_AVX512BF16)
-        option_refused(model, "avx512bf16", fine, "does not have it");
+        option_refused("avx512bf16", fine, "does not have it");
     cpu_engine_table.close(NULL);
     CHECK(usable_cores() >= 1, "no cores");
 }
 
 static void model_test(const char *path, bool rest) {
-    struct model *model;
     struct error error = {0};
     if (model_open(&model, path, &error) < 0) {
         CHECK(false, "%s", error.text);
         return;
     }
-    records_make(model);
+    records_make();
     for (enum precision precision = PRECISION_BF16; precision >= PRECISION_F32; precision--) {
         test_case(precision == PRECISION_F32
                       ? "f32: same bytes whatever the instructions, threads and company"
                       : "bf16: same bytes whatever the instructions, threads and company");
         records_forget();
-        reference_make(model, precision);
-        test_identity(model, precision);
+        reference_make(precision);
+        test_identity(precision);
     }
-    if (rest) {
-        test_case("mean and max are those of the rows, in f32 and f16");
-        test_pooling(model);
-        test_case("a record that is not finite fails alone");
-        test_nonfinite(model);
-        test_case("values beyond float16 fail float16 output only");
-        test_overflow(model);
-        test_case("bos is the row before the first residue, or fails");
-        test_bos(model);
-        test_case("a batch that breaks the rules fails, the next works");
-        test_faults(model);
-        test_case("batches come back in order; closing finishes them");
-        test_queue(model);
-        test_case("impossible options are refused");
-        test_options(model);
-    }
+    if (rest)
+        test_run();
     records_forget();
     model_destroy(model);
 }

@@ -304,6 +304,27 @@ class ReplacedModel(Daemon):
         return [line for line in self.told[self.told_before:] if not line.startswith("WATCHDOG")]
 
 
+class Restarted(contextlib.AbstractContextManager):
+    """A daemon at one path, whatever becomes of its process. start: makes it, of these arguments."""
+
+    def __init__(self, *options, start=Daemon, **keywords):
+        folder = new_folder()
+        os.chmod(folder, 0o711)
+        self.path = os.path.join(folder, "socket")
+        self.start = lambda: start(*options, at=self.path, **keywords)
+        self.daemon = self.start()
+
+    def again(self, end=Daemon.kill):
+        """Returns what end() gives of the one before."""
+        ended = end(self.daemon)
+        self.daemon.clean_up()
+        self.daemon = self.start()
+        return ended
+
+    def __exit__(self, *unused):
+        return self.daemon.__exit__(*unused)
+
+
 class Run:
     """What a run of the filter left: status, stdout (bytes), stderr (text)."""
 
@@ -316,6 +337,14 @@ class Run:
             self.status, status, self.stderr[-2000:])
         return self
 
+    def says(self, *words, out=None):
+        """The program speaks on stderr, with these words; out: all of stdout."""
+        assert self.stderr.startswith("esm1nv: "), self.stderr
+        for word in words:
+            assert word in self.stderr, "no %r in %r" % (word, self.stderr)
+        assert out is None or self.stdout == out, self.stdout[:100]
+        return self
+
 
 def start_filter(daemon, *arguments, **keywords):
     """A Popen of the filter on a daemon (or a socket path, or None for no --socket)."""
@@ -325,6 +354,17 @@ def start_filter(daemon, *arguments, **keywords):
         keywords.setdefault(stream, subprocess.PIPE)
     return subprocess.Popen([FILTER, *(["--socket", path] if path else []), *arguments],
                             **keywords)
+
+
+def usage_of(process):
+    """The resources that a process used which ends by itself; its pipes are closed."""
+    process.stdin.close()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    for pipe in (process.stdout, process.stderr):
+        if pipe:
+            pipe.close()
+    return usage
 
 
 def run_filter(daemon, *arguments, input=b"", expect=0, **keywords):

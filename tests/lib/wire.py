@@ -2,7 +2,7 @@
 #
 # The protocol spoken by hand, for tests of the daemon: messages through Debian's msgpack, the ring
 # through mmap, straight from ipc/wire.h and ipc/ring.h and not through any of the project's code.
-import array
+import contextlib
 import fcntl
 import mmap
 import os
@@ -24,6 +24,7 @@ NONE, MEAN, MAX, BOS = range(4)
 F32, F16 = range(2)
 MIB = 1 << 20
 BELL = b"\xc1"
+LETTERS = b"LASGVERTDIPKNFQYHMCWXBZUO"
 SKIP = 0xFFFFFFFF
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 PAGE = 4096
@@ -38,18 +39,22 @@ def decode(data):
     return {KEYS[key]: value for key, value in msgpack.unpackb(data, strict_map_key=False).items()}
 
 
+def sequence(length, salt=0):
+    """All 25 letters, in the order of the published tokenizer, whose first is token 5."""
+    return bytes(LETTERS[(i * i + salt) % 25] for i in range(length))
+
+
 class Closed(Exception):
     pass
 
 
-class Client:
+class Client(contextlib.AbstractContextManager):
     """One connection. Every wait ends after `timeout` seconds with an exception."""
 
     def __init__(self, path, timeout=PATIENCE):
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.socket.settimeout(timeout)
         self.socket.connect(path)
-        self.bells = 0
         self.ring = None
 
     def close(self):
@@ -57,16 +62,12 @@ class Client:
         if self.ring:
             self.ring.close()
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def __exit__(self, *unused):
         self.close()
 
     def send_raw(self, data, fds=()):
         if fds:
-            self.socket.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
-                                          array.array("i", fds))])
+            socket.send_fds(self.socket, [data], fds)
         else:
             self.socket.send(data)
 
@@ -80,11 +81,9 @@ class Client:
         return data
 
     def receive(self):
-        while True:
-            data = self.receive_raw()
-            if data != BELL:
-                return decode(data)
-            self.bells += 1
+        while (data := self.receive_raw()) == BELL:
+            pass
+        return decode(data)
 
     def ended(self):
         """Whether the daemon hangs up without another word."""
@@ -94,11 +93,9 @@ class Client:
             return True
 
     def hello(self, pooling=MEAN, dtype=F32, protocol=1, **more):
-        try:
+        with contextlib.suppress(BrokenPipeError):  # refused at once; the reason can still be read
             self.send(HELLO, protocol=protocol, program="test 1", pooling=pooling, dtype=dtype,
                       **more)
-        except BrokenPipeError:
-            pass  # refused at once; the reason can still be read
         answer = self.receive()
         self.info, self.pooling, self.dtype = answer, pooling, dtype
         return answer
@@ -112,8 +109,8 @@ class Client:
         return self.receive()
 
     def push(self, sequences=()):
-        """Puts those for which there is room into the ring, tagged from 0 on, publishes all that was
-        put, and rings. Returns how many went in."""
+        """Puts those that the ring has room for into it, tagged from 0 on, publishes all that was put,
+        and rings. Returns how many went in."""
         count = 0
         while count < len(sequences) and self.ring.put(count, sequences[count]):
             count += 1
@@ -126,9 +123,6 @@ class Client:
         self.send(RING, fds=[self.ring.fd], submission_size=submission_size,
                   completion_size=completion_size)
         os.close(self.ring.fd)
-
-    def row_bytes(self):
-        return self.info["hidden"] * (2 if self.dtype == F16 else 4)
 
     def stream(self, sequences, start=0):
         """Sends all through the ring; returns [(tag, status, rows, data)] in their order."""
@@ -147,9 +141,7 @@ class Client:
                 if self.ring.release():
                     self.socket.send(BELL)
             elif not progress and not self.ring.sleeps(bool(todo)):
-                if self.receive_raw() != BELL:
-                    raise AssertionError("something else than a bell")
-                self.bells += 1
+                assert self.receive_raw() == BELL, "something else than a bell"
         return results
 
 

@@ -2,7 +2,6 @@
 """Model files that must load, in every form of the family: the configuration, every value of every
 tensor, the tokens and the digests are held against torch (expected.json), numpy and hashlib."""
 import gzip
-import io
 import json
 import os
 import struct
@@ -12,7 +11,6 @@ import numpy as np
 
 from harness import MODELS, Cases, nemo_file, sha256, small_config
 
-ALPHABET = "LASGVERTDIPKNFQYHMCWXBZUO"
 PARTS = ("language_model.embedding.", "language_model.encoder.")
 
 
@@ -164,15 +162,8 @@ def add_special_values(cases):
                        checkpoint=checkpoint)
 
 
-def repack(members, tar_format=tarfile.PAX_FORMAT, before=()):
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tar_format) as archive:
-        for name, data in [*before, *members]:
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            info.pax_headers = {"comment": "x" * 600}
-            archive.addfile(info, io.BytesIO(data))
-    return out.getvalue()
+def repack(members, form=tarfile.PAX_FORMAT):
+    return nemo_file.tar_of(members, form=form, headers={"comment": "x" * 600})
 
 
 def add_other_writers(cases):
@@ -184,9 +175,9 @@ def add_other_writers(cases):
     judge = judge_model(config, sha256(checkpoint), hashes(tensors), parameters)
     members = nemo_file.nemo_members(config, checkpoint)
     long_name = ("x" * 150 + "/" + "y" * 120, b"not needed")
-    for name, tar_format in (("pax", tarfile.PAX_FORMAT), ("GNU", tarfile.GNU_FORMAT)):
+    for name, form in (("pax", tarfile.PAX_FORMAT), ("GNU", tarfile.GNU_FORMAT)):
         cases.add_bytes(f"tar of {name} with long names", judge,
-                        repack(members, tar_format, [long_name]))
+                        repack([long_name, *members], form))
     plain = repack(members)
     cases.add_bytes("ustar, weights first", judge, repack(members[::-1], tarfile.USTAR_FORMAT))
     halves = gzip.compress(plain[:7777]) + gzip.compress(plain[7777:])

@@ -5,7 +5,6 @@ import gzip
 import io
 import os
 import struct
-import tarfile
 import zipfile
 
 import numpy as np
@@ -47,14 +46,8 @@ class Base:
         members.update(changes)
         return members
 
-    def tar(self, members=None, **options):
-        out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
-            for name, data in (members or self.members()).items():
-                info = tarfile.TarInfo(name)
-                info.size = len(data)
-                archive.addfile(info, io.BytesIO(data))
-        return out.getvalue()
+    def tar(self, members=None):
+        return nemo_file.tar_of((members or self.members()).items())
 
 
 def set_tar_size(data, name, size):

@@ -9,7 +9,7 @@ import signal
 import subprocess
 
 import streams
-from hostile import BUSY, STATUS, WELCOME, Client, check, equal, start, wait_until
+from hostile import BUSY, STATUS, WELCOME, Client, check, equal, wait_until
 
 ATTACKERS = 200
 VISITS = 200
@@ -70,28 +70,6 @@ def crowd(soak, path):
     soak.count("idle clients in crowds", CROWD)
 
 
-class Dying:
-    """A daemon at one path that is killed and started again."""
-
-    def __init__(self, path, *options, **more):
-        self.path, self.options, self.more = path, options, more
-        self.daemon = start(*options, at=path, **more)
-
-    def again(self, how):
-        self.daemon.process.send_signal(how)
-        status = self.daemon.end()
-        said = self.daemon.said()
-        self.daemon.clean_up()
-        self.daemon = start(*self.options, at=self.path, **self.more)
-        check(status == (0 if how == signal.SIGTERM else -how), f"it left with {status}: {said}")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exception):
-        return self.daemon.__exit__(*exception)
-
-
 def generation(daemon):
     """0: not now, the crowds of the same user fill all connections that it may have."""
     status = daemon.status()
@@ -110,7 +88,14 @@ def reloaded_daemon(soak, daemon):
 
 def killed_daemon(soak, dying):
     soak.end.wait(1 + 4 * random.random())
-    dying.again(random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)))
+    how = random.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM))
+
+    def end(daemon):
+        daemon.process.send_signal(how)
+        return daemon.end(), daemon.said()
+
+    status, said = dying.again(end)
+    check(status == (0 if how == signal.SIGTERM else -how), f"it left with {status}: {said}")
     soak.count("deaths of the other daemon")
 
 

@@ -25,7 +25,7 @@ sys.path[:0] = [HERE, *(os.path.join(HERE, "..", name) for name in ("lib", "host
 import disturb  # noqa: E402
 import shares  # noqa: E402
 import streams  # noqa: E402
-from hostile import FILTER, TINY1, check, start, tool, wait_clean  # noqa: E402
+from hostile import FILTER, TINY1, Restarted, check, start, tool, wait_clean  # noqa: E402
 
 PROGRESS_SECONDS = 10
 PROBLEMS_MAX = 20  # then it is time to look
@@ -147,9 +147,9 @@ def main():
         lines = []
         options = ("--threads", "1", "--log-level", "warning")
         kind = {"model": TINY1, "backend": "cpu"}
-        path = os.path.join(folder, "socket")
         try:
-            with start(*options, **kind) as stays, disturb.Dying(path, *options, **kind) as dies:
+            with start(*options, **kind) as stays, \
+                    Restarted(*options, start=start, **kind) as dies:
                 lines = soak_all(soak, stays, dies)
         except Exception:
             soak.problem(traceback.format_exc())

@@ -275,23 +275,23 @@ def resolve(value, root, depth=0):
 
 # --- the whole file -----------------------------------------------------------------------------
 
-def tar(members, kind=tarfile.GNU_FORMAT, dot_slash=False, **headers):
-    """members: (name, bytes) pairs, in order."""
+def tar_of(members, dot_slash=False, form=tarfile.GNU_FORMAT, headers=None, **whole):
+    """members: (name, bytes) pairs, in order; headers: of each member, for PAX; whole: of the file."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=kind, **headers) as archive:
+    with tarfile.open(fileobj=out, mode="w", format=form, **whole) as archive:
         if dot_slash:
             info = tarfile.TarInfo("./")
             info.type = tarfile.DIRTYPE
             archive.addfile(info)
         for name, data in members:
             info = tarfile.TarInfo(("./" if dot_slash else "") + name)
-            info.size, info.mode = len(data), 0o644
+            info.size, info.mode, info.pax_headers = len(data), 0o644, headers or {}
             archive.addfile(info, io.BytesIO(data))
     return out.getvalue()
 
 
 def write_tar(path, members, compress=False, dot_slash=False):
-    data = tar(members, dot_slash=dot_slash)
+    data = tar_of(members, dot_slash)
     with open(path, "wb") as file:
         file.write(gzip.compress(data, 1, mtime=0) if compress else data)
 
