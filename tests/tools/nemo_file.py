@@ -291,10 +291,10 @@ def resolve(value, root, depth=0):
 
 # --- the whole file -----------------------------------------------------------------------------
 
-def write_tar(path, members, compress=False, dot_slash=False):
+def tar(members, kind=tarfile.GNU_FORMAT, dot_slash=False, **headers):
     """members: (name, bytes) pairs, in order."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
+    with tarfile.open(fileobj=out, mode="w", format=kind, **headers) as archive:
         if dot_slash:
             info = tarfile.TarInfo("./")
             info.type = tarfile.DIRTYPE
@@ -303,7 +303,11 @@ def write_tar(path, members, compress=False, dot_slash=False):
             info = tarfile.TarInfo(("./" if dot_slash else "") + name)
             info.size, info.mode = len(data), 0o644
             archive.addfile(info, io.BytesIO(data))
-    data = out.getvalue()
+    return out.getvalue()
+
+
+def write_tar(path, members, compress=False, dot_slash=False):
+    data = tar(members, dot_slash=dot_slash)
     with open(path, "wb") as file:
         file.write(gzip.compress(data, 1, mtime=0) if compress else data)
 
