@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * This reads options, and prints figures, each as one line of JSON.
+ * This reads settings, and prints figures, each as one line of JSON.
  */
 #include "tests/bench/bench.h"
 
 #include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 double bench_seconds(void) {
@@ -28,27 +27,21 @@ double bench_quantile(double *values, unsigned count, double share) {
     return values[low] + (at - low) * (values[high] - values[low]);
 }
 
-static const struct bench_option *option_find(const char *argument,
-                                              const struct bench_option *options, unsigned count) {
-    for (unsigned i = 0; i < count; i++)
-        if (strncmp(argument, "--", 2) == 0 && strcmp(argument + 2, options[i].name) == 0)
-            return &options[i];
-    for (unsigned i = 0; i < count; i++)
-        warnx("there is --%s %s", options[i].name, options[i].text ? "TEXT" : "NUMBER");
-    errx(64, "there is no option %s", argument);
+const char *bench_text(const char *name, const char *otherwise) {
+    const char *text = getenv(name);
+    return text ? text : otherwise;
 }
 
-void bench_options_read(int count, char **arguments, const struct bench_option *options,
-                        unsigned option_count) {
-    for (int i = 1; i < count; i += 2) {
-        const struct bench_option *option = option_find(arguments[i], options, option_count);
-        if (i + 1 == count)
-            errx(64, "%s needs a value", arguments[i]);
-        if (option->text)
-            *option->text = arguments[i + 1];
-        else
-            *option->number = atof(arguments[i + 1]);
-    }
+double bench_number(const char *name, double otherwise) {
+    const char *text = getenv(name);
+    return text ? atof(text) : otherwise;
+}
+
+unsigned bench_rounds(void) {
+    double rounds = bench_number("BENCH_ROUNDS", 5);
+    if (rounds < 1 || rounds > BENCH_ROUNDS_MAX)
+        errx(64, "1 to %d rounds", BENCH_ROUNDS_MAX);
+    return (unsigned)rounds;
 }
 
 static void numbers_print(const char *name, const double *numbers, unsigned count) {

@@ -35,16 +35,11 @@ double bench_seconds(void);
 /* Sorts the values; a share of 0.5 gives the median. */
 double bench_quantile(double *values, unsigned count, double share);
 
-/* An option --NAME VALUE, and where its value goes: as a text or, if `text` is NULL, as a
- * number. */
-struct bench_option {
-    const char *name;
-    const char **text;
-    double *number;
-};
-/* Exits, and says which options there are, when the command line has another one. */
-void bench_options_read(int count, char **arguments, const struct bench_option *options,
-                        unsigned option_count);
+/* Return what a variable of the environment sets, or else the default. */
+const char *bench_text(const char *name, const char *otherwise);
+double bench_number(const char *name, double otherwise);
+/* Returns $BENCH_ROUNDS; exits when it is not from 1 to BENCH_ROUNDS_MAX. */
+unsigned bench_rounds(void);
 
 /* Returns a directory that is removed when the program ends; exits when it cannot be made. */
 const char *bench_folder(void);
