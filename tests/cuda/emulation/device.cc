@@ -107,13 +107,6 @@ std::unique_lock<std::mutex> lock_configured() {
     return lock;
 }
 
-/* Returns a device that a test names. */
-device &device_at(int index) {
-    if (index < 0 || index >= EMULATION_MAX_DEVICES)
-        emulation_die("there is no device %d to set", index);
-    return world.devices[index];
-}
-
 } // namespace
 
 void emulation_die(const char *format, ...) {
@@ -150,19 +143,14 @@ void emulation_set_device_count(int count) {
     world.device_count = count;
 }
 
-void emulation_set_sm(int index, int sm) {
+void emulation_set_device(int index, int sm, size_t memory, const char *name) {
     auto lock = lock_configured();
-    device_at(index).sm = sm;
-}
-
-void emulation_set_memory(int index, size_t bytes) {
-    auto lock = lock_configured();
-    device_at(index).memory = bytes;
-}
-
-void emulation_set_name(int index, const char *name) {
-    auto lock = lock_configured();
-    device_at(index).name = name;
+    if (index < 0 || index >= EMULATION_MAX_DEVICES)
+        emulation_die("there is no device %d to set", index);
+    device &device = world.devices[index];
+    device.sm = sm ? sm : device.sm;
+    device.memory = memory ? memory : device.memory;
+    device.name = name ? name : device.name;
 }
 
 void emulation_fail(const char *name, unsigned nth, int error, bool sticky, unsigned resets) {
@@ -172,13 +160,13 @@ void emulation_fail(const char *name, unsigned nth, int error, bool sticky, unsi
 
 unsigned emulation_calls(const char *name) {
     auto lock = lock_configured();
-    return calls[name ? name : ""];
+    return calls[name];
 }
 
 const char *emulation_called(unsigned index) {
     auto lock = lock_configured();
     for (const auto &[name, count] : calls)
-        if (!name.empty() && count > 0 && index-- == 0)
+        if (count > 0 && index-- == 0)
             return name.c_str();
     return nullptr;
 }
@@ -204,7 +192,6 @@ static void lost_forget() {
 
 int fail_now(const char *name, int index) {
     calls[name]++;
-    calls[""]++;
     for (size_t i = 0; i < failures.size(); i++) {
         failure &failure = failures[i];
         if ((!failure.name.empty() && failure.name != name) || --failure.left)
@@ -216,9 +203,9 @@ int fail_now(const char *name, int index) {
             static const int registered = atexit(lost_forget); /* before static objects end */
             if (registered != 0)
                 emulation_die("atexit failed");
-            device_at(index).error =
+            world.devices[index].error =
                 library ? cudaErrorIllegalAddress : static_cast<cudaError_t>(hit.error);
-            device_at(index).resets = hit.resets;
+            world.devices[index].resets = hit.resets;
         }
         return library && hit.name.empty() ? CUBLAS_STATUS_EXECUTION_FAILED : hit.error;
     }
