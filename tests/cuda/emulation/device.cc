@@ -212,10 +212,6 @@ int fail_now(const char *name, int index) {
     return 0;
 }
 
-void last_error_set(cudaError_t code) {
-    last_error = code;
-}
-
 const void *this_thread() {
     return &last_error;
 }
@@ -231,10 +227,10 @@ call::call(const char *name, needs needs) : error(cudaSuccess), device(current_d
     else if (int code = fail_now(name, device))
         error = static_cast<cudaError_t>(code);
     else if (needs == DEVICE)
-        error = device_error();
+        error = done();
 }
 
-cudaError_t call::device_error() {
+cudaError_t call::done() {
     return world.devices[device].error;
 }
 
