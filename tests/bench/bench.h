@@ -48,7 +48,6 @@ const char *bench_folder(void);
  * are `enough` residues. */
 struct bench_sequences {
     char **residues;
-    uint32_t *lengths;
     unsigned count;
     uint64_t total; /* residues */
 };

@@ -10,6 +10,7 @@
 
 #include <err.h>
 #include <stdio.h>
+#include <string.h>
 
 #define ROUNDS 3
 #define RESIDUES 12000 /* at least */
@@ -43,7 +44,8 @@ static void alone_make(struct alone *alone, const struct bench_sequences *sequen
     for (unsigned i = 0; i < sequences->count; i++) {
         struct token_span span;
         if (model_tokenize(alone->model, (const uint8_t *)sequences->residues[i],
-                           sequences->lengths[i], alone->work.ids + alone->work.tokens, &span) < 0)
+                           strlen(sequences->residues[i]), alone->work.ids + alone->work.tokens,
+                           &span) < 0)
             errx(1, "a protein has a letter that the model does not know");
         work_add(&alone->work, &span, POOLING_NONE, alone->model->config.hidden, BATCH_TOKENS);
     }

@@ -33,7 +33,8 @@ static void bulk(const struct bench_daemon *daemon, unsigned number) {
     esm1nv_session *session = bench_connect(daemon, ESM1NV_POOL_MEAN);
     for (uint64_t tag = 0;;) {
         unsigned i = (unsigned)((tag + number * 23) % proteins.count);
-        int result = esm1nv_submit(session, tag, proteins.residues[i], proteins.lengths[i]);
+        int result =
+            esm1nv_submit(session, tag, proteins.residues[i], strlen(proteins.residues[i]));
         if (result == ESM1NV_OK)
             tag++;
         else if (result < 0 || esm1nv_next(session, &taken, -1) != ESM1NV_OK)

@@ -56,13 +56,10 @@ static const char *from_environment(const char *name) {
 
 /* --- sequences --- */
 
-static void sequence_add(struct bench_sequences *s, const char *residues, uint32_t length) {
+static void sequence_add(struct bench_sequences *s, const char *residues, size_t length) {
     s->residues = realloc(s->residues, (s->count + 1) * sizeof *s->residues);
-    s->lengths = realloc(s->lengths, (s->count + 1) * sizeof *s->lengths);
-    if (!s->residues || !s->lengths)
+    if (!s->residues || !(s->residues[s->count++] = strndup(residues, length)))
         errx(1, "out of memory");
-    s->residues[s->count] = strndup(residues, length);
-    s->lengths[s->count++] = length;
     s->total += length;
 }
 
@@ -78,7 +75,7 @@ void bench_proteins_read(struct bench_sequences *sequences, uint64_t enough) {
         ssize_t size = getline(&line, &capacity, file);
         if (size <= 0 || line[0] == '>') {
             if (length)
-                sequence_add(sequences, residues, (uint32_t)length);
+                sequence_add(sequences, residues, length);
             length = 0;
         }
         if (size <= 0 || sequences->total >= enough)

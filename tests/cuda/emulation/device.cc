@@ -160,13 +160,13 @@ void emulation_fail(const char *name, unsigned nth, int error, bool sticky, unsi
 
 unsigned emulation_calls(const char *name) {
     auto lock = lock_configured();
-    return calls[name ? name : ""];
+    return calls[name];
 }
 
 const char *emulation_called(unsigned index) {
     auto lock = lock_configured();
     for (const auto &[name, count] : calls)
-        if (!name.empty() && count > 0 && index-- == 0)
+        if (count > 0 && index-- == 0)
             return name.c_str();
     return nullptr;
 }
@@ -192,7 +192,6 @@ static void lost_forget() {
 
 int fail_now(const char *name, int index) {
     calls[name]++;
-    calls[""]++;
     for (size_t i = 0; i < failures.size(); i++) {
         failure &failure = failures[i];
         if ((!failure.name.empty() && failure.name != name) || --failure.left)
@@ -213,10 +212,6 @@ int fail_now(const char *name, int index) {
     return 0;
 }
 
-void last_error_set(cudaError_t code) {
-    last_error = code;
-}
-
 const void *this_thread() {
     return &last_error;
 }
@@ -232,10 +227,10 @@ call::call(const char *name, needs needs) : error(cudaSuccess), device(current_d
     else if (int code = fail_now(name, device))
         error = static_cast<cudaError_t>(code);
     else if (needs == DEVICE)
-        error = device_error();
+        error = done();
 }
 
-cudaError_t call::device_error() {
+cudaError_t call::done() {
     return world.devices[device].error;
 }
 

@@ -57,7 +57,7 @@ void emulation_set_device(int device, int sm, size_t memory, const char *name);
  * wait. */
 void emulation_fail(const char *name, unsigned nth, int error, bool sticky, unsigned resets);
 
-/* Returns how often a function (NULL: any) has been called since the start or emulation_reset(). */
+/* Returns how often a function has been called since the start or emulation_reset(). */
 unsigned emulation_calls(const char *name);
 
 /* Returns number `index` of the functions called since then, in the order of their names; NULL past

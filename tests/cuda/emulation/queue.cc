@@ -215,12 +215,6 @@ cudaError_t cudaEventCreateWithFlags(cudaEvent_t *event, unsigned int flags) {
     return cudaSuccess;
 }
 
-cudaError_t cudaEventDestroy(cudaEvent_t event) {
-    CALL(DEVICE);
-    events.destroy(event, __func__);
-    return call.done();
-}
-
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
     CALL(DEVICE);
     stream = stream_find(stream, call.device, __func__);
@@ -370,14 +364,15 @@ cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
     return call.done();
 }
 
-cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
-    CALL(DEVICE);
-    execs.destroy(exec, __func__);
-    return call.done();
-}
+/* --- What has nothing else to end ------------------------------------------------------------ */
 
-cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
-    CALL(DEVICE);
-    graphs.destroy(graph, __func__);
-    return call.done();
-}
+#define DESTROY(name, type, registry)                                                              \
+    cudaError_t name(type handle) {                                                                \
+        CALL(DEVICE);                                                                              \
+        registry.destroy(handle, __func__);                                                        \
+        return call.done();                                                                        \
+    }
+
+DESTROY(cudaEventDestroy, cudaEvent_t, events)
+DESTROY(cudaGraphDestroy, cudaGraph_t, graphs)
+DESTROY(cudaGraphExecDestroy, cudaGraphExec_t, execs)

@@ -54,12 +54,7 @@ class call {
 
     /* Remembers an error for cudaGetLastError(). */
     cudaError_t fail(cudaError_t code);
-    cudaError_t done() {
-        return device_error();
-    }
-
-  private:
-    cudaError_t device_error();
+    cudaError_t done(); /* the device's sticky error, or none */
 };
 
 #define CALL(needs)                                                                                \
@@ -70,8 +65,6 @@ class call {
 /* Tells which error the call must fail with now, by its name, or 0; makes the error stick if it is
  * sticky. */
 int fail_now(const char *name, int device);
-
-void last_error_set(cudaError_t code);
 
 /* The live handles of one kind, the oldest first. */
 template <typename T> struct registry {

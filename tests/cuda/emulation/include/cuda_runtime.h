@@ -39,8 +39,6 @@ cudaError_t cudaFuncSetAttribute(R (*function)(P...), enum cudaFuncAttribute att
 }
 
 using std::isfinite;
-using std::isinf;
-using std::isnan;
 
 /* --- Together -------------------------------------------------------------------------------- */
 
