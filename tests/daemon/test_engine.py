@@ -242,6 +242,49 @@ def a_load_that_fails_leaves_an_engine_that_broke_to_the_cpu():
 
 
 @case
+def a_reload_asked_for_meanwhile_comes_when_the_cpu_has_taken_over():
+    with start(ESM1NV_SECOND_OPEN="1") as daemon, daemon.client() as client:
+        break_while_loading(daemon, client)
+        daemon.process.send_signal(signal.SIGHUP)
+        status = daemon.wait_status(lambda status: status["generation"] == 2 and
+                                    "the last reload failed" in status["note"])
+        equal(status["backend"], "cpu")
+        equal(daemon.said().count("there is no second one"), 2)
+
+
+def fill(daemon, client):
+    """The engine with batches that never come back; returns how many residues are queued then."""
+    client.hello()
+    for tag in range(3):  # it takes two of them
+        client.submit(tag, NEVER)
+        for _ in range(2):
+            daemon.status()
+    return daemon.wait_status(lambda status: status["queued_residues"] > 0)["queued_residues"]
+
+
+def queue(daemon, client, residues, queued):
+    """Submits one record, and waits until it was looked at and so many residues are queued."""
+    client.ring.put(1, residues)
+    client.ring.publish()
+    client.send_raw(BELL)
+    wait_until(lambda: client.ring.get(Ring.SUBMISSION_HEAD) > 0)
+    daemon.wait_status(lambda status: status["queued_residues"] == queued)
+
+
+@case
+def room_that_a_client_leaves_goes_to_the_others_of_its_user():
+    with start("--max-queued-per-user", "600") as daemon, daemon.client() as occupies, \
+            streaming(daemon) as waits:
+        before = fill(daemon, occupies)
+        with streaming(daemon) as leaves:
+            queue(daemon, leaves, b"M" * 500, before + 500)
+            queue(daemon, waits, b"M" * 400, before + 500)
+            equal(daemon.status()["queued_residues"], before + 500)
+        daemon.wait_status(lambda status: status["queued_residues"] == before + 400)
+        daemon.kill()
+
+
+@case
 def leaving_does_not_wait_for_a_load():
     with start(ESM1NV_SECOND_OPEN="600") as daemon, daemon.session() as client:
         daemon.hang_up()

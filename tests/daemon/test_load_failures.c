@@ -6,9 +6,11 @@
  * Usage: test_load_failures MODEL.nemo
  */
 #include "daemon/options.h"
+#include "daemon/serve/background.h"
 #include "tests/check.h"
 #include "tests/lib/refuse.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define CALLS_MAX 20000
@@ -33,6 +35,39 @@ static bool load_with_failure(const struct options *options, unsigned number) {
     return false;
 }
 
+/* Each of its calls needs two things of the system. Without a thread, closing is done at once. */
+static void test_background(const struct options *options) {
+    unsigned threads = refuse_entries("/proc/self/task");
+    struct background *background;
+    struct generation *generation;
+    struct error error;
+
+    test_case("a background without memory, threads or an eventfd");
+    for (unsigned number = 1; number <= 2; number++) {
+        refuse_call(number);
+        CHECK(background_create(&background) < 0 && !background, "call %u of creating", number);
+    }
+    refuse_call(0);
+    CHECK(background_create(&background) == 0, "nothing is refused");
+    int alive = refuse_alive;
+    for (unsigned number = 1; number <= 2; number++) {
+        refuse_call(number);
+        int result = background_load(background, &options->load, &options->limits);
+        CHECK(result == (number == 1 ? -ENOMEM : -EAGAIN), "call %u of loading: %d", number,
+              result);
+        CHECK(background_take(background, &generation, &error) == 1, "nothing was loaded");
+        CHECK(refuse_alive == alive, "call %u of loading: memory is left", number);
+    }
+    for (unsigned number = 1; number <= 2; number++) {
+        refuse_call(0);
+        CHECK(generation_load(&generation, &options->load, &options->limits, &error) == 0, "load");
+        refuse_call(number);
+        background_close(background, generation);
+        CHECK(refuse_threads_are(threads), "call %u of closing: a thread is left", number);
+    }
+    CHECK(background_destroy(background, 0), "something is under way");
+}
+
 int main(int argc, char **argv) {
     struct options options;
     struct error error;
@@ -55,5 +90,6 @@ int main(int argc, char **argv) {
     }
     printf("# %u calls\n", number - 1);
     CHECK(number > 10 && number < CALLS_MAX, "only %u calls were counted", number);
+    test_background(&options);
     return test_done();
 }
