@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * HDF5, through a module that is loaded for it: from beside the program, where a build leaves it,
- * or from where it was installed. The module opens the target's temporary file by its name.
+ * or from where it was installed. The module opens the target's file once more.
  */
 #include "client/filter/output/output.h"
 
@@ -49,7 +49,9 @@ static int h5_begin(struct output *output) {
                              .rows = output->pooling == ESM1NV_POOL_NONE,
                              .half = output->dtype == ESM1NV_F16};
     char reason[H5_ERROR_MAX] = "";
-    writer->file = writer->table->create(output->target.temporary, &shape, reason);
+    char path[PATH_MAX];
+    target_reopen_path(&output->target, path);
+    writer->file = writer->table->create(path, &shape, reason);
     if (writer->file)
         return 0;
     report("%s: cannot create: %s", output->target.name, reason);

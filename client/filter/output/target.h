@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where output goes: a buffered file descriptor. A regular file is written under a temporary name
- * beside it and takes its own name only when all is well; anything else is written in place.
- * Temporary files go when the program ends early, by exit() or by a signal.
+ * Where output goes: a buffered file descriptor. A regular file is written as FILE.partial beside
+ * it and takes its own name only when all is well (partial.h). Anything else is written in place,
+ * as is a file that is a mount point.
  */
 #ifndef ESM1NV_FILTER_TARGET_H
 #define ESM1NV_FILTER_TARGET_H
 
+#include "client/filter/output/partial.h"
+
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -17,10 +20,10 @@
 struct target {
     const char *name; /* for messages */
     int fd;
-    char *path;      /* the final name, links resolved; NULL: written in place */
-    char *temporary; /* the name for now */
-    char *buffer;    /* NULL until something is put there */
-    size_t size;     /* waiting in the buffer */
+    char *path;             /* of a regular file, links resolved; NULL: it is no such file */
+    struct partial partial; /* without a name: written in place */
+    char *buffer;           /* NULL until something is put there */
+    size_t size;            /* waiting in the buffer */
 
     /* What waits, in order: pieces of the buffer, and bytes that stand elsewhere. */
     struct iovec *parts;
@@ -28,10 +31,17 @@ struct target {
     size_t parted;   /* bytes of the buffer that are in parts */
     size_t referred; /* bytes that stand elsewhere */
 };
-#define TARGET_NULL ((struct target){.fd = -1})
+#define TARGET_NULL ((struct target){.fd = -1, .partial = {.fd = -1}})
 
-/* Functions return 0, or a negative exit status after reporting. path NULL means stdout. */
-int target_open(struct target *target, const char *path);
+/* Functions return 0, or a negative exit status after reporting. path NULL means stdout; it
+ * stays the caller's. target_find() creates nothing yet. */
+int target_find(struct target *target, const char *path);
+int target_open(struct target *target);
+/* Once it is certain that there will be output: a regular file that is written in place loses what
+ * it held. */
+int target_begin(struct target *target);
+/* A name under which others can open the very file that is written; target->path is not NULL. */
+void target_reopen_path(const struct target *target, char path[PATH_MAX]);
 /* Bytes into the buffer, or, when many, straight to the file. */
 int target_write(struct target *target, const void *bytes, size_t size);
 /* The same without a copy: the bytes stay as they are while target->referred is not 0. */
@@ -44,12 +54,11 @@ static inline void target_used(struct target *target, size_t size) {
 int target_flush(struct target *target);
 /* Writes at an offset of a file that can seek. */
 int target_patch(struct target *target, const void *bytes, size_t size, int64_t offset);
-/* Flushes, closes, and gives the file its name. */
-int target_commit(struct target *target);
-/* Safe on TARGET_NULL and after target_commit(). Removes the temporary file. */
+/* Flushes and closes: some file systems tell of a full disk only then, on stdout too. */
+int target_close(struct target *target);
+/* Gives a closed file its name. */
+int target_rename(struct target *target);
+/* Safe on TARGET_NULL. Removes a file that did not get its name. */
 void target_finish(struct target *target);
-
-/* At the start: a closed pipe ends the program, a full quota does not. */
-void target_set_signals(void);
 
 #endif
