@@ -173,6 +173,16 @@ equal((status, read("late.tsv.partial")), (74, EXPECTED))
 check("late.tsv: " in err and "late.tsv.partial" in err and "complete" in err, err)
 equal(names("late"), ["late.index", "late.tsv", "late.tsv.partial"])
 
+section("--index - is standard output, when the vectors are not")
+result = run("--index", "-", "-o", path("apart.tsv"), stdin=GOOD)
+equal((result.status, read("apart.tsv")), (0, EXPECTED))
+check(result.out.startswith(b"id\tlength\trows\toffset\tstatus\na\t3\t"), result.out)
+for more in ([], ["-o", "-"]):
+    result = run("--index", "-", *more, stdin=GOOD)
+    equal((result.status, result.out), (64, b""))
+    check("--index -" in result.err and "--output FILE" in result.err, result.err)
+check(not os.path.exists("-"), "a file named -")
+
 
 if not ROOT:
     report("owner and group are kept where permitted", skip="must be root")
