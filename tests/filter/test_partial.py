@@ -4,13 +4,18 @@
 # FILE.partial: what a killed run leaves, several runs with one output, whose owner and mode FILE
 # has, files that are mount points, directories that cannot be written; and signals to the first
 # process of a container.
+import fcntl
 import os
 import random
 import signal
 import stat
 import subprocess
+import time
 
-import h5py
+try:
+    import h5py
+except ImportError:
+    h5py = None
 
 from harness import LIMIT, PROGRAM, environment, folder, path, read, run, start, write
 from patience import wait_until
@@ -19,6 +24,7 @@ from tap import check, equal, finish, report, section
 GOOD = b"a\tMKT\nb\tAC\n"
 OTHER = b"c\tWW\nd\tKKKK\n"
 EXPECTED, EXPECTED_OTHER = run(stdin=GOOD).out, run(stdin=OTHER).out
+NAMING = (1 << 62) + 1  # the byte that is locked while the name goes from one file to another
 ROOT = os.geteuid() == 0
 NAMESPACES = ["unshare"] if ROOT else ["unshare", "-U", "-r"]
 
@@ -88,6 +94,38 @@ equal(status, 0)
 check("x.tsv.partial" in err and "takes over" in err, err)
 equal((names("x."), read("x.tsv")), (["x.index", "x.tsv"], EXPECTED_OTHER))
 
+section("a run that is taken over ends when it writes next, not only at the end of its input")
+first = begin("-o", path("early.tsv"), partial="early.tsv.partial")
+equal(run("-o", path("early.tsv"), stdin=OTHER).status, 0)
+first.stdin.write(GOOD)
+first.stdin.flush()
+equal((first.wait(LIMIT), end(first)[0], read("early.tsv")), (73, 73, EXPECTED_OTHER))
+
+section("while a newcomer holds the name, nobody gives it away, nor removes what it leads to")
+for number in (None, signal.SIGTERM):
+    first = begin("-o", path("held"), partial="held.partial")
+    with open(path("held.partial"), "r+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX, 1, NAMING)
+        first.send_signal(number) if number else first.stdin.close()
+        time.sleep(0.2)
+        equal((first.poll(), names("held")), (None, ["held.partial"]))
+        os.remove(path("held.partial"))
+        write("held.partial", b"a newcomer's")
+    first.stdin = None
+    equal((end(first)[0], names("held")), (-number if number else 73, ["held.partial"]))
+    equal(read("held.partial"), b"a newcomer's")
+    os.remove(path("held.partial"))
+
+section("while a run gives the name away, a newcomer waits")
+with open(write("given.partial", b"whole"), "r+b") as file:
+    fcntl.lockf(file, fcntl.LOCK_EX, 1, NAMING)
+    second = start("-o", path("given"))
+    time.sleep(0.2)
+    equal((names("given"), read("given.partial")), (["given.partial"], b"whole"))
+    os.rename(path("given.partial"), path("given"))
+wait_until(lambda: names("given") == ["given", "given.partial"], "newcomer")
+equal((read("given"), end(second, OTHER), read("given")), (b"whole", (0, ""), EXPECTED_OTHER))
+
 section("taken over, and the newcomer is done: the other changes nothing, however it ends")
 for ending in ("input", signal.SIGTERM, signal.SIGKILL):
     write("x.tsv", b"before")
@@ -115,11 +153,21 @@ for number in (signal.SIGTERM, signal.SIGINT):
 section("h5 is taken over too, and never written by two")
 first = begin("-f", "h5", "-o", path("x.h5"), "--index", path("h.index"), partial="h.index.partial")
 taken = run("-f", "h5", "-o", path("x.h5"), stdin=OTHER)
-if "module" not in taken.err:
+if h5py and "module" not in taken.err:
     equal((taken.status, end(first, GOOD)[0]), (0, 73))
     with h5py.File(path("x.h5")) as file:
         equal(sorted(file), ["c", "d"])
     equal(names("x.h5"), ["x.h5"])
+
+    section("h5 is taken over before it has begun")
+    first = start("-f", "h5", "-o", path("slow.h5"), FAKE_SLOW=700)
+    wait_until(lambda: names("slow.h5") == ["slow.h5.partial"], "file")
+    second = begin("-f", "h5", "-o", path("slow.h5"), "--index", path("h.index"),
+                   partial="h.index.partial", stdin=OTHER)
+    equal((end(first, GOOD)[0], names("slow.h5")), (73, ["slow.h5.partial"]))
+    equal(end(second)[0], 0)
+    with h5py.File(path("slow.h5")) as file:
+        equal(sorted(file), ["c", "d"])
 
 section("a file that was removed is no success: 73")
 first = begin("-o", path("gone.tsv"), partial="gone.tsv.partial")

@@ -28,7 +28,7 @@
 
 #define BYTE_WRITING (INT64_C(1) << 62)
 #define BYTE_NAMING (BYTE_WRITING + 1)
-#define LOCK_TRIES 100 /* nobody honest holds BYTE_NAMING for so long */
+#define LOCK_TRIES 300 /* nobody honest holds BYTE_NAMING for so long */
 #define LOCK_PAUSE_MS 10
 #define CREATE_TRIES 100
 #define PARTIALS_MAX 2 /* the output and the index */
