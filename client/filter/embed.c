@@ -353,7 +353,7 @@ static int embed_all(struct embed *embed) {
     progress_clear();
     if (result == 0)
         result = output_commit(&embed->output);
-    else if (result != -EX_IOERR)
+    else if (result != -EX_IOERR && result != -EX_CANTCREAT)
         output_flush(&embed->output); /* what came before the error is output */
     warnings_tell(&embed->warnings);
     return result;
