@@ -57,10 +57,12 @@ static bool is_written(int fd) {
     return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
+/* An error of the file system is not yet a sign that it does not. */
 static bool leads_to(const char *name, int fd) {
     struct stat named, opened;
-    return lstat(name, &named) == 0 && fstat(fd, &opened) == 0 && named.st_dev == opened.st_dev &&
-           named.st_ino == opened.st_ino;
+    if (lstat(name, &named) < 0 || fstat(fd, &opened) < 0)
+        return errno != ENOENT;
+    return named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
 }
 
 /* Whether the name is this run's, and stays so until fd is closed. */
@@ -157,6 +159,7 @@ static int create_new(const char *name, const char *said, mode_t mode) {
         if (fd >= 0 || errno != EEXIST || free_name(name, said) < 0)
             return fd;
     }
+    errno = EEXIST;
     return -1;
 }
 
