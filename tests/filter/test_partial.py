@@ -118,7 +118,7 @@ for number in (None, signal.SIGTERM):
 
 section("while a run gives the name away, a newcomer waits")
 with open(write("given.partial", b"whole"), "r+b") as file:
-    fcntl.lockf(file, fcntl.LOCK_EX, 1, NAMING)
+    fcntl.lockf(file, fcntl.LOCK_EX, 2, NAMING - 1)
     second = start("-o", path("given"))
     time.sleep(0.2)
     equal((names("given"), read("given.partial")), (["given.partial"], b"whole"))

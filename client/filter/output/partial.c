@@ -136,15 +136,16 @@ static int open_other(const char *name, short *type) {
 static int free_name(const char *name, const char *said) {
     short type;
     int fd = open_other(name, &type), result = 0;
-    bool written = fd >= 0 && is_written(fd);
+    bool taken = false;
     if (fd >= 0 && !lock_byte(fd, BYTE_NAMING, type)) {
         errno = EBUSY;
         result = -1;
     } else if (fd < 0 || leads_to(name, fd)) {
         result = unlink(name) < 0 && errno != ENOENT ? -1 : 0;
+        taken = result == 0 && fd >= 0 && is_written(fd);
     }
     int reason = errno;
-    if (result == 0 && written)
+    if (taken)
         report("%s: another run is still writing %s; this one takes over, and that one ends", said,
                name);
     if (fd >= 0)
