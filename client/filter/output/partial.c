@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A run never opens the file of another to write to it: it takes the name away from it, and makes a
- * new one. Two advisory locks, on bytes behind any content, go with a file. The first is held by
- * the run that writes it, as long as it lives. The second is held for the moment in which the name
- * leads from one file to another, so that nobody renames or removes what has just become a file of
- * somebody else. They belong to the open file, not to the process, and so are not lost when the
- * file is opened and closed a second time. A file system without locks is trusted.
+ * A run never writes to the file of another run. It takes the name away from that file and makes a
+ * new one. Two advisory locks, on bytes behind any content, belong to each file. BYTE_WRITING is
+ * held by the run that writes the file, as long as it lives. BYTE_NAMING is held for the moment in
+ * which the name is taken from the file, by a rename or otherwise, so that no run renames or
+ * removes what has just become the file of another. Both are locks of the open file and not of the
+ * process, since those would be lost as soon as HDF5, which opens the file a second time, closes
+ * it. Where a file system has no locks, only that moment is unprotected.
  *
- * The partial files stand in a small table that a signal handler can read.
+ * The partial files of this run stand in a small table that a signal handler can read.
  */
 #include "client/filter/output/partial.h"
 
@@ -39,12 +40,12 @@ static struct flock byte_lock(int64_t byte, short type) {
     return (struct flock){.l_type = type, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
 }
 
-/* False when somebody else keeps it. */
+/* Returns false if another run does not release it. */
 static bool lock_byte(int fd, int64_t byte, short type) {
     struct flock lock = byte_lock(byte, type);
     for (int i = 0; fcntl(fd, F_OFD_SETLK, &lock) < 0; i++) {
         if (errno != EAGAIN && errno != EACCES)
-            return true; /* there are no locks here */
+            return true; /* the file system has no locks */
         if (i == LOCK_TRIES)
             return false;
         poll(NULL, 0, LOCK_PAUSE_MS);
@@ -57,7 +58,7 @@ static bool is_written(int fd) {
     return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
 }
 
-/* An error of the file system is not yet a sign that it does not. */
+/* An error of the file system other than that there is no such name is not taken for a no. */
 static bool leads_to(const char *name, int fd) {
     struct stat named, opened;
     if (lstat(name, &named) < 0 || fstat(fd, &opened) < 0)
@@ -65,7 +66,7 @@ static bool leads_to(const char *name, int fd) {
     return named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
 }
 
-/* Whether the name is this run's, and stays so until fd is closed. */
+/* Whether the name leads to this run's file. If so, it does until the file is closed. */
 static bool partial_hold(const struct partial *partial) {
     return lock_byte(partial->fd, BYTE_NAMING, F_WRLCK) && leads_to(partial->name, partial->fd);
 }
@@ -81,8 +82,9 @@ static void unlink_all(void) {
             partial_unlink(partials[i]);
 }
 
-/* Raised again, the signal ends the program as it would have without this handler. For the first
- * process of a container the kernel ignores it then, and raise() returns. */
+/* The signal is raised again, so that it ends the program as it would have without this handler.
+ * raise() returns only in the first process of a container, for which the kernel ignores signals
+ * without a handler. */
 static void end_by_signal(int number) {
     unlink_all();
     signal(number, SIG_DFL);
@@ -92,7 +94,7 @@ static void end_by_signal(int number) {
 
 void partial_set_signals(void) {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
-    signal(SIGPIPE, SIG_DFL); /* also where it came ignored */
+    signal(SIGPIPE, SIG_DFL); /* even if the parent process left it ignored */
     signal(SIGXFSZ, SIG_IGN); /* a full quota is then a write that fails */
     for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
         struct sigaction action;
@@ -120,7 +122,8 @@ static void partial_forget(struct partial *partial) {
     partial->name = NULL;
 }
 
-/* Opens the file that has the name, for a lock: one that others cannot share, where permitted. */
+/* Opens the file that has the name in order to lock it. Without the permission to write, only a
+ * lock that other newcomers may share can be had. */
 static int open_other(const char *name, short *type) {
     const int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
     *type = F_WRLCK;
@@ -131,8 +134,8 @@ static int open_other(const char *name, short *type) {
     return open(name, O_RDONLY | flags);
 }
 
-/* Takes the name away from the file that has it: one that a killed run left, or another run's.
- * Returns -1 with errno when that is impossible. */
+/* Takes the name away from the file that has it, which a killed run left or another run still
+ * writes. Returns -1 with errno if that is impossible. */
 static int free_name(const char *name, const char *said) {
     short type;
     int fd = open_other(name, &type), result = 0;
@@ -164,7 +167,7 @@ static int create_new(const char *name, const char *said, mode_t mode) {
     return -1;
 }
 
-/* Most often it is the directory that is at fault, which the user did not name. */
+/* The directory is named if it is at fault, because the user may not have thought of it. */
 static int cannot_create_beside(const char *path, const char *name, const char *said) {
     const char *reason = strerror(errno);
     char *copy = allocate(NULL, strlen(path) + 1);
@@ -178,20 +181,21 @@ static int cannot_create_beside(const char *path, const char *name, const char *
     return -EX_CANTCREAT;
 }
 
-/* The owner first, since a change of owner may change the mode. The rights of a group are not for
- * another group, and rights to become somebody else are not for new content. */
+/* The owner comes first, since a change of owner may change the mode. If the group cannot be kept,
+ * its rights are not given to another group. New content gets no set-id bits. */
 static void keep_owner_and_mode(int fd, const struct stat *old) {
     mode_t mode = old->st_mode & 0777;
     if (fchown(fd, old->st_uid, old->st_gid) < 0 && fchown(fd, (uid_t)-1, old->st_gid) < 0)
         mode &= 0707 | (mode & 0007) << 3;
-    fchmod(fd, mode); /* where it is refused, modes mean nothing, or it stays the user's alone */
+    fchmod(fd, mode); /* if this fails, the file stays readable by its owner only */
 }
 
 int partial_create(struct partial *partial, const char *path, const char *said,
                    const struct stat *old) {
     char *name = allocate(NULL, strlen(path) + sizeof PARTIAL_SUFFIX);
     strcat(strcpy(name, path), PARTIAL_SUFFIX);
-    /* No signal may come between the file's creation and the note of its name. */
+    /* Signals are blocked, so that none comes between the file's creation and the note of its name.
+     */
     sigset_t all, before;
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, &before);
