@@ -96,7 +96,8 @@ int esm1nv_connect_begin(esm1nv_session **result, const struct esm1nv_options *o
 
 int esm1nv_connect_complete(esm1nv_session *session) {
     const struct esm1nv_options *options = &session->options;
-    usleep((useconds_t)setting("FAKE_SLOW", 0) * 1000);
+    if (setting("FAKE_SLOW", 0))
+        usleep((useconds_t)setting("FAKE_SLOW", 0) * 1000);
     int code = (int)setting(struck ? "FAKE_REBORN" : "FAKE_CONNECT", 0);
     if (code < 0)
         return fail(session, code, "the fake refuses");
