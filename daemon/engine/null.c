@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The engine that does no arithmetic of the model, for measuring and testing everything around it.
- * It fills rows with a known pattern of small whole numbers. With n residues whose tokens add up
- * to s, in row r (from 0): column 0 holds s mod 2048, column 1 holds r mod 2048, all others hold
- * n mod 2048; exact in float32 and float16. Batches are done within submit(), in the caller's
- * thread, so that its descriptor never has anything to tell.
+ * The engine that does none of the model's arithmetic, for measuring and testing everything around
+ * it. It fills rows with a known pattern of small whole numbers: for n residues whose tokens add up
+ * to s, column 0 of row r (from 0) holds s mod 2048, column 1 holds r mod 2048, and all others hold
+ * n mod 2048, which is exact in float32 and float16. Batches are run within submit(), in the
+ * caller's thread, so the completion descriptor never becomes readable.
  */
 #include "daemon/base/clock.h"
 #include "daemon/engine/chooser.h"
@@ -64,7 +64,7 @@ static const struct engine_info *null_info(const struct engine *engine) {
     return &engine->info;
 }
 
-/* The bits of a whole number as a value of a row; float16 twice, to fill a word. */
+/* The bits of a whole number as a value of a row; those of a float16 twice, to fill 32 bits. */
 static uint32_t value_bits(enum dtype dtype, uint32_t number) {
     if (dtype == DTYPE_F16)
         return f16_from_float((float)number) * UINT32_C(0x10001);

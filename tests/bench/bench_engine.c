@@ -93,7 +93,7 @@ static void workload_bench(const struct subject *s, struct encoder *encoder, siz
              s->precision == PRECISION_BF16 ? "bf16" : "f32", s->threads,
              s->threads == 1 ? "" : "s", load->name);
     struct bench_figure figure = {name, "residues/s", "multiply-add peak",
-                                  bar > 0 && burst ? BENCH_RATIO_AT_LEAST : BENCH_STATED, bar};
+                                  bar > 0 && burst ? "ratio >=" : NULL, bar};
     bench_figure_print(&figure, rates, burst ? peaks : NULL, s->rounds);
     phases_print(name, before, encoder_phases(encoder));
     work_free(&work);
@@ -110,35 +110,26 @@ static void subject_bench(const struct subject *s) {
     encoder_destroy(encoder);
 }
 
-/* --set avx512bf16|avx512|avx2|generic chooses the kernels; --precision f32|bf16 and --threads
- * leave out what has another precision or number of threads. */
-int main(int count, char **arguments) {
-    const char *model_name = "synthetic:1", *set = NULL, *precision = NULL;
-    double rounds = 5, only_threads = 0;
-    const struct bench_option options[] = {{"model", &model_name, NULL},
-                                           {"set", &set, NULL},
-                                           {"precision", &precision, NULL},
-                                           {"rounds", NULL, &rounds},
-                                           {"threads", NULL, &only_threads}};
-    struct subject s = {0};
+/* $ESM1NV_CPU chooses the kernels; $BENCH_PRECISION (f32 or bf16) and $BENCH_THREADS leave out what
+ * has another precision or number of threads. */
+int main(void) {
+    const char *precision = bench_text("BENCH_PRECISION", NULL);
+    unsigned cores = usable_cores(), only = (unsigned)bench_number("BENCH_THREADS", 0);
+    struct subject s = {.rounds = bench_rounds()};
     struct model *model;
     struct error error;
-    unsigned cores = usable_cores();
-    bench_options_read(count, arguments, options, sizeof options / sizeof *options);
-    if (rounds < 1 || rounds > BENCH_ROUNDS_MAX || cores > THREADS_MAX)
-        errx(64, "1 to %d rounds, at most %d threads", BENCH_ROUNDS_MAX, THREADS_MAX);
-    if (set)
-        setenv("ESM1NV_CPU", set, 1);
-    if (features_choose(&s.set, &error) < 0 || model_open(&model, model_name, &error) < 0)
+    if (cores > THREADS_MAX)
+        errx(64, "at most %d threads", THREADS_MAX);
+    if (features_choose(&s.set, &error) < 0 ||
+        model_open(&model, bench_text("BENCH_MODEL", "synthetic:1"), &error) < 0)
         errx(78, "%s", error.text);
     s.model = model;
-    s.rounds = (unsigned)rounds;
     for (s.precision = PRECISION_F32; s.precision <= PRECISION_BF16; s.precision++)
         for (unsigned all = 0; all < (cores > 1 ? 2 : 1); all++) {
             s.threads = all ? cores : 1;
             if ((!precision ||
                  (strcmp(precision, "bf16") == 0) == (s.precision == PRECISION_BF16)) &&
-                (only_threads == 0 || (unsigned)only_threads == s.threads))
+                (only == 0 || only == s.threads))
                 subject_bench(&s);
         }
     model_destroy(model);

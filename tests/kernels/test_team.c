@@ -54,7 +54,7 @@ static void team_test(unsigned members) {
     team_destroy(team);
 }
 
-static void test_idle(void) {
+TEST("an idle team sleeps") {
     struct error error;
     struct timespec start, end;
     CHECK(team_create(&team, 4, &error) == 0, "no team");
@@ -70,13 +70,14 @@ static void test_idle(void) {
     team_destroy(team);
 }
 
+TEST("no team is nothing to destroy") {
+    team_destroy(NULL);
+}
+
 int main(void) {
     test_case("1 to 9 members meet at barriers and share work");
     for (unsigned members = 1; members <= MEMBERS_MAX; members += members < 4 ? 1 : 5)
         team_test(members);
-    test_case("an idle team sleeps");
-    test_idle();
-    test_case("no team is nothing to destroy");
-    team_destroy(NULL);
+    test_run();
     return test_done();
 }

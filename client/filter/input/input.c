@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Files and stdin as one row of byte streams. Each is judged by its first bytes, as soon as they
- * cannot be anything else: gzip by its magic (xz and zstd, to be refused, by theirs), a UTF-8 byte
- * order mark after that. Plain bytes are handed out from where they were read to; gzip members are
- * inflated one after the other, and a file that ends inside one is an error.
+ * Files and stdin as one row of byte streams. The first bytes of a file tell its form: gzip, xz or
+ * zstd by their magic, of which the last two are refused; then a UTF-8 byte order mark is skipped.
+ * Plain bytes are handed out from where they were read to. Gzip members are inflated one after the
+ * other, and a file that ends inside one is an error.
  */
 #include "client/filter/input/input.h"
 
@@ -19,8 +19,8 @@
 #include <unistd.h>
 
 #define RAW_SIZE 131072u
-#define RAW_SIZE_LEAST 256u /* for files that are shorter */
-#define FILES_FEW 64u       /* descriptors that everybody may have */
+#define RAW_SIZE_LEAST 256u /* added to the size of files that are shorter than RAW_SIZE */
+#define FILES_FEW 64u       /* so many descriptors fit every limit */
 #define PLAIN_SIZE 262144u
 
 static const char byte_order_mark[3] = "\xEF\xBB\xBF";
@@ -30,7 +30,7 @@ static int unreadable(const struct input_file *file, const char *reason) {
     return -EX_NOINPUT;
 }
 
-/* All files are held open at once, so use as many descriptors as we may. */
+/* All files are open at once, so the limit is raised as far as it may be. */
 static void raise_file_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
@@ -39,7 +39,7 @@ static void raise_file_limit(void) {
     }
 }
 
-/* A FIFO is opened without waiting for its writer; poll() waits for it when it is its turn. */
+/* A FIFO is opened without waiting for its writer; poll() waits for that when its turn comes. */
 static int open_file(struct input *input, struct input_file *file) {
     file->fd =
         file->path ? open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) : STDIN_FILENO;
@@ -54,7 +54,7 @@ static int open_file(struct input *input, struct input_file *file) {
     return 0;
 }
 
-/* No more than there is to read, for a small call; any size works. */
+/* The buffer is no larger than what there is to read, which makes small calls faster. */
 static void make_raw(struct input *input, bool known) {
     input->raw_size = RAW_SIZE;
     if (known && input->bytes_total < RAW_SIZE)
@@ -104,12 +104,6 @@ int input_spare(const struct input *input, const char *path) {
     return 0;
 }
 
-static void end_inflate(struct input *input) {
-    if (input->inflating)
-        inflateEnd(&input->zlib);
-    input->inflating = false;
-}
-
 static int out_of_memory(void) {
     report("out of memory");
     return -EX_SOFTWARE;
@@ -131,7 +125,7 @@ static int begin_inflate(struct input *input) {
     return 0;
 }
 
-/* Between two members zeros may stand: padding, as tapes and block devices leave it. */
+/* Zeros may stand between two members: tapes and block devices leave them as padding. */
 static int begin_member(struct input *input) {
     z_stream *zlib = &input->zlib;
     while (zlib->avail_in > 0 && *zlib->next_in == 0) {
@@ -165,7 +159,7 @@ static int more_gzip(struct input *input) {
         input->size = size;
         input->member_ended = result == Z_STREAM_END;
         if (progress)
-            return INPUT_BYTES; /* what came before damage too, however it was read */
+            return INPUT_BYTES; /* even before damage: what came out until then is good */
         if (result == Z_MEM_ERROR)
             return out_of_memory();
         if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
@@ -179,7 +173,7 @@ static int more_gzip(struct input *input) {
     }
 }
 
-/* True when the file's first bytes may still become the magic (or mark), seen too few of them. */
+/* True when too few bytes are there to tell whether the file begins with this magic or mark. */
 static bool undecided(const struct input *input, const char *magic, size_t size, bool end) {
     return !end && input->size < size && memcmp(input->data, magic, input->size) == 0;
 }
@@ -188,7 +182,7 @@ static bool input_begins_with(const struct input *input, const char *magic, size
     return input->size >= size && memcmp(input->data, magic, size) == 0;
 }
 
-/* Refuses what other tools compressed, which would be read as bad sequences otherwise. */
+/* Refuses files in other compressed forms, which would otherwise be read as bad sequences. */
 static int judge_foreign(const struct input *input) {
     static const struct {
         const char *magic, *name, *tool;
@@ -260,7 +254,9 @@ static void close_file(struct input *input) {
     if (file->fd >= 0 && file->path)
         close(file->fd);
     file->fd = -1;
-    end_inflate(input);
+    if (input->inflating)
+        inflateEnd(&input->zlib);
+    input->inflating = false;
 }
 
 void input_next_file(struct input *input) {
@@ -277,7 +273,7 @@ int input_fd(const struct input *input) {
     return file->regular ? -1 : file->fd;
 }
 
-/* Where the next raw bytes go: behind those that are left, moved to the front. */
+/* Moves the raw bytes that are left to the front. Returns how many; new ones go behind them. */
 static size_t make_room(struct input *input) {
     if (input->form == INPUT_GZIP) {
         memmove(input->raw, input->zlib.next_in, input->zlib.avail_in);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Output files: where they are written, and the buffer before them.
+ * Output files: where they are written. What waits to be written is a list of parts for writev(),
+ * so that rows go from the shared memory where the daemon put them to the file without a copy.
  */
 #include "client/filter/output/target.h"
 
@@ -33,7 +34,7 @@ static int cannot_write(const struct target *target) {
     return -EX_IOERR;
 }
 
-/* A new string: `name` in the directory of `path`. */
+/* Returns a new string: `name` in the directory of `path`. */
 static char *join_beside(const char *path, const char *name) {
     const char *slash = strrchr(path, '/');
     size_t directory = slash ? (size_t)(slash - path) + 1 : 0;
@@ -43,7 +44,8 @@ static char *join_beside(const char *path, const char *name) {
     return text;
 }
 
-/* Follows links, also one that points to nothing yet. */
+/* Follows links, also one that points to nothing yet. Returns a new string, or NULL with errno set.
+ */
 static char *resolve(const char *path) {
     char *current = join_beside("", path);
     for (int i = 0; i < LINKS_MAX; i++) {
@@ -156,13 +158,15 @@ int target_open(struct target *target) {
     target->parts = allocate(NULL, PARTS_MAX * sizeof *target->parts);
     struct stat status;
     if (fstat(target->fd, &status) == 0 && S_ISFIFO(status.st_mode))
-        fcntl(target->fd, F_SETPIPE_SZ, PIPE_SIZE); /* fewer switches; smaller works too */
+        fcntl(target->fd, F_SETPIPE_SZ, PIPE_SIZE); /* saves switches between processes; if it
+                                                       fails, the usual size works too */
     return 0;
 }
 
-int target_begin(struct target *target) {
+void target_begin(struct target *target) {
     bool in_place = target->path && !target->partial.name;
-    return in_place && ftruncate(target->fd, 0) < 0 ? cannot_write(target) : 0;
+    if (in_place && ftruncate(target->fd, 0) < 0)
+        target->result = cannot_write(target);
 }
 
 void target_reopen_path(const struct target *target, char path[PATH_MAX]) {
@@ -171,7 +175,8 @@ void target_reopen_path(const struct target *target, char path[PATH_MAX]) {
         snprintf(path, PATH_MAX, "%s", target->partial.name ? target->partial.name : target->path);
 }
 
-/* Someone else's O_NONBLOCK on a shared pipe or terminal is no error. */
+/* Another process may have set O_NONBLOCK on a pipe or terminal that it shares; that is no error.
+ */
 static int wait_writable(const struct target *target) {
     struct pollfd ready = {.fd = target->fd, .events = POLLOUT};
     return poll(&ready, 1, -1) < 0 && errno != EINTR ? cannot_write(target) : 0;
@@ -201,7 +206,7 @@ static int write_all(const struct target *target, struct iovec *part, int count)
     return 0;
 }
 
-/* What was put into the buffer since the last part becomes one. */
+/* What was put into the buffer since the last part becomes a part. */
 static void part_buffer(struct target *target) {
     if (target->size > target->parted)
         target->parts[target->part_count++] =
@@ -211,49 +216,45 @@ static void part_buffer(struct target *target) {
 
 int target_flush(struct target *target) {
     part_buffer(target);
-    int count = target->part_count;
+    if (target->result == 0)
+        target->result = write_all(target, target->parts, target->part_count);
+    if (target->result == 0)
+        target->result = partial_check(&target->partial, target->name);
     target->part_count = 0;
     target->size = target->parted = target->referred = 0;
-    int result = write_all(target, target->parts, count);
-    return result < 0 ? result : partial_check(&target->partial, target->name);
+    return target->result;
 }
 
-int target_refer(struct target *target, const void *bytes, size_t size) {
+void target_refer(struct target *target, const void *bytes, size_t size) {
     part_buffer(target);
     target->parts[target->part_count++] = (struct iovec){(void *)bytes, size};
     target->referred += size;
-    /* The next one may add two parts, and a flush one more. */
-    bool full = target->referred >= REFERRED_MAX || target->part_count + 3 > PARTS_MAX;
-    return full ? target_flush(target) : 0;
+    /* The next call may add two parts, and a flush one more. */
+    if (target->referred >= REFERRED_MAX || target->part_count + 3 > PARTS_MAX)
+        target_flush(target);
 }
 
-int target_write(struct target *target, const void *bytes, size_t size) {
+void target_write(struct target *target, const void *bytes, size_t size) {
     if (size >= DIRECT_SIZE) {
-        int result = target_refer(target, bytes, size);
-        return result < 0 ? result : target_flush(target);
+        target_refer(target, bytes, size);
+        target_flush(target);
+        return;
     }
-    char *room;
-    int result = target_room(target, size, &room);
-    if (result < 0)
-        return result;
-    memcpy(room, bytes, size);
+    memcpy(target_room(target, size), bytes, size);
     target_used(target, size);
-    return 0;
 }
 
-int target_room(struct target *target, size_t size, char **room) {
+char *target_room(struct target *target, size_t size) {
     if (!target->buffer)
         target->buffer = allocate(NULL, TARGET_BUFFER);
-    int result = TARGET_BUFFER - target->size < size ? target_flush(target) : 0;
-    *room = target->buffer + target->size;
-    return result;
+    if (TARGET_BUFFER - target->size < size)
+        target_flush(target);
+    return target->buffer + target->size;
 }
 
-int target_patch(struct target *target, const void *bytes, size_t size, int64_t offset) {
-    int result = target_flush(target);
-    if (result == 0 && pwrite(target->fd, bytes, size, offset) != (ssize_t)size)
-        result = cannot_write(target);
-    return result;
+void target_patch(struct target *target, const void *bytes, size_t size, int64_t offset) {
+    if (target_flush(target) == 0 && pwrite(target->fd, bytes, size, offset) != (ssize_t)size)
+        target->result = cannot_write(target);
 }
 
 int target_close(struct target *target) {
