@@ -18,8 +18,7 @@ struct server;
 void server_block_signals(void);
 
 /* The signals must be blocked in all threads. The listener and the options stay the caller's and
- * must live longer; the generation is taken over in any case. Returns 0, or -1 with *server NULL.
- */
+ * must live longer; the generation is taken over. Returns 0, or -1 with *server NULL. */
 int server_create(struct server **server, struct listener *listener, struct generation *generation,
                   const struct options *options, struct error *error);
 

@@ -13,10 +13,12 @@
 
 /* --- To the engine ---------------------------------------------------------------------------- */
 
-static void batch_pack_record(struct slot *slot, struct engine_item *item,
-                              const struct record *record) {
+/* Adds a record as item `index` of the batch. */
+static void batch_pack_record(struct slot *slot, unsigned index) {
+    const struct record *record = container_of(slot->records[index], struct record, sched);
+    record->session->in_flight++;
     memcpy(slot->ids + slot->batch.tokens, record->ids, record->span.tokens * sizeof *record->ids);
-    *item = (struct engine_item){
+    slot->items[index] = (struct engine_item){
         .first_token = slot->batch.tokens,
         .tokens = record->span.tokens,
         .first_residue = record->span.first_residue,
@@ -29,16 +31,6 @@ static void batch_pack_record(struct slot *slot, struct engine_item *item,
     slot->batch.tokens += record->span.tokens;
 }
 
-static void batch_pack(struct slot *slot, unsigned count) {
-    slot->batch =
-        (struct engine_batch){.ids = slot->ids, .items = slot->items, .count = count, .user = slot};
-    for (unsigned i = 0; i < count; i++) {
-        struct record *record = container_of(slot->records[i], struct record, sched);
-        record->session->in_flight++;
-        batch_pack_record(slot, &slot->items[i], record);
-    }
-}
-
 static struct slot *find_free_slot(const struct generation *generation) {
     for (unsigned i = 0; i < generation->slot_count; i++)
         if (!generation->slots[i].in_flight)
@@ -48,7 +40,11 @@ static struct slot *find_free_slot(const struct generation *generation) {
 
 static void batch_submit(struct service *service, struct generation *generation,
                          struct slot *slot) {
-    batch_pack(slot, sched_next_batch(&service->sched, slot->records, generation->slot_records));
+    unsigned count = sched_next_batch(&service->sched, slot->records, generation->slot_records);
+    slot->batch =
+        (struct engine_batch){.ids = slot->ids, .items = slot->items, .count = count, .user = slot};
+    for (unsigned i = 0; i < count; i++)
+        batch_pack_record(slot, i);
     slot->in_flight = true;
     generation->batches_in_flight++;
     generation->tokens_in_flight += slot->batch.tokens;
@@ -95,7 +91,6 @@ void batches_on_completion(void *context) {
     struct engine_batch *batch;
     while ((batch = generation->table->reap(generation->engine)))
         batch_finish(generation, batch->user);
-
     const char *why = generation->table->broken(generation->engine);
     if (why && !generation->broken)
         generation_break(generation, why);

@@ -40,23 +40,20 @@ static uint32_t largest_batch(const struct generation *generation,
     return tokens > positions ? tokens : positions;
 }
 
-static bool slot_init(struct slot *slot, uint32_t tokens, unsigned records) {
-    slot->records = calloc(records, sizeof *slot->records);
-    slot->items = calloc(records, sizeof *slot->items);
-    slot->ids = calloc(tokens, sizeof *slot->ids);
-    return slot->records && slot->items && slot->ids;
-}
-
 static int generation_make_slots(struct generation *generation, struct error *error) {
     uint32_t tokens = generation->sched.budget_max;
-    unsigned depth = generation->info->depth;
-    bool made = true;
+    unsigned depth = generation->info->depth, made = 0;
     generation->slot_records = tokens / RECORD_TOKENS_MIN + 1;
     generation->slots = calloc(depth, sizeof *generation->slots);
     generation->slot_count = generation->slots ? depth : 0;
-    for (unsigned i = 0; i < generation->slot_count; i++)
-        made &= slot_init(&generation->slots[i], tokens, generation->slot_records);
-    if (generation->slots && made)
+    for (unsigned i = 0; i < generation->slot_count; i++) {
+        struct slot *slot = &generation->slots[i];
+        slot->records = calloc(generation->slot_records, sizeof *slot->records);
+        slot->items = calloc(generation->slot_records, sizeof *slot->items);
+        slot->ids = calloc(tokens, sizeof *slot->ids);
+        made += slot->records && slot->items && slot->ids;
+    }
+    if (made == depth)
         return 0;
     return error_set(error, EX_SOFTWARE, "cannot serve: %s", strerror(ENOMEM));
 }

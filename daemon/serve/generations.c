@@ -161,8 +161,7 @@ static void load_begin(struct generations *generations) {
         load_settle(generations, strerror(-result));
 }
 
-/* Serves the generation that was loaded. Returns 0, or -1 when it cannot be served and is closed.
- */
+/* Serves the generation that was loaded. Returns 0, or -1 when it had to be closed instead. */
 static int load_serve(struct generations *generations, struct generation *generation,
                       struct error *error) {
     char text[256];
@@ -215,15 +214,16 @@ void generations_tend(struct generations *generations) {
 
 /* --- Life ------------------------------------------------------------------------------------- */
 
-/* Sets up everything but the first generation. Returns 0 or -errno. */
-static int generations_init(struct generations *generations) {
+/* Returns 0 or -errno; the first generation stays the caller's then. */
+static int generations_init(struct generations *generations, struct generation *first) {
     const struct loop_callbacks callbacks = {.readable = load_on_end};
+    TAILQ_INIT(&generations->list);
     int result = background_create(&generations->background);
     if (result < 0)
         return result;
     generations->watch = loop_add(generations->service->loop,
                                   background_fd(generations->background), &callbacks, generations);
-    return generations->watch ? 0 : -ENOMEM;
+    return generations->watch ? generation_serve(generations, first) : -ENOMEM;
 }
 
 int generations_create(struct generations **out, struct service *service, struct generation *first,
@@ -232,11 +232,8 @@ int generations_create(struct generations **out, struct service *service, struct
     int result = -ENOMEM;
     if (generations) {
         *generations = (struct generations){.service = service, .request = request};
-        TAILQ_INIT(&generations->list);
-        result = generations_init(generations);
+        result = generations_init(generations, first);
     }
-    if (result == 0)
-        result = generation_serve(generations, first);
     *out = generations;
     if (result == 0)
         return 0;

@@ -170,8 +170,7 @@ static void on_ring(struct session *session, const struct message *message, int 
     admission_take_ring(session);
 }
 
-/* --- Other messages
- * ------------------------------------------------------------------------------- */
+/* --- Other messages --------------------------------------------------------------------------- */
 
 static void on_submit(struct session *session, const struct message *message) {
     const struct message_value *sequence = &message->value[WIRE_SEQUENCE];

@@ -152,14 +152,11 @@ static struct session *session_begin(struct service *service, int fd, struct use
 }
 
 void session_accept(struct service *service, int fd, const struct loop_callbacks *callbacks) {
-    struct session *session = NULL;
-    struct user *user = NULL;
     pid_t pid;
     uid_t uid;
-    if (channel_peer(fd, &pid, &uid) == 0)
-        user = user_get(&service->users, uid, &service->limits);
-    if (user)
-        session = session_begin(service, fd, user, callbacks);
+    bool known = channel_peer(fd, &pid, &uid) == 0;
+    struct user *user = known ? user_get(&service->users, uid, &service->limits) : NULL;
+    struct session *session = user ? session_begin(service, fd, user, callbacks) : NULL;
     if (!session) {
         if (user)
             user_put(user);

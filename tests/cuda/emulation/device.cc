@@ -299,8 +299,12 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int index
     CALL(DRIVER);
     if (index < 0 || index >= world.device_count)
         return call.fail(cudaErrorInvalidDevice);
+    const struct device &device = world.devices[index];
     *properties = {};
-    snprintf(properties->name, sizeof properties->name, "%s", world.devices[index].name.c_str());
+    snprintf(properties->name, sizeof properties->name, "%s", device.name.c_str());
+    properties->major = device.sm / 10;
+    properties->minor = device.sm % 10;
+    properties->multiProcessorCount = device.multiprocessors;
     return cudaSuccess;
 }
 

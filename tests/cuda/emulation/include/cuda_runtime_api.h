@@ -75,6 +75,7 @@ enum cudaDeviceAttr {
 
 struct cudaDeviceProp {
     char name[256];
+    int major, minor, multiProcessorCount;
 };
 
 cudaError_t cudaGetDeviceCount(int *count);
