@@ -17,6 +17,18 @@
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
+static void leave_by_signal(int number) {
+    _exit(128 + number);
+}
+
+/* The kernel ignores signals without a handler for the first process of a container. Once
+ * server_block_signals() was called, they wait for server_run() and need none. */
+static void heed_signals(void) {
+    static const int signals[] = {SIGTERM, SIGINT, SIGHUP};
+    for (size_t i = 0; getpid() == 1 && i < sizeof signals / sizeof *signals; i++)
+        signal(signals[i], leave_by_signal);
+}
+
 /* More descriptors than any limit on clients can need. */
 #define OPEN_FILES_MAX 262144u
 
@@ -110,6 +122,7 @@ static int act(const struct options *options, struct error *error) {
 int main(int argc, char **argv) {
     struct options options;
     struct error error = {0};
+    heed_signals();
     log_init(LOG_LEVEL_INFO);
     int result = daemon_options_parse(&options, argc, argv, &error);
     if (result == 0)

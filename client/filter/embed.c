@@ -18,7 +18,9 @@
 #include "ipc/base/fifo.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
@@ -305,6 +307,16 @@ static int embed_begin(struct embed *embed) {
     return output_begin(&embed->output, info->hidden);
 }
 
+/* Neither FILE nor FILE.partial may be an input, since they are replaced. */
+static int spare_inputs(const struct embed *embed, const char *path) {
+    int result = path ? input_spare(&embed->input, path) : 0;
+    if (!path || result < 0)
+        return result;
+    char partial[PATH_MAX];
+    snprintf(partial, sizeof partial, "%s" PARTIAL_SUFFIX, path);
+    return input_spare(&embed->input, partial);
+}
+
 static int embed_open(struct embed *embed) {
     const struct options *options = embed->options;
     embed->output.format = options->format;
@@ -312,10 +324,10 @@ static int embed_open(struct embed *embed) {
     embed->output.dtype = options->dtype;
     connection_begin(&embed->connection, options);
     int result = input_open(&embed->input, options->files, options->file_count);
-    if (result == 0 && options->output)
-        result = input_spare(&embed->input, options->output);
-    if (result == 0 && options->index)
-        result = input_spare(&embed->input, options->index);
+    if (result == 0)
+        result = spare_inputs(embed, options->output);
+    if (result == 0)
+        result = spare_inputs(embed, options->index);
     if (result == 0)
         result = output_open(&embed->output, options->output, options->index);
     if (result == 0 && input_fd(&embed->input) < 0)

@@ -3,7 +3,7 @@
  * esm1nv, the filter: protein sequences in, embeddings out. This file runs what the options ask
  * for, and makes sure that a failed write to stdout becomes an error.
  */
-#include "client/filter/output/target.h"
+#include "client/filter/output/partial.h"
 #include "client/filter/report.h"
 #include "client/filter/verbs.h"
 
@@ -26,7 +26,7 @@ static void occupy_standard_files(void) {
 
 int main(int argc, char **argv) {
     occupy_standard_files();
-    target_set_signals();
+    partial_set_signals();
     struct options options;
     int result = filter_options_parse(&options, argc, argv);
     if (result < 0)

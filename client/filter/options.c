@@ -142,6 +142,12 @@ static bool options_agree(const struct options *options, const struct option_row
                options->socket);
         return false;
     }
+    bool to_stdout = !options->output || strcmp(options->output, "-") == 0;
+    if (to_stdout && options->index && strcmp(options->index, "-") == 0) {
+        report("--index - and the vectors would both go to standard output; add --output FILE, or "
+               "give --index a file");
+        return false;
+    }
     return !options->dtype_given || options->format->binary || refuse_dtype(options);
 }
 
@@ -172,6 +178,8 @@ int filter_options_parse(struct options *options, int argc, char **argv) {
         return -EX_USAGE;
     if (options->output && strcmp(options->output, "-") == 0)
         options->output = NULL;
+    if (options->index && strcmp(options->index, "-") == 0)
+        options->index = "/dev/stdout";
     for (char *digit = options->expect; digit && *digit; digit++)
         *digit = (char)tolower((unsigned char)*digit);
     settle_daemon(options);

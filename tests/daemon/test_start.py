@@ -435,4 +435,51 @@ def nothing_is_inherited():
                 check(int(name) < 3 or flags & os.O_CLOEXEC, f"{name} is not close-on-exec")
 
 
+def as_first_process(*command):
+    """How to run a command as the first process of a container: for it the kernel ignores a signal
+    that has no handler."""
+    unshare = ["unshare", *([] if os.geteuid() == 0 else ["-U", "-r"]), "-p", "-f", "--kill-child"]
+    if subprocess.run([*unshare, "true"], capture_output=True).returncode != 0:
+        raise Skip("no process namespace can be made here")
+    return [*unshare, *command]
+
+
+def send(process, *numbers):
+    """To the child of unshare."""
+    def child():
+        if process.poll() is not None:
+            raise ProcessLookupError
+        with open(f"/proc/{process.pid}/task/{process.pid}/children") as file:
+            return file.read()
+
+    for number in numbers:
+        os.kill(int(wait_until(child)), number)
+
+
+@case
+def first_process_of_a_container():
+    for number in (signal.SIGTERM, signal.SIGINT):
+        with start(program=as_first_process(DAEMON)) as daemon:
+            embeds(daemon.socket)
+            send(daemon.process, signal.SIGHUP)
+            daemon.wait_status(lambda status: status["generation"] == 2)
+            send(daemon.process, number)
+            equal(daemon.process.wait(PATIENCE), 0)
+
+
+@case
+def first_process_of_a_container_while_it_loads():
+    with Daemon(program=as_first_process(DAEMON), model="synthetic", wait=False) as daemon:
+        daemon.wait_told("STATUS=Loading synthetic")
+        send(daemon.process, signal.SIGHUP, signal.SIGTERM)
+        equal(daemon.process.wait(PATIENCE), 0)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        check_only = as_first_process(DAEMON, "--check", "--model", "synthetic", "--backend", "cpu")
+        with subprocess.Popen(check_only, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            while process.poll() is None:
+                with gone():
+                    send(process, number)
+                time.sleep(0.01)
+            equal((process.wait(), process.stdout.read()), (128 + number, b""))
+
 main()

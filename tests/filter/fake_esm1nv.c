@@ -4,11 +4,12 @@
  * follow from the residue, its position and the column (harness.py says the same), exact in
  * float16. The environment makes it difficult: FAKE_HIDDEN and FAKE_POSITIONS change the model,
  * FAKE_DELAY answers only after milliseconds, FAKE_ROOM takes so many records at a time, FAKE_AGAIN
- * answers AGAIN every second time, FAKE_CONNECT fails with an error code, FAKE_LOST goes away
- * before the result of that ordinal every time, FAKE_FLAKY once before every so many results,
- * FAKE_REBORN fails with an error code when that is to be made good, FAKE_BACKEND is another one
- * from then on, FAKE_BAD gives that record a status, FAKE_EXTREME puts odd
- * values in, FAKE_VALUE the same everywhere. And FAKE_FULL lets close() tell of a full disk.
+ * answers AGAIN every second time, FAKE_CONNECT fails with an error code, FAKE_SLOW connects only
+ * after milliseconds, FAKE_LOST goes away before the result of that ordinal every time, FAKE_FLAKY
+ * once before every so many results, FAKE_REBORN fails with an error code when that is to be made
+ * good, FAKE_BACKEND is another one from then on, FAKE_BAD gives that record a status, FAKE_EXTREME
+ * puts odd values in, FAKE_VALUE the same everywhere. And FAKE_FULL lets close() tell of a full
+ * disk.
  */
 #include "client/esm1nv.h"
 #include "ipc/base/half.h"
@@ -96,6 +97,8 @@ int esm1nv_connect_begin(esm1nv_session **result, const struct esm1nv_options *o
 
 int esm1nv_connect_complete(esm1nv_session *session) {
     const struct esm1nv_options *options = &session->options;
+    if (setting("FAKE_SLOW", 0))
+        usleep((useconds_t)setting("FAKE_SLOW", 0) * 1000);
     int code = (int)setting(struck ? "FAKE_REBORN" : "FAKE_CONNECT", 0);
     if (code < 0)
         return fail(session, code, "the fake refuses");

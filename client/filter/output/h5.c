@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * HDF5, written by a module (h5.h) that is loaded for it from the program's own directory, where a
- * build leaves it, or from where it was installed. The module opens the target's temporary file by
- * its name.
+ * build leaves it, or from where it was installed. The module opens the target's file once more.
  */
 #include "client/filter/output/output.h"
 
@@ -51,7 +50,9 @@ static void h5_begin(struct output *output) {
                              .rows = output->pooling == ESM1NV_POOL_NONE,
                              .half = output->dtype == ESM1NV_F16};
     char reason[H5_ERROR_MAX] = "";
-    writer->file = writer->table->create(output->target.temporary, &shape, reason);
+    char path[PATH_MAX];
+    target_reopen_path(&output->target, path);
+    writer->file = writer->table->create(path, &shape, reason);
     if (writer->file)
         output->target.result = 0;
     else

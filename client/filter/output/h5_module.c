@@ -75,7 +75,7 @@ static hid_t h5_half_type(void) {
 static hid_t create_file(const char *path) {
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), creation = H5Pcreate(H5P_FILE_CREATE);
     H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18);
-    H5Pset_file_locking(access, false, true); /* nobody else knows the name; not all can lock */
+    H5Pset_file_locking(access, false, true); /* the filter does; not all can lock */
     H5Pset_obj_track_times(creation, false);
     hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, creation, access);
     H5Pclose(creation);

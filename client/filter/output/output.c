@@ -43,20 +43,24 @@ static int check_target(const struct output *output, bool standard_output) {
     return 0;
 }
 
+static int same_file(const struct output *output) {
+    report("--output %s and --index %s are the same file", output->target.name, output->index.name);
+    return -EX_USAGE;
+}
+
 int output_open(struct output *output, const char *path, const char *index) {
-    int result = target_open(&output->target, path);
+    output->has_index = index;
+    int result = target_find(&output->target, path);
+    if (result == 0 && index)
+        result = target_find(&output->index, index);
+    if (result == 0 && output->target.path && output->index.path &&
+        strcmp(output->target.path, output->index.path) == 0)
+        result = same_file(output);
+    if (result == 0)
+        result = target_open(&output->target);
     if (result == 0)
         result = check_target(output, !path);
-    if (result < 0 || !index)
-        return result;
-    output->has_index = true;
-    result = target_open(&output->index, index);
-    if (result == 0 && output->target.path && output->index.path &&
-        strcmp(output->target.path, output->index.path) == 0) {
-        report("--output %s and --index %s are the same file", path, index);
-        return -EX_USAGE;
-    }
-    return result;
+    return result == 0 && index ? target_open(&output->index) : result;
 }
 
 /* offset is the number of rows that were written before the record's own. */
@@ -72,11 +76,13 @@ static void index_write(struct target *index, const struct record *record, uint3
 
 int output_begin(struct output *output, uint32_t hidden) {
     output->hidden = hidden;
+    target_begin(&output->target);
+    target_begin(&output->index);
     if (output->has_index)
         text_format(&output->index, "id\tlength\trows\toffset\tstatus\n");
     if (output->format->begin)
         output->format->begin(output);
-    return output->target.result;
+    return output->target.result < 0 ? output->target.result : output->index.result;
 }
 
 void output_values(struct output *output, const struct record *record,
@@ -104,15 +110,24 @@ int output_flush(struct output *output) {
     return result < 0 ? result : target_flush(&output->index);
 }
 
-int output_commit(struct output *output) {
+static int close_files(struct output *output) {
     if (output->format->end)
         output->format->end(output);
-    int result = output_flush(output);
-    if (result == 0)
-        result = target_commit(&output->target);
-    if (result == 0 && output->has_index)
-        result = target_commit(&output->index);
-    return result;
+    int result = target_close(&output->target);
+    return result == 0 && output->has_index ? target_close(&output->index) : result;
+}
+
+/* Names are given when both files are known to be whole. If one file cannot have its name, the
+ * other still gets its own, unless another run has taken over. */
+int output_commit(struct output *output) {
+    int result = close_files(output);
+    if (result < 0)
+        return result;
+    result = target_rename(&output->target);
+    if (result == -EX_CANTCREAT)
+        return result;
+    int index = target_rename(&output->index);
+    return result < 0 ? result : index;
 }
 
 void output_finish(struct output *output) {

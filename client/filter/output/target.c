@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Output files. What waits to be written is a list of parts for writev(), so that rows go from the
- * shared memory where the daemon put them to the file without a copy. The names of temporary files
- * stand in a small table that a signal handler can read (unlink() is async-signal-safe), so that
- * neither an error nor Ctrl-C leaves one behind.
+ * Output files: where they are written. What waits to be written is a list of parts for writev(),
+ * so that rows go from the shared memory where the daemon put them to the file without a copy.
  */
 #include "client/filter/output/target.h"
 
@@ -13,7 +11,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,51 +22,7 @@
 #define DIRECT_SIZE 32768u   /* from here on a write bypasses the buffer */
 #define REFERRED_MAX 262144u /* bytes elsewhere that wait to be written together */
 #define PARTS_MAX 256
-#define TEMPORARIES_MAX 4
 #define LINKS_MAX 40
-
-static const char *volatile temporaries[TEMPORARIES_MAX];
-static bool caught; /* whether catch_signals() was called */
-
-static void remove_temporaries(void) {
-    for (int i = 0; i < TEMPORARIES_MAX; i++)
-        if (temporaries[i])
-            unlink(temporaries[i]);
-}
-
-static void remove_on_signal(int signal_number) {
-    remove_temporaries();
-    signal(signal_number, SIG_DFL);
-    raise(signal_number); /* it stays pending until this handler returns */
-}
-
-void target_set_signals(void) {
-    signal(SIGPIPE, SIG_DFL); /* even if the parent process left it ignored */
-    signal(SIGXFSZ, SIG_IGN); /* a full quota is then a write that fails */
-}
-
-/* Signals that end the program remove temporary files first. */
-static void catch_signals(void) {
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) {
-        struct sigaction action;
-        sigaction(signals[i], NULL, &action);
-        if (action.sa_handler == SIG_IGN)
-            continue; /* nohup and the like */
-        action = (struct sigaction){.sa_handler = remove_on_signal};
-        sigaction(signals[i], &action, NULL);
-    }
-    atexit(remove_temporaries);
-}
-
-/* Puts `new` where `old` stands; NULL is a free place. */
-static void replace_temporary(const char *old, const char *new) {
-    int i = 0;
-    while (i < TEMPORARIES_MAX && temporaries[i] != old)
-        i++;
-    if (i < TEMPORARIES_MAX)
-        temporaries[i] = new;
-}
 
 static int cannot_create(const char *name) {
     report("%s: cannot create: %s", name, strerror(errno));
@@ -110,44 +63,6 @@ static char *resolve(const char *path) {
     return NULL;
 }
 
-static mode_t default_mode(void) {
-    mode_t mask = umask(0);
-    umask(mask);
-    return 0666 & ~mask;
-}
-
-/* Signals are blocked, so that none comes between a file's creation and the note of its name. */
-static int create_temporary(char *name) {
-    sigset_t all, before;
-    sigfillset(&all);
-    sigprocmask(SIG_SETMASK, &all, &before);
-    if (!caught)
-        catch_signals();
-    caught = true;
-    int fd = mkostemp(name, O_CLOEXEC);
-    int reason = errno;
-    if (fd >= 0)
-        replace_temporary(NULL, name);
-    sigprocmask(SIG_SETMASK, &before, NULL);
-    errno = reason;
-    return fd;
-}
-
-static int open_temporary(struct target *target, const char *path, mode_t mode) {
-    target->path = resolve(path);
-    if (!target->path)
-        return cannot_create(path);
-    char *name = join_beside(target->path, ".esm1nv-XXXXXX");
-    target->fd = create_temporary(name);
-    if (target->fd < 0) {
-        int result = cannot_create(path);
-        free(name);
-        return result;
-    }
-    target->temporary = name;
-    return fchmod(target->fd, mode) < 0 ? cannot_create(path) : 0;
-}
-
 /* The open descriptor that a path like /dev/stdout stands for, or -1. */
 static int inherited_descriptor(const char *path) {
     static const char *const folders[] = {"/dev/fd/", "/proc/self/fd/"};
@@ -166,37 +81,98 @@ static int inherited_descriptor(const char *path) {
     return -1;
 }
 
-static int open_path(struct target *target, const char *path) {
-    struct stat status;
-    int inherited = inherited_descriptor(path);
-    if (inherited >= 0) {
-        /* Output goes on where that file stands; a new file under its name would replace it. */
-        target->fd = fcntl(inherited, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-        return target->fd < 0 ? cannot_create(path) : 0;
-    }
-    if (stat(path, &status) < 0)
-        return errno == ENOENT ? open_temporary(target, path, default_mode()) : cannot_create(path);
-    if (!S_ISREG(status.st_mode)) {
-        target->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-        return target->fd < 0 ? cannot_create(path) : 0;
-    }
-    /* A rename would replace even a file that is protected against writing. */
-    if (access(path, W_OK) < 0)
-        return cannot_create(path);
-    return open_temporary(target, path, status.st_mode & 07777);
+/* The kernel's number of the mount that a path is in; -1 where it does not tell. */
+static int mount_number(const char *path) {
+    char name[64], text[512];
+    int number = -1, fd = open(path, O_PATH | O_CLOEXEC);
+    snprintf(name, sizeof name, "/proc/self/fdinfo/%d", fd);
+    int information = open(name, O_RDONLY | O_CLOEXEC);
+    ssize_t size = read(information, text, sizeof text - 1);
+    text[size > 0 ? size : 0] = 0;
+    const char *found = strstr(text, "mnt_id:");
+    if (found)
+        number = (int)strtol(found + strlen("mnt_id:"), NULL, 10);
+    close(information);
+    close(fd);
+    return number;
 }
 
-int target_open(struct target *target, const char *path) {
-    *target = (struct target){.name = path ? path : "stdout", .fd = path ? -1 : STDOUT_FILENO};
-    target->parts = allocate(NULL, PARTS_MAX * sizeof *target->parts);
-    int result = path ? open_path(target, path) : 0;
+/* A file that is mounted by itself, as containers do, is in another mount than its directory. No
+ * other can take its place. */
+static bool is_mount_point(const char *path) {
+    char *directory = join_beside(path, ".");
+    bool result = mount_number(path) != mount_number(directory);
+    free(directory);
+    return result;
+}
+
+static int copy_descriptor(struct target *target, int fd) {
+    target->fd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    return target->fd < 0 ? cannot_create(target->name) : 0;
+}
+
+static int open_in_place(struct target *target) {
+    target->fd = open(target->name, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    return target->fd < 0 ? cannot_create(target->name) : 0;
+}
+
+/* old NULL: there is no file yet. */
+static int open_partial(struct target *target, const struct stat *old) {
+    int result = partial_create(&target->partial, target->path, target->name, old);
+    return result < 0 ? result : copy_descriptor(target, target->partial.fd);
+}
+
+static int open_regular(struct target *target) {
+    struct stat status;
+    if (stat(target->path, &status) < 0)
+        return open_partial(target, NULL);
+    /* The rename would get around a file that is protected. */
+    if (access(target->path, W_OK) < 0)
+        return cannot_create(target->name);
+    return is_mount_point(target->path) ? open_in_place(target) : open_partial(target, &status);
+}
+
+int target_find(struct target *target, const char *path) {
+    *target = TARGET_NULL;
+    target->name = path ? path : "stdout";
+    if (!path)
+        target->fd = STDOUT_FILENO;
+    int inherited = path ? inherited_descriptor(path) : -1;
+    if (inherited >= 0) /* it goes on where it is: a new file under its name would replace it */
+        return copy_descriptor(target, inherited);
+    struct stat status;
+    bool there = path && stat(path, &status) == 0;
+    if (!path || (there && !S_ISREG(status.st_mode)))
+        return 0;
+    if (there || errno == ENOENT)
+        target->path = resolve(path);
+    return target->path ? 0 : cannot_create(path);
+}
+
+int target_open(struct target *target) {
+    int result = 0;
+    if (target->fd < 0)
+        result = target->path ? open_regular(target) : open_in_place(target);
     if (result < 0)
         return result;
+    target->parts = allocate(NULL, PARTS_MAX * sizeof *target->parts);
     struct stat status;
     if (fstat(target->fd, &status) == 0 && S_ISFIFO(status.st_mode))
         fcntl(target->fd, F_SETPIPE_SZ, PIPE_SIZE); /* saves switches between processes; if it
                                                        fails, the usual size works too */
     return 0;
+}
+
+void target_begin(struct target *target) {
+    bool in_place = target->path && !target->partial.name;
+    if (in_place && ftruncate(target->fd, 0) < 0)
+        target->result = cannot_write(target);
+}
+
+void target_reopen_path(const struct target *target, char path[PATH_MAX]) {
+    snprintf(path, PATH_MAX, "/proc/self/fd/%d", target->fd);
+    if (access(path, F_OK) < 0)
+        snprintf(path, PATH_MAX, "%s", target->partial.name ? target->partial.name : target->path);
 }
 
 /* Another process may have set O_NONBLOCK on a pipe or terminal that it shares; that is no error.
@@ -242,6 +218,8 @@ int target_flush(struct target *target) {
     part_buffer(target);
     if (target->result == 0)
         target->result = write_all(target, target->parts, target->part_count);
+    if (target->result == 0)
+        target->result = partial_check(&target->partial, target->name);
     target->part_count = 0;
     target->size = target->parted = target->referred = 0;
     return target->result;
@@ -279,32 +257,23 @@ void target_patch(struct target *target, const void *bytes, size_t size, int64_t
         target->result = cannot_write(target);
 }
 
-int target_commit(struct target *target) {
+int target_close(struct target *target) {
     int result = target_flush(target);
     if (result < 0)
         return result;
     int fd = target->fd;
     target->fd = -1;
-    if (close(fd) < 0) /* stdout too: some file systems report a full disk only here */
-        return cannot_write(target);
-    if (!target->path)
-        return 0;
-    if (rename(target->temporary, target->path) < 0)
-        return cannot_write(target);
-    replace_temporary(target->temporary, NULL);
-    free(target->temporary);
-    target->temporary = NULL;
-    return 0;
+    return close(fd) < 0 ? cannot_write(target) : 0;
+}
+
+int target_rename(struct target *target) {
+    return target->partial.name ? partial_rename(&target->partial, target->path, target->name) : 0;
 }
 
 void target_finish(struct target *target) {
     if (target->fd >= 0 && target->fd != STDOUT_FILENO)
         close(target->fd);
-    if (target->temporary) {
-        unlink(target->temporary);
-        replace_temporary(target->temporary, NULL);
-    }
-    free(target->temporary);
+    partial_finish(&target->partial);
     free(target->path);
     free(target->buffer);
     free(target->parts);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where output goes: a buffered file descriptor. A regular file is written under a temporary name
- * beside it and takes its own name only when it is complete; anything else is written in place.
- * Temporary files are removed when the program ends early, by exit() or by a signal.
+ * Where output goes: a buffered file descriptor. A regular file is written as FILE.partial beside
+ * it and takes its own name only when it is complete (partial.h). Anything else is written in
+ * place, as is a file that is a mount point.
  *
  * A write that fails is reported, and its negative exit status stays in target->result; after that
  * nothing more is written. So a writer can put a whole record together and look at the result once.
@@ -10,6 +10,9 @@
 #ifndef ESM1NV_FILTER_TARGET_H
 #define ESM1NV_FILTER_TARGET_H
 
+#include "client/filter/output/partial.h"
+
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,11 +23,11 @@
 struct target {
     const char *name; /* for messages */
     int fd;
-    int result;      /* 0, or the negative exit status of the first write that failed */
-    char *path;      /* the final name, with links resolved; NULL: the file is written in place */
-    char *temporary; /* the name until target_commit() */
-    char *buffer;    /* NULL until something is put there */
-    size_t size;     /* bytes that wait in the buffer */
+    int result;             /* 0, or the negative exit status of the first write that failed */
+    char *path;             /* of a regular file, with links resolved; NULL: it is no such file */
+    struct partial partial; /* without a name: written in place */
+    char *buffer;           /* NULL until something is put there */
+    size_t size;            /* bytes that wait in the buffer */
 
     /* What waits to be written, in order: pieces of the buffer, and bytes that stand elsewhere. */
     struct iovec *parts;
@@ -32,10 +35,17 @@ struct target {
     size_t parted;   /* bytes of the buffer that are in parts */
     size_t referred; /* bytes that stand elsewhere */
 };
-#define TARGET_NULL ((struct target){.fd = -1})
+#define TARGET_NULL ((struct target){.fd = -1, .partial = {.fd = -1}})
 
-/* path NULL means stdout. Returns 0, or a negative exit status after reporting. */
-int target_open(struct target *target, const char *path);
+/* Finds out what path is, and creates nothing yet. path NULL means stdout; it stays the caller's.
+ * Both functions return 0, or a negative exit status after reporting. */
+int target_find(struct target *target, const char *path);
+int target_open(struct target *target);
+/* Called once it is certain that there will be output: a regular file that is written in place then
+ * loses what it held. */
+void target_begin(struct target *target);
+/* A name under which others can open the very file that is written; target->path is not NULL. */
+void target_reopen_path(const struct target *target, char path[PATH_MAX]);
 /* Copies bytes into the buffer, or writes them straight to the file if they are many. */
 void target_write(struct target *target, const void *bytes, size_t size);
 /* The same without a copy: the caller leaves the bytes as they are until target->referred is 0. */
@@ -49,12 +59,12 @@ static inline void target_used(struct target *target, size_t size) {
 int target_flush(struct target *target);
 /* Flushes, then writes at an offset; the file must be able to seek. */
 void target_patch(struct target *target, const void *bytes, size_t size, int64_t offset);
-/* Flushes, closes, and gives the file its name. Returns 0, or a negative exit status. */
-int target_commit(struct target *target);
-/* Safe on TARGET_NULL and after target_commit(). Removes the temporary file. */
+/* Flushes and closes: some file systems report a full disk only then, on stdout too. Returns 0, or
+ * a negative exit status, as does target_rename(). */
+int target_close(struct target *target);
+/* Gives a closed file its name. */
+int target_rename(struct target *target);
+/* Safe on TARGET_NULL. Removes a file that did not get its name. */
 void target_finish(struct target *target);
-
-/* Called once at the start: a closed pipe then ends the program, and a full quota does not. */
-void target_set_signals(void);
 
 #endif
