@@ -34,17 +34,17 @@ struct input {
 
     char *raw; /* as read */
     size_t raw_size;
-    char *plain; /* as decompressed */
-    bool end;    /* of the raw bytes */
-    enum { INPUT_UNJUDGED, INPUT_PLAIN, INPUT_GZIP } form;
-    bool mark_judged;  /* the byte order mark was skipped, or there is none */
-    bool member_ended; /* between two members of a gzip file */
-    bool inflating;
+    char *plain;       /* as decompressed */
+    bool end;          /* of the raw bytes */
+    bool judged;       /* what the file is */
+    bool inflating;    /* it is gzip */
+    bool member_ended; /* between two members of it */
     z_stream zlib;
 };
 #define INPUT_NULL ((struct input){0})
 
-/* Opens all files. paths stay the caller's; none at all means stdin, as does "-".
+/* Opens all files, and refuses regular ones after the first that are no text of sequences; others
+ * are refused when it is their turn. paths stay the caller's; none at all means stdin, as does "-".
  * Functions return 0 or more, or a negative exit status after reporting. */
 int input_open(struct input *input, char **paths, size_t count);
 
