@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Input that is something else: what is no text of sequences is refused before any row, whatever
-# --invalid says. The files are small ones of the kinds that stand in folders with sequences.
+# Input that is something else: what is no text of sequences is refused before any row, and a
+# record that lost its end fails; each whatever --invalid says. The files are small ones of the kinds that stand in folders with
+# sequences.
 import bz2
 import gzip
 import io
@@ -155,4 +156,43 @@ for line in (b"B\n", b"LZIP\r", b"BZh9\n", b"\n", b"\x1f\n", b"M" * 600 + b"\n")
     check(select.select([process.stdout], [], [], LIMIT)[0], "no answer to", line)
     os.read(process.stdout.fileno(), 1 << 16)
 process.communicate()
+
+# --- lost record boundaries: input, {id: status in the index} ---
+LOST = [
+    ("joined without a line end", b">a\nMKT>b\nMKV\n>c\nMK\n", "a", 4, "'>'"),
+    ("a > behind blanks", b">a\nMKT\n  >b\nMKV\n>c\nMK\n", "a", 4, "'>'"),
+    ("a mark before a header", b">a\nMKT\n" + MARK + b">b\nMKV\n>c\nMK\n", "a", 4,
+     "byte order mark"),
+    ("a mark inside of a sequence", b">a\nMK" + MARK + b"T\n>c\nMK\n", "a", 3, "byte order mark"),
+    ("behind the last star", b">a\nMKT*>b\n>c\nMK\n", "a", 5, "'>'"),
+    ("behind the cut", b">a\n" + b"M" * 600 + b">b\n>c\nMK\n", "a", 601, "'>'"),
+    ("in lines", b"a\tMKT>b\nc\tMK\n", "a", 4, "'>'"),
+    ("a mark in lines", b"a\tMKT" + MARK + b"MKV\nc\tMK\n", "a", 4, "byte order mark"),
+    ("only a mark", b"a\t" + MARK + b"\nc\tMK\n", "a", 1, "byte order mark"),
+    ("a mark at the beginning of a line", b"MKT\n" + MARK + b"MKV\nMK\n", "2", 1,
+     "byte order mark"),
+]
+for what, text, failed, position, letter in LOST:
+    section("lost boundary: " + what)
+    text += b">d\nMK\n" * 5 if text.startswith(b">") else b"MK\n" * 5
+    for policy in POLICIES:
+        result = run("--invalid", policy, "--index", path("index"), stdin=text)
+        with open(path("index"), encoding="utf-8") as file:
+            status = {line.split("\t")[0]: line.split("\t")[4] for line in file}
+        equal(result.status, 65)
+        for name in status:
+            if name not in (failed, "id"):
+                equal(status[name], "ok\n", name)
+        drop = policy == "drop" and "star" in what  # letters that were left out do not count
+        check(status[failed].startswith("error: %s at position %d is a lost record boundary"
+                                        % (letter.replace("byte", "a byte"), position - drop)),
+              status[failed])
+        check("line end" in result.err and "one by one" in result.err, result.err)
+        counts = run("--invalid", policy, "--dry-run", stdin=text).out.decode()
+        check("failing records    1\n" in counts, counts)
+
+section("no boundary: a > in a header or an id, a mark at the beginning of each file")
+for text in (b">a>b >c\nMKT\n>c " + MARK + b">\nM\n", b"a>b\tMKT\n", MARK + b"MKT\n", b">>a\nM\n"):
+    equal(run(stdin=text).status, 0, text)
+equal(run(write("mark1", MARK + FASTA), write("mark2", MARK + FASTA)).status, 0)
 finish()

@@ -34,6 +34,8 @@ def letters(line):
 
 
 def length_of(lines, policy):
+    if any(b">" in line or b"\xef\xbb\xbf" in line for line in lines):
+        return None  # a lost record boundary
     kept = [letter.upper() if letter.isascii() else letter for line in lines
             for letter in letters(line) if letter not in " \t\v\f0123456789"]
     if kept[-1:] == ["*"]:

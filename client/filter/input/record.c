@@ -20,6 +20,8 @@ enum { BYTE_OUTSIDE = 0, BYTE_SKIPPED = 1, BYTE_STAR = 2, BYTE_HIGH = 3, BYTE_CL
 /* More memory than this is given back when its record is done. */
 #define CAPACITY_KEPT 8192u
 
+#define BYTE_ORDER_MARK 0xFEFFu
+
 static bool in_alphabet(const struct record_rules *rules, uint32_t byte) {
     return byte > ' ' && byte < 0x7F && (rules->alphabet[byte / 8] >> (byte % 8) & 1);
 }
@@ -33,7 +35,9 @@ void record_rules_set(struct record_rules *rules, const uint8_t alphabet[32], ui
     memcpy(rules->alphabet, alphabet, sizeof rules->alphabet);
     for (uint32_t byte = 0; byte < 256; byte++) {
         uint32_t upper = upper_case(byte);
-        uint8_t class = in_alphabet(rules, upper) ? (uint8_t)upper : BYTE_OUTSIDE;
+        /* No alphabet has the letter that begins a record. */
+        bool letter = in_alphabet(rules, upper) && upper != '>';
+        uint8_t class = letter ? (uint8_t)upper : BYTE_OUTSIDE;
         if ((byte >= '0' && byte <= '9') || byte == ' ' || byte == '\t' || byte == '\v' ||
             byte == '\f')
             class = BYTE_SKIPPED;
@@ -116,8 +120,17 @@ static void add_residue(struct record *record, const struct record_rules *rules,
         record->residues[record->residue_count++] = residue;
 }
 
+/* A letter that stands between records has lost its line end. */
+static void note_outside(struct record *record, uint32_t letter) {
+    if ((letter == '>' || letter == BYTE_ORDER_MARK) && record->reading.boundary_position == 0) {
+        record->reading.boundary_position = record->length + 1;
+        record->reading.boundary_is_mark = letter == BYTE_ORDER_MARK;
+    }
+}
+
 /* A letter that is not in the alphabet: a code point, or RECORD_BAD_BYTE + byte. */
 static void add_outside(struct record *record, const struct record_rules *rules, uint32_t letter) {
+    note_outside(record, letter);
     if (rules->invalid == INVALID_DROP) {
         record->has_dropped = true;
         return;
@@ -217,7 +230,7 @@ void record_drop_sequence(struct record *record) {
     record->has_unknown = record->has_dropped = false;
     record->reading.star = false;
     record->reading.partial_size = 0;
-    record->reading.bad_position = 0;
+    record->reading.bad_position = record->reading.boundary_position = 0;
 }
 
 void record_drop_id(struct record *record) {
@@ -287,7 +300,13 @@ void record_end(struct record *record, const struct record_rules *rules) {
     record_end_line(record, rules);
     end_id(record, rules);
     record->truncated = record->length > rules->residues_max;
-    if (record->length == 0) {
+    if (record->reading.boundary_position > 0) {
+        record_fail(record,
+                    "%s at position %" PRIu64 " is a lost record boundary; put a line end before "
+                    "it, or name joined files one by one",
+                    record->reading.boundary_is_mark ? "a byte order mark" : "'>'",
+                    record->reading.boundary_position);
+    } else if (record->length == 0) {
         record_fail(record, "the sequence is empty");
     } else if (record->reading.bad_position > 0 && rules->invalid == INVALID_ERROR) {
         char letter[24];

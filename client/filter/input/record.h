@@ -58,8 +58,10 @@ struct record {
         bool star; /* a `*` that is dropped if it turns out to be the last letter */
         uint8_t partial[UTF8_MAX];
         uint8_t partial_size;
-        uint64_t bad_position; /* of the first letter outside the alphabet; 0: none */
-        uint32_t bad_letter;   /* code point, or RECORD_BAD_BYTE + byte */
+        uint64_t bad_position;      /* of the first letter outside the alphabet; 0: none */
+        uint32_t bad_letter;        /* code point, or RECORD_BAD_BYTE + byte */
+        uint64_t boundary_position; /* of the first letter that belongs between records; 0: none */
+        bool boundary_is_mark;
     } reading;
 };
 
