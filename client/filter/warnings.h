@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What is to be said about records: failures as they come, and counts that are told once at the
- * end.
+ * What is to be said about records: failures and other formats as they come, and counts that are
+ * told once at the end.
  */
 #ifndef ESM1NV_FILTER_WARNINGS_H
 #define ESM1NV_FILTER_WARNINGS_H
 
-#include "client/filter/input/record.h"
+#include "client/filter/input/look.h"
 
 enum warning {
     WARNING_TRUNCATED, /* records longer than the model's positions */
@@ -22,11 +22,14 @@ struct warnings {
     uint64_t count[WARNING_KINDS];
     uint64_t records;
     uint64_t failed;
+    unsigned looks; /* a bit for each enum look that was told */
 };
 
 /* Counts what is to be said about a record that was written or failed; says it at once when it
  * failed (the first few) or with verbose. */
 void warnings_add(struct warnings *warnings, const struct record *record);
+/* Says at once, and once in a run, that a file looks like another format; part of the above. */
+void warnings_look(struct warnings *warnings, const struct record *record);
 /* The counts, one line per kind that occurred. */
 void warnings_tell(const struct warnings *warnings);
 

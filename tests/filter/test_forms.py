@@ -1,8 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 #
-# Input that is something else: what is no text of sequences is refused before any row, and a
-# record that lost its end fails; each whatever --invalid says. The files are small ones of the kinds that stand in folders with
+# Input that is something else: what is no text of sequences is refused before any row, a record
+# that lost its end fails, and what is legal but looks like another format is warned of, once; each
+# whatever --invalid says. The files are small ones of the kinds that stand in folders with
 # sequences.
 import bz2
 import gzip
@@ -195,4 +196,59 @@ section("no boundary: a > in a header or an id, a mark at the beginning of each 
 for text in (b">a>b >c\nMKT\n>c " + MARK + b">\nM\n", b"a>b\tMKT\n", MARK + b"MKT\n", b">>a\nM\n"):
     equal(run(stdin=text).status, 0, text)
 equal(run(write("mark1", MARK + FASTA), write("mark2", MARK + FASTA)).status, 0)
+
+# --- looks: the name that the warning gives, rows with error, unk and drop, the file ---
+LOOKS = [
+    ("PIR", (1, 1, 1), b">P1;CRAB_TEST\nCytochrome c\nMKTAYIAKQR\nMSKGE*\n"),
+    ("PIR", (2, 2, 2), b">a\nMK\n>F1;X\nTitle\nMKT*\n"),
+    ("A3M", (1, 2, 2), b">query\nMKTAYIAK\n>hit1\nMK-aaAYAIAK\n"),
+    ("A3M", (0, 1, 1), b">hit\nMKtaT\nA--YI\n"),
+    ("A3M", (0, 1, 1), b"#query\n"),
+    ("; comments", (2, 4, 4), b"; LCBO - old Pearson header\n; more\nMDSKGSSQK\nGSRLLL*\n"),
+    ("; comments", (0, 1, 1), b">a\n; more\nMDSKGSSQK\n"),
+    ("GenPept", (3, 5, 4), b"LOCUS       AAA1           10 aa\nDEFINITION  test.\nORIGIN\n"
+     b"        1 mktayiakqr\n//\n"),
+    ("FASTQ", (1, 4, 3), b"@read1 x\nATGAAAACCGCGTATATTGCG\n+\nIIIIIIII!IIII@IIII#II\n"),
+    ("table", (2, 2, 2), b"Entry\tSequence\nP12345\tMKTAYIAK\n"),
+    ("table", (1, 2, 2), b"id\tprotein_sequence\nP12345\tMKTAYIAK\n"),
+    ("table", (2, 2, 2), b"sequence\nMKTAYIAK\n"),
+    ("table", (2, 2, 2), b"id\tseq\nP1\tMKTAYIAK\n"),
+    ("table", (2, 2, 2), b"id\tclass\tsequence\nP1\treviewed\tMKTAYIAK\n"),
+    ("table", (1, 1, 1), b"P1\tMKTAYIAK\tyes\n"),
+    ("table", (0, 2, 2), b"P1,MKTAYIAK\nP2,MSKGE\n"),
+    ("blank", (2, 2, 2), b"P12345 MKTAYIAK\nQ9XYZ1 MSKGE\n"),
+    ("blank", (1, 1, 1), b"Not Found\n"),
+    ("nucleotides", (2, 2, 2), b">d1 cds\nATGAAAACCGCGTATATTGCGAAACAGCGT\n>d2 cds\nATGNNNACC\n"),
+    ("nucleotides", (1, 1, 1), b"augaaaaccgcguauauugc\n"),
+]
+for name, rows, data in LOOKS:
+    section("looks like %s: %s" % (name, data[:16]))
+    file = write("looks.file", data)
+    for policy, count in zip(POLICIES, rows):
+        result = run("--invalid", policy, file, file)
+        equal(result.out.count(b"\n"), 2 * count, policy)
+        equal(result.status in (0, 65), True)
+        check(result.err.count("looks like") == 1 and name in result.err and file in result.err,
+              result.err)
+    equal(run("--dry-run", file).err.count("looks like"), 1)
+    equal(run("-v", "--dry-run", file).err.count("looks like"), 1)
+    equal(run(write("looks.gz", gzip.compress(data))).err.count("looks like"), 1)
+
+section("each look of several files is told once")
+result = run("--invalid", "unk", *[write("looks%d" % i, data) for i, (_, _, data)
+                                   in enumerate(LOOKS)])
+for name in {name for name, _, _ in LOOKS}:
+    equal(sum(name in line for line in result.err.split("\n") if "looks like" in line),
+          2 if name in ("A3M", "nucleotides") else 1, name)  # comments and FASTQ name them too
+
+section("nothing is said of sequences as they are written everywhere")
+for text in (FASTA, FASTA.lower(), b">a\n1 mktay iakqr\n61 MKT ayi*\n", b">a\nMK--TA..YI\n",
+             b">a\nmk--tayi\n", b">a\nMKtayiAK\n", b">a\nMK;T#\n", b">a\nMK--T\n" + b">b\nMKta\n" * 9,
+             b">P1\nMKT\n", b">P12;x\nMKT\n", b"a b\tMKT\n", b" MKT \n", b"a\tMKT \n", b"61 MKT\n", b"MKT\nSEQ\n", b"ACGT\nGATTACA\n",
+             b"AAAAAAAAAAAAAAAAAAAAAAAAA\n", b"GAGAGAGANNTAGAGAGAGA\n", b"@a\tMKT\n", b">@a\nMKT\n",
+             b">;a\nMKT\n", b"LOCUS\nMKT\n", b">a b;c #d\nMKT\n"):
+    result = run("--invalid", "unk", stdin=text)
+    check("looks like" not in result.err, text, result.err)
+    equal(result.status, 0, text)
+    check("looks like" not in run("--dry-run", stdin=text).err, text)
 finish()

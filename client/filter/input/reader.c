@@ -23,7 +23,8 @@ static void begin_file(struct reader *reader) {
     reader->state = reader->kind == KIND_LINES ? READER_LINE : READER_BEFORE;
     reader->line = 1;
     reader->line_start = true;
-    reader->after_return = reader->tab = reader->begun = false;
+    reader->after_return = reader->tab = reader->begun = reader->comment = false;
+    reader->look = LOOK_PLAIN;
 }
 
 void reader_init(struct reader *reader, struct input *input, const struct record_rules *rules,
@@ -34,6 +35,12 @@ void reader_init(struct reader *reader, struct input *input, const struct record
 
 static void begin_record(struct reader *reader, struct record *record, uint64_t line) {
     record_begin(record, ++reader->ordinal, input_file(reader->input)->name, line);
+}
+
+/* The first record of a file that looks like another format says so. */
+static void set_look(struct reader *reader, struct record *record, enum look look) {
+    reader->look = look;
+    record->look = (uint8_t)look;
 }
 
 /* Two searches of the C library's, which are much faster than one by byte; in blocks, so that
@@ -77,6 +84,8 @@ static void lines_begin(struct reader *reader, struct record *record) {
 }
 
 static int lines_end_record(struct reader *reader, struct record *record) {
+    if (reader->look == LOOK_PLAIN)
+        set_look(reader, record, look_of_line(record, reader->tab));
     if (!reader->tab)
         record_drop_id(record);
     record_end(record, reader->rules);
@@ -144,7 +153,9 @@ static int lines_end(struct reader *reader, struct record *record) {
 
 static int fasta_end_record(struct reader *reader, struct record *record) {
     record_end(record, reader->rules);
-    reader->begun = false;
+    if (reader->look == LOOK_PLAIN)
+        set_look(reader, record, look_of_fasta(record, reader->comment));
+    reader->begun = reader->comment = false;
     return READER_RECORD;
 }
 
@@ -170,6 +181,8 @@ static void fasta_begin(struct reader *reader, struct record *record) {
 
 /* One line of a sequence, or a part of one. */
 static void fasta_read_line(struct reader *reader, struct record *record) {
+    char first = *reader->input->data;
+    reader->comment |= reader->line_start && (first == ';' || first == '#');
     struct span span = take_span(reader);
     record_add_sequence(record, reader->rules, span.bytes, span.size);
     if (span.ended)

@@ -6,6 +6,7 @@
 #define ESM1NV_FILTER_READER_H
 
 #include "client/filter/input/input.h"
+#include "client/filter/input/look.h"
 #include "client/filter/input/record.h"
 
 enum input_kind { KIND_AUTO, KIND_FASTA, KIND_LINES };
@@ -36,7 +37,9 @@ struct reader {
     bool after_return;   /* a LF now would belong to the CR before it */
     bool tab;            /* BEFORE: in the current line; LINE: the id is complete */
     bool begun;          /* LINE: the record of this line was begun */
+    bool comment;        /* HEADER, SEQUENCE: a line of the record began with ';' or '#' */
     uint64_t blank_line; /* BLANKS: the next one to be told */
+    enum look look;      /* what the file was found to look like */
 };
 
 void reader_init(struct reader *reader, struct input *input, const struct record_rules *rules,

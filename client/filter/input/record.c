@@ -55,6 +55,7 @@ void record_begin(struct record *record, uint64_t ordinal, const char *file, uin
     record->line = line;
     record->header_size = 0;
     record->id_repaired = record->truncated = false;
+    record->look = 0;
     record->failure[0] = 0;
     record_drop_id(record);
     record_drop_sequence(record);
@@ -120,8 +121,13 @@ static void add_residue(struct record *record, const struct record_rules *rules,
         record->residues[record->residue_count++] = residue;
 }
 
-/* A letter that stands between records has lost its line end. */
+/* Notes what more a letter says than that it is not in the alphabet. */
 static void note_outside(struct record *record, uint32_t letter) {
+    record->hints |= record->reading.hint;
+    if (letter == '-')
+        record->hints |= RECORD_DASH;
+    if (letter == ',')
+        record->hints |= RECORD_COMMA;
     if ((letter == '>' || letter == BYTE_ORDER_MARK) && record->reading.boundary_position == 0) {
         record->reading.boundary_position = record->length + 1;
         record->reading.boundary_is_mark = letter == BYTE_ORDER_MARK;
@@ -175,8 +181,11 @@ static void add_special(struct record *record, const struct record_rules *rules,
     uint8_t class = rules->letter[byte];
     if (class != BYTE_HIGH && record->reading.partial_size > 0)
         settle_partial(record, rules, true);
-    if (class == BYTE_SKIPPED)
+    if (class == BYTE_SKIPPED) {
+        if (record->length > 0 && (byte == ' ' || byte == '\t'))
+            record->reading.hint |= byte == ' ' ? RECORD_BLANK : RECORD_TAB;
         return;
+    }
     if (record->reading.star)
         settle_star(record, rules);
     if (class == BYTE_STAR) {
@@ -187,6 +196,18 @@ static void add_special(struct record *record, const struct record_rules *rules,
     } else {
         add_outside(record, rules, upper_case(byte));
     }
+}
+
+/* Whether letters were in upper or in lower case. Most are all in one, which is soon seen. */
+static void note_case(struct record *record, const uint8_t *residues, const char *bytes,
+                      size_t count) {
+    size_t lower = 0;
+    while (lower < count && residues[lower] != (uint8_t)bytes[lower])
+        lower++;
+    if (lower < count)
+        record->hints |= RECORD_UPPER;
+    if (lower > 0 || memcmp(residues, bytes, count) != 0)
+        record->hints |= RECORD_LOWER;
 }
 
 /* The letters of the alphabet that come first, which is nearly always all there is. Returns how
@@ -202,6 +223,8 @@ static size_t add_letters(struct record *record, const struct record_rules *rule
     while (count < room && (letter = rules->letter[(uint8_t)bytes[count]]) >= BYTE_CLASSES)
         residues[count++] = letter;
     record->residue_count += (uint32_t)count;
+    record->hints |= record->reading.hint;
+    note_case(record, residues, bytes, count);
     if (count == room) /* those that are only counted */
         while (count < size && rules->letter[(uint8_t)bytes[count]] >= BYTE_CLASSES)
             count++;
@@ -231,6 +254,7 @@ void record_drop_sequence(struct record *record) {
     record->reading.star = false;
     record->reading.partial_size = 0;
     record->reading.bad_position = record->reading.boundary_position = 0;
+    record->hints = record->reading.hint = 0;
 }
 
 void record_drop_id(struct record *record) {
