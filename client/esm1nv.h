@@ -64,20 +64,20 @@ enum esm1nv_pooling {
 enum esm1nv_dtype { ESM1NV_F32 = 0, ESM1NV_F16 = 1 };
 
 struct esm1nv_options {
-    size_t size;        /* sizeof(struct esm1nv_options): lets the struct grow */
-    const char *socket; /* path; NULL: $ESM1NV_SOCKET, else the first that accepts of
-                           $XDG_RUNTIME_DIR/esm1nv/socket and /run/esm1nv/socket */
+    size_t size;        /* sizeof(struct esm1nv_options), so that the struct can grow later */
+    const char *socket; /* path; NULL: that in $ESM1NV_SOCKET or, if it is not set, the first of
+                           $XDG_RUNTIME_DIR/esm1nv/socket and /run/esm1nv/socket that accepts */
     enum esm1nv_pooling pooling;
     enum esm1nv_dtype dtype;
-    const char *expect_digest; /* prefix of the model digest to insist on, or NULL */
+    const char *expect_digest; /* prefix that the model's digest must have, or NULL */
     const char *program;       /* name for the daemon's log, or NULL */
 };
 #define ESM1NV_OPTIONS_INIT                                                                        \
     { sizeof(struct esm1nv_options), NULL, ESM1NV_POOL_MEAN, ESM1NV_F32, NULL, NULL }
 
-/* What the daemon told when it welcomed the session. Owned by the session. */
+/* What the daemon said about itself when it accepted the session. Owned by the session. */
 struct esm1nv_info {
-    const char *socket;    /* path that answered */
+    const char *socket;    /* path at which the daemon answered */
     const char *digest;    /* model digest, 64 hex digits */
     const char *model;     /* name of the model */
     const char *backend;   /* cpu, cuda, null */
@@ -98,86 +98,91 @@ enum esm1nv_status {
 
 struct esm1nv_result {
     uint64_t tag;              /* as submitted */
-    enum esm1nv_status status; /* rows are there only with ESM1NV_RECORD_OK */
+    enum esm1nv_status status; /* there are rows only with ESM1NV_RECORD_OK */
     uint32_t row_count;        /* residues for ESM1NV_POOL_NONE, else 1; 0 on failure */
     const void *rows;          /* row_count x hidden values of the session's dtype, little endian,
                                   64-byte aligned; a view that lives until released */
     size_t bytes;              /* of rows */
-    uint64_t internal;         /* the library's own */
+    uint64_t internal;         /* for the library only */
 };
 
 /* Connects and agrees on pooling, dtype and model; NULL options are ESM1NV_OPTIONS_INIT. Blocks
- * until the daemon has answered, which is when its model is loaded. The caller closes *session, on
- * error too: then it is good for esm1nv_error_text(), or NULL with ESM1NV_ERROR_MEMORY. Any error
- * but _LENGTH and _LETTER. */
+ * until the daemon has answered, which it does when its model is loaded. The caller closes
+ * *session, also after an error: then esm1nv_error_text() still works on it; with
+ * ESM1NV_ERROR_MEMORY it is NULL. Errors: any but _LENGTH and _LETTER. */
 int esm1nv_connect(esm1nv_session **session, const struct esm1nv_options *options);
 
 /* The same in two steps, for callers who have something else to do until the daemon has answered:
- * the first connects and asks, the second waits. In between, *session is good only for esm1nv_fd(),
- * which becomes readable when the answer is there, and for what it is good for after an error. */
+ * the first connects and asks, the second waits. In between, *session may only be given to the
+ * esm1nv_error_* functions, esm1nv_close() and esm1nv_fd(), which becomes readable when the answer
+ * is there. */
 int esm1nv_connect_begin(esm1nv_session **session, const struct esm1nv_options *options);
 int esm1nv_connect_complete(esm1nv_session *session);
 
-/* As esm1nv_connect(), on a SOCK_SEQPACKET socket that is connected already. The session owns it
- * from then on, on error too, and makes it blocking. options->socket is only a name for it in
- * texts. */
+/* Does what esm1nv_connect() does, on a SOCK_SEQPACKET socket that is connected already. The
+ * session owns the socket from then on, also after an error, and makes it blocking. options->socket
+ * is only what messages call it. */
 int esm1nv_connect_fd(esm1nv_session **session, int fd, const struct esm1nv_options *options);
 
-/* What the daemon told, once esm1nv_connect() has returned ESM1NV_OK; it lives as long as the
+/* What the daemon said, once esm1nv_connect() has returned ESM1NV_OK; it lives as long as the
  * session. */
 const struct esm1nv_info *esm1nv_info(const esm1nv_session *session);
 
 /* Queues one sequence of `length` bytes, which are copied; its result carries the tag, which may be
  * any number. Byte 0 stands for a letter that the model does not know, and gets the <unk> token and
- * a row of its own. ESM1NV_AGAIN: there is no room and nothing was queued; take results, and when
- * there are none either (esm1nv_next() with timeout 0), wait for esm1nv_fd(). Errors: _LENGTH,
- * _LETTER, _MEMORY, _SYSTEM; _REFUSED when the daemon's limits leave no room for the session's
- * records; _PROTOCOL; or why the daemon left (_LOST, _BUSY, _REFUSED, _MODEL). */
+ * a row of its own. ESM1NV_AGAIN: there is no room and nothing was queued; take results, or, if
+ * there are none (esm1nv_next() with timeout 0 returns ESM1NV_AGAIN too), wait for esm1nv_fd().
+ * Errors: _LENGTH, _LETTER, _MEMORY, _SYSTEM; _REFUSED when the daemon's limits leave no room for
+ * the session's records; _PROTOCOL; or why the daemon left (_LOST, _BUSY, _REFUSED, _MODEL). */
 int esm1nv_submit(esm1nv_session *session, uint64_t tag, const void *sequence, size_t length);
 
-/* Takes the next result; *taken is set with ESM1NV_OK only. timeout in milliseconds: 0 looks only,
- * negative waits without end. ESM1NV_AGAIN: it is not there yet. ESM1NV_END: nothing is
- * outstanding. Several results may be held before they are released; as long as they are, the
- * daemon has less room to work ahead. A call that waits may use up the wake-up for a submit that
- * had no room: try that again after it. Errors: _SYSTEM, _PROTOCOL, or why the daemon left (_LOST,
- * _BUSY, _REFUSED, _MODEL), which comes after all results that it completed. */
+/* Takes the next result; *taken is set only with ESM1NV_OK. The timeout is in milliseconds: 0 does
+ * not wait, a negative one waits without end. ESM1NV_AGAIN: the result is not there yet.
+ * ESM1NV_END: nothing is outstanding. Several results may be held before they are released, but
+ * while they are, the daemon has less room to work ahead. A call that waits may use up the wake-up
+ * for a submit that had no room, so try that submit again afterwards. Errors: _SYSTEM, _PROTOCOL,
+ * or why the daemon left (_LOST, _BUSY, _REFUSED, _MODEL), which comes after all results that it
+ * completed. */
 int esm1nv_next(esm1nv_session *session, struct esm1nv_result *taken, int timeout);
 
-/* Gives back the memory of this result of this session, and of all that were taken before it: their
- * rows may not be looked at any more. Does nothing for one that was given back already. */
+/* Releases the memory of this result of this session, and of all that were taken before it; their
+ * rows may not be used any more. Does nothing for a result that was released already. */
 void esm1nv_release(esm1nv_session *session, const struct esm1nv_result *result);
 
-/* How many sequences were submitted whose results were not taken yet. */
+/* The number of sequences that were submitted and whose results were not taken yet. */
 uint64_t esm1nv_outstanding(const esm1nv_session *session);
 
-/* Becomes readable after ESM1NV_AGAIN when it is worth trying again: poll it, never read it. It may
- * tell of a result or of room, so try all that said ESM1NV_AGAIN. */
+/* A descriptor that becomes readable after ESM1NV_AGAIN when it is worth trying again: poll it,
+ * never read it. The reason may be a result or room, so repeat all calls that returned
+ * ESM1NV_AGAIN. */
 int esm1nv_fd(const esm1nv_session *session);
 
-/* Safe on NULL. Outstanding results are given up. */
+/* Ends the session. Outstanding results are lost. Safe on NULL. */
 void esm1nv_close(esm1nv_session *session);
 
-/* The last error of this session as one line for people, empty before the first; it lives until the
- * next call on the session. For NULL, that memory ran out. */
+/* The last error of this session as one line for people, empty before the first. It lives until the
+ * next call on the session. For NULL, the text says that memory ran out. */
 const char *esm1nv_error_text(const esm1nv_session *session);
 
-/* A code of enum esm1nv_condition, or a record's status, in a few words that live forever. */
+/* A few words for a code of enum esm1nv_condition, or for a record's status. The texts are
+ * constant. */
 const char *esm1nv_error_name(int code);
 const char *esm1nv_status_text(enum esm1nv_status status);
 
 /* Asks the daemon at the socket (as in esm1nv_options) about itself, and waits for the answer.
- * Calls visit() for each fact in order: a name in snake_case, and a text, or a NULL text and a
- * number; both live until visit() returns. On error, `text` gets a line for people, and visit() is
- * not called. Errors: _CONNECT, _BUSY, _REFUSED, _MODEL, _LOST, _PROTOCOL, _MEMORY, _SYSTEM. */
+ * Calls visit() for each fact in order, with its name in snake_case and either a text, or NULL and
+ * a number; name and text live until visit() returns. After an error `text` holds a line for
+ * people, and visit() was not called. Errors: _CONNECT, _BUSY, _REFUSED, _MODEL, _LOST, _PROTOCOL,
+ * _MEMORY, _SYSTEM. */
 int esm1nv_status(const char *socket,
                   void (*visit)(void *context, const char *name, const char *text, uint64_t number),
                   void *context, char text[256]);
 
-/* Asks the daemon to finish what is in flight and leave; returns when it has. Errors and `text` as
- * for esm1nv_status(); _REFUSED when the caller is neither of the daemon's user nor root. */
+/* Asks the daemon to finish what is in flight and exit, and returns when it has. Errors and `text`
+ * as for esm1nv_status(); _REFUSED when the caller is neither of the daemon's user nor root. */
 int esm1nv_stop(const char *socket, char text[256]);
 
-/* X.Y.Z of the library. */
+/* The version of the library, X.Y.Z. */
 const char *esm1nv_version(void);
 
 #if defined(__GNUC__)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Measures cuBLASLt's candidates for each product, once, in the largest bucket that suits the card,
- * where the time goes. The library's own first guess stays unless another is clearly better, so
- * that noise seldom changes the choice, and with it the last bits of results, from one start to the
- * next.
+ * because most of the time is spent there. The library's first proposal stays unless another is
+ * clearly better, so that noise seldom changes the choice from one start to the next, and with it
+ * the last bits of results.
  */
 #include "cuda/call.h"
 #include "cuda/gemm.h"
@@ -18,7 +18,7 @@ struct stopwatch {
     cudaEvent_t start, end;
 };
 
-/* The least time of one run, in milliseconds, or -1; a candidate that fails is no candidate. */
+/* Returns the least time of one run, in milliseconds, or -1 when the candidate cannot be run. */
 static float candidate_time(const struct gemm *gemm, enum product product,
                             const struct product_choice *choice, const struct operands *operands,
                             const struct stopwatch *watch, cudaStream_t stream,
@@ -68,7 +68,7 @@ static int product_measure(struct product_choice *best, const struct gemm *gemm,
         return 0;
     if (candidates_measure(best, gemm, product, false, operands, watch, stream, error))
         return 0;
-    if (error->text[0]) /* there are candidates, and none of them runs */
+    if (error->text[0]) /* there are candidates, but none of them could be run */
         return error_prefix(error, "%s", names[product]);
     return error_set(error, EX_CONFIG, "cuBLASLt has no algorithm for %s (%u x %u)", names[product],
                      gemm->products[product].rows, gemm->products[product].depth);

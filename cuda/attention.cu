@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Chooses between the forms of attention by what the device has, and sizes the grid.
+ * Chooses between the two forms of attention by the device's generation, and sizes the grid.
  */
 #include "cuda/attention.cuh"
 

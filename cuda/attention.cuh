@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What both forms of attention share: how work is divided. A unit of work is a tile of 64 queries
- * and a head; a block takes units at a stride of the grid, and each of its four warps 16 queries
- * of the tile. Keys come in tiles of 64 too. The softmax is taken on the way: with each tile of
- * keys the largest score so far may rise, and what was summed before is scaled down to it.
+ * of one head. A block takes every unit whose number is its own plus a multiple of the grid's size,
+ * and each of its four warps computes 16 queries of the tile. Keys come in tiles of 64 too. The
+ * softmax is computed as keys come: with each tile the largest score so far may rise, and then what
+ * was summed before is scaled down.
  */
 #ifndef ESM1NV_CUDA_ATTENTION_CUH
 #define ESM1NV_CUDA_ATTENTION_CUH
@@ -20,14 +21,15 @@
 #define CHUNK 8u                   /* 16-bit values in 16 bytes */
 #define HEAD_CHUNKS (HEAD / CHUNK) /* of one row of q, k or v */
 
-/* Scores are q k / 8; 2 to the power of them times log2(e) is e to the power of them. */
+/* Scores are q k / 8. Times log2(e), they can be exponents of 2 instead of e. */
 #define SCORE_SCALE 0.18033688f
 
-/* The grid: as many blocks as are resident at once, `resident` on each multiprocessor, but not more
- * than there can be units; a sequence's last tile may be a partial one. */
+/* The number of blocks: as many as can be resident at once, which is `resident` for each
+ * multiprocessor, but not more than there can be units. The last tile of a sequence may be partial.
+ */
 unsigned attention_blocks(const struct gpu_shape *shape, unsigned resident);
 
-/* Each form is launched where it is defined. */
+/* The launchers of the two forms, which are like gpu_attention() and gpu_prepare(). */
 cudaError_t attention_mma(const struct gpu_shape *shape, const struct gpu_plan *plan,
                           const void *qkv, void *context, cudaStream_t stream);
 cudaError_t attention_wmma(const struct gpu_shape *shape, const struct gpu_plan *plan,
@@ -39,7 +41,7 @@ cudaError_t attention_wmma_prepare(void);
 struct attention_unit {
     uint32_t first_token; /* of the sequence: token 0 of queries and keys */
     uint32_t tokens;      /* of the sequence */
-    uint32_t query;       /* this warp's first */
+    uint32_t query;       /* the first query of this warp */
     uint32_t head;
 };
 

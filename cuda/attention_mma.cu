@@ -1,21 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Attention for sm_80 and newer, on mma.m16n8k16. Queries, scores, weights and sums stay in
- * registers: the layout in which a product leaves the scores is the one in which the next product
- * takes them as its left side. Keys and values go through shared memory, the next tile of them
- * being copied while one is worked on. Rows there are 8 chunks of 16 bytes, swizzled by the row's
- * number so that the 8 rows of a matrix lie in different banks.
+ * Attention for sm_80 and newer, with mma.m16n8k16. Queries, scores, weights and sums stay in
+ * registers, because the layout of the scores that a product makes is the layout that the next
+ * product needs for its left side. Keys and values go through shared memory; while one tile is
+ * being used, the next is copied. Rows there are 8 chunks of 16 bytes, and their order depends on
+ * the number of the row (a swizzle), so that the 8 rows of a matrix lie in different banks.
  *
- * In a warp's 16 rows, lane 4 g + t keeps rows g and g + 8, and of each group of 8 columns 2t and
- * 2t + 1: row r of those two is half[r].
+ * Of a warp's 16 rows, lane 4 g + t holds rows g (half 0) and g + 8 (half 1), and in each group of
+ * 8 columns it holds columns 2t and 2t + 1.
  */
 #include "cuda/attention.cuh"
 #include "cuda/number.cuh"
 
 #define TILE_CHUNKS (TILE_KEYS * HEAD_CHUNKS)
 #define MMA_BLOCKS 3u /* on a multiprocessor */
-#define GROUPS 8u     /* of 8 columns: of the keys of a tile, and of a head */
-#define STEPS 4u      /* of 16 in the inner dimension of either product */
+#define GROUPS 8u     /* of 8 columns, in the keys of a tile and in a head */
+#define STEPS 4u      /* of 16, in the inner dimension of either product */
 
 #if GPU_HAS_MMA
 
@@ -23,15 +23,15 @@
 struct warp_queries {
     uint32_t q[STEPS][4];
     float sums[GROUPS][4]; /* weights times values */
-    float top[2];          /* largest score so far, in powers of two */
-    float weight[2];       /* of this lane's columns so far */
+    float top[2];          /* the largest score so far, times SCORE_SCALE */
+    float weight[2];       /* the sum of weights in this lane's columns so far */
 };
 
 static __device__ __forceinline__ unsigned chunk_place(unsigned row, unsigned chunk) {
     return row * HEAD_CHUNKS + (chunk ^ row % HEAD_CHUNKS);
 }
 
-/* Starts copying a tile of keys and values; rows beyond the sequence become zero. */
+/* Starts to copy a tile of keys and values. Rows after the end of the sequence become zero. */
 template <typename number>
 static __device__ __forceinline__ void
 tile_fetch(uint4 *keys, uint4 *values, const typename number::one *qkv, unsigned hidden,
@@ -50,7 +50,7 @@ tile_fetch(uint4 *keys, uint4 *values, const typename number::one *qkv, unsigned
     gpu_copy_async_commit();
 }
 
-/* Two neighbouring values of a query, zero beyond the sequence. */
+/* Two neighbouring values of a query, or zeros after the end of the sequence. */
 template <typename number>
 static __device__ __forceinline__ uint32_t query_pair(const typename number::one *qkv,
                                                       unsigned hidden,
@@ -82,7 +82,7 @@ queries_start(struct warp_queries &w, const typename number::one *qkv, unsigned 
     w.weight[0] = w.weight[1] = 0.0f;
 }
 
-/* scores = q k. Matrix i of a load: keys 8 (i / 2) on, values 8 (i % 2) on. */
+/* scores = q k. Matrix i of a load begins at key 8 (i / 2) and at value 8 (i % 2) of each key. */
 template <typename number, bool partial>
 static __device__ __forceinline__ void tile_scores(float scores[GROUPS][4],
                                                    const struct warp_queries &w, const uint4 *keys,
@@ -106,7 +106,7 @@ static __device__ __forceinline__ void tile_scores(float scores[GROUPS][4],
     }
 }
 
-/* Scores of keys that are not there: `left` are. */
+/* Only `left` keys of the tile exist: gives those that do not a weight of zero. */
 static __device__ __forceinline__ void tile_mask(float scores[GROUPS][4], unsigned left) {
     unsigned first = attention_lane() % 4 * 2;
 #pragma unroll
@@ -117,8 +117,8 @@ static __device__ __forceinline__ void tile_mask(float scores[GROUPS][4], unsign
                 scores[group][i] = -INFINITY;
 }
 
-/* Scores become weights, 2^(score - top), and what was summed before is scaled to the new top. Any
- * top will do that all of a row's weights share, so that rounding it costs nothing. */
+/* Replaces scores by weights, 2^(score - top), and scales what was summed before to the new top.
+ * The top may be rounded without loss, because only all weights of a row need to share it. */
 static __device__ __forceinline__ void tile_weights(float scores[GROUPS][4],
                                                     struct warp_queries &w) {
 #pragma unroll
@@ -144,7 +144,8 @@ static __device__ __forceinline__ void tile_weights(float scores[GROUPS][4],
     }
 }
 
-/* sums += weights v. Matrix i of a load: keys 8 (i % 2) on, values 8 (i / 2) on, transposed. */
+/* sums += weights v. Matrix i of a load, which is transposed, begins at key 8 (i % 2) and at value
+ * 8 (i / 2) of each key. */
 template <typename number, bool partial>
 static __device__ __forceinline__ void tile_sums(struct warp_queries &w,
                                                  const float weights[GROUPS][4],
@@ -219,7 +220,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, MMA_BLOCKS)
         const struct attention_unit unit = attention_unit_take(plan, heads, index);
         bool has_queries = unit.query < unit.tokens;
         struct warp_queries w;
-        /* Into the buffer that the last unit's last tile did not use: all warps have left it. */
+        /* No warp still uses this buffer: the last tile of the unit before is in the other one. */
         tile_fetch<number>(keys + buffer, values + buffer, qkv, hidden, unit, 0);
         queries_start<number>(w, qkv, hidden, unit);
         for (unsigned first = 0; first < unit.tokens; first += TILE_KEYS) {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Attention for sm_70 and 75, on WMMA fragments of float16, whose layout in registers is nobody's
- * business: scores go through shared memory, where lanes 2r and 2r + 1 take row r of their warp's
- * 16 queries. The sums stay in fragments. To scale their rows, each lane learns which rows its
- * elements are in by loading, once, a matrix that is made of row numbers. The next tile of keys and
- * values waits in registers while one is worked on. Queries need no shared memory of their own:
- * they pass through that of the weights.
+ * Attention for sm_70 and sm_75, with WMMA fragments of float16. The layout of a fragment in
+ * registers is not specified, so scores go through shared memory, where lanes 2r and 2r + 1 work on
+ * row r of their warp's 16 queries. The sums stay in fragments. To scale their rows, each lane must
+ * know in which rows its elements are; it learns that once, by loading a matrix of row numbers.
+ * While one tile of keys and values is used, the next waits in registers. Queries go through the
+ * shared memory of the weights.
  */
 #include "cuda/attention.cuh"
 
@@ -13,12 +13,12 @@ using namespace nvcuda;
 
 #define WMMA_BLOCKS 2u             /* on a multiprocessor */
 #define PART 16u                   /* rows, columns and depth of a fragment */
-#define PARTS (HEAD / PART)        /* of a row of a head; of the keys of a tile, too */
+#define PARTS (HEAD / PART)        /* of a row of a head, and of the keys of a tile */
 #define HALF_STRIDE (HEAD + CHUNK) /* of rows in shared memory, to spread them over banks */
 #define FLOAT_STRIDE (TILE_KEYS + 4u)
 #define TILE_HALVES (64u * HALF_STRIDE)
 #define TILE_FLOATS (64u * FLOAT_STRIDE)
-/* 16-byte chunks of a tile of keys that each thread moves. */
+/* Chunks of a tile of keys, of 16 bytes, that each thread copies. */
 #define FETCHES (TILE_KEYS * HEAD_CHUNKS / ATTENTION_THREADS)
 
 using query_part = wmma::fragment<wmma::matrix_a, PART, PART, PART, __half, wmma::row_major>;
@@ -31,22 +31,22 @@ struct tile_fetched {
     uint4 keys[FETCHES], values[FETCHES];
 };
 
-/* What a warp has to itself in shared memory. */
+/* The part of the shared memory that only one warp uses. */
 struct warp_space {
     float *scores;   /* [WARP_QUERIES][FLOAT_STRIDE] */
     __half *weights; /* [WARP_QUERIES][HALF_STRIDE] */
     float *scale;    /* [WARP_QUERIES] */
 };
 
-/* One warp's 16 queries. Lanes 2r and 2r + 1 know of row r; top and weight agree in both. */
+/* One warp's 16 queries. top and weight are those of row r in lanes 2r and 2r + 1. */
 struct warp_queries {
     query_part q[PARTS];
     sum_part sums[PARTS];
-    uint8_t rows[sum_part::num_elements]; /* of the elements of sums */
+    uint8_t rows[sum_part::num_elements]; /* the row of each element of a fragment of sums */
     float top, weight;
 };
 
-/* 16 bytes of a row of qkv, from `column` of a head on; zero beyond the sequence. */
+/* 16 bytes of a row of qkv, from `column` of a head on, or zeros after the end of the sequence. */
 static __device__ __forceinline__ uint4 chunk_fetch(const __half *qkv, unsigned hidden,
                                                     const struct attention_unit &unit, unsigned row,
                                                     unsigned column) {
@@ -80,7 +80,7 @@ static __device__ __forceinline__ void tile_store(const struct tile_fetched &til
     }
 }
 
-/* Which row each of a lane's elements of an accumulator is in. */
+/* Finds out in which row of a fragment of sums each element of this lane is. */
 static __device__ __forceinline__ void rows_learn(struct warp_queries &w,
                                                   const struct warp_space &space) {
     for (unsigned i = attention_lane(); i < PART * PART; i += GPU_LANES)
@@ -114,7 +114,7 @@ static __device__ __forceinline__ void queries_start(struct warp_queries &w,
     __syncwarp();
 }
 
-/* scores = q k, into shared memory. */
+/* scores = q k, written to shared memory. */
 static __device__ __forceinline__ void
 tile_scores(const struct warp_queries &w, const struct warp_space &space, const __half *keys) {
 #pragma unroll
@@ -133,9 +133,9 @@ tile_scores(const struct warp_queries &w, const struct warp_space &space, const 
     __syncwarp();
 }
 
-/* Scores become weights, 2^(score - top), zero for keys that are not there (`left` are); leaves in
- * shared memory what the sums so far are to be scaled by. Columns alternate between a row's two
- * lanes, in pairs. */
+/* Makes weights, 2^(score - top), of the scores, and zeros for keys that do not exist (`left` do).
+ * Leaves in shared memory the factor that scales the sums so far. The two lanes of a row take pairs
+ * of columns in turn. */
 static __device__ __forceinline__ void tile_weights(struct warp_queries &w,
                                                     const struct warp_space &space, unsigned left) {
     unsigned row = attention_lane() / 2, first = attention_lane() % 2 * 2;
@@ -173,7 +173,7 @@ static __device__ __forceinline__ void sums_scale(struct warp_queries &w,
     }
 }
 
-/* sums = sums scaled + weights v. */
+/* Scales the sums, then adds weights v. */
 static __device__ __forceinline__ void
 tile_sums(struct warp_queries &w, const struct warp_space &space, const __half *values) {
     sums_scale(w, space);
@@ -238,7 +238,7 @@ __global__ void __launch_bounds__(ATTENTION_THREADS, WMMA_BLOCKS)
         tile_fetch(tile, qkv, hidden, unit, 0);
         queries_start(w, space, qkv, hidden, unit);
         for (unsigned first = 0; first < unit.tokens; first += TILE_KEYS) {
-            __syncthreads(); /* all warps have left the last tile */
+            __syncthreads(); /* no warp still uses the tile before */
             tile_store(tile, keys, values);
             __syncthreads();
             tile_fetch(tile, qkv, hidden, unit, first + TILE_KEYS);

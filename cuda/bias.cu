@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Bias and activation in place, for matrix products whose library has no fused epilogue and for the
- * erf form of GELU, which none has. A thread keeps the bias of its columns for several rows.
+ * Bias and activation in place, for matrix products that the library does not fuse them into. It
+ * never fuses the erf form of GELU. A thread keeps the bias of its columns for several rows.
  */
 #include "cuda/kernels.h"
 #include "cuda/number.cuh"
 
 #define BIAS_THREADS 128u
-#define BIAS_ROWS 8u /* a thread's; divides the rows of every bucket */
-#define PACK 8u      /* 16-bit values that a thread takes at once: 16 bytes */
-
-enum activation { ACTIVATION_NONE, ACTIVATION_TANH, ACTIVATION_ERF };
+#define BIAS_ROWS 8u /* of a thread; every bucket has a multiple of it */
+#define PACK 8u      /* 16-bit values in the 16 bytes that a thread loads at once */
 
 /* 0.5 x (1 + tanh(0.79788456 (x + 0.044715 x^3))), as x / (1 + 2^t) with
  * t = -2 log2(e) 0.79788456 (x + 0.044715 x^3). */
@@ -29,7 +27,6 @@ template <enum activation form> static __device__ __forceinline__ float activate
                                     : x;
 }
 
-/* 16 bytes of values. */
 template <typename number> struct alignas(16) number_pack {
     typename number::pair pairs[PACK / 2];
 };
@@ -70,7 +67,7 @@ __global__ void __launch_bounds__(BIAS_THREADS)
     }
 }
 
-/* Blocks for rows of so many 16-byte columns. */
+/* The blocks for rows of `columns` columns of 16 bytes. */
 static dim3 bias_grid(const struct gpu_shape *shape, uint32_t columns) {
     return dim3(shape->tokens / BIAS_ROWS, (columns + BIAS_THREADS - 1) / BIAS_THREADS);
 }
@@ -87,14 +84,12 @@ static cudaError_t bias_launch(const struct gpu_shape *shape, const struct gpu_p
 }
 
 cudaError_t gpu_bias(const struct gpu_shape *shape, const struct gpu_plan *plan, void *values,
-                     const void *bias, uint32_t columns, cudaStream_t stream) {
-    return bias_launch<ACTIVATION_NONE>(shape, plan, values, bias, columns, stream);
-}
-
-cudaError_t gpu_bias_gelu(const struct gpu_shape *shape, const struct gpu_plan *plan, void *values,
-                          const void *bias, uint32_t columns, int erf, cudaStream_t stream) {
-    return erf ? bias_launch<ACTIVATION_ERF>(shape, plan, values, bias, columns, stream)
-               : bias_launch<ACTIVATION_TANH>(shape, plan, values, bias, columns, stream);
+                     const void *bias, uint32_t columns, enum activation form,
+                     cudaStream_t stream) {
+    auto launch = form == ACTIVATION_TANH  ? bias_launch<ACTIVATION_TANH>
+                  : form == ACTIVATION_ERF ? bias_launch<ACTIVATION_ERF>
+                                           : bias_launch<ACTIVATION_NONE>;
+    return launch(shape, plan, values, bias, columns, stream);
 }
 
 cudaError_t gpu_bias_residual(const struct gpu_shape *shape, const struct gpu_plan *plan,

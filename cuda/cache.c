@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Keeps the measured choice of algorithms in a file, one for each card, version of the library and
- * shape of model: a start then measures nothing, and gives the same bytes as the one before. What
- * is damaged, or of another key, or no longer possible, is as if it were not there; a cache that
- * cannot be written costs the next start a second and is nothing to complain about.
+ * Keeps the measured choice of algorithms in a file for each card, version of the library and shape
+ * of model. The next start then measures nothing, and its results have the same bytes as before. A
+ * file that is damaged, has another key, or names an algorithm that no longer works, is ignored.
+ * That a file cannot be written is not reported, because it only makes the next start take a second
+ * longer.
  */
 #include "cuda/call.h"
 #include "cuda/gemm.h"
 
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -18,9 +20,9 @@
 #include <unistd.h>
 
 struct cache_file {
-    char key[240]; /* text, zeros behind */
+    char key[240]; /* text, padded with zeros */
     struct choices choices;
-    uint64_t sum; /* of all before */
+    uint64_t sum; /* of everything before it */
 };
 
 static uint64_t fnv(const void *data, size_t bytes) {
@@ -31,52 +33,42 @@ static uint64_t fnv(const void *data, size_t bytes) {
     return sum;
 }
 
-static void key_make(char key[240], const struct gemm *gemm, const char *card) {
+/* Makes the key, and the path of its file. In CACHE_DIRECTORY, systemd names the folder of the
+ * service, or several. Returns false when the path is too long. */
+static bool path_make(char path[PATH_MAX], char key[240], const struct gemm *gemm,
+                      const char *card) {
     const struct sizes *sizes = gemm->sizes;
+    const char *given = getenv("CACHE_DIRECTORY"), *cache = getenv("XDG_CACHE_HOME"),
+               *home = getenv("HOME");
+    char folder[PATH_MAX] = "/var/cache/esm1nv";
+    if (given && *given)
+        snprintf(folder, sizeof folder, "%.*s", (int)strcspn(given, ":"), given);
+    else if (cache && *cache == '/')
+        snprintf(folder, sizeof folder, "%s/esm1nv", cache);
+    else if (home && *home == '/')
+        snprintf(folder, sizeof folder, "%s/.cache/esm1nv", home);
     memset(key, 0, 240);
     snprintf(key, 240, "esm1nv-cuda algorithms 1, %s, sm %u, cublasLt %zu, %s, H %u, ffn %u, %s",
              card, sizes->sm, cublasLtGetVersion(), sizes->type == GPU_BF16 ? "bf16" : "f16",
              sizes->model.hidden, sizes->model.ffn,
              sizes->model.gelu == GELU_TANH ? "tanh" : "erf");
-}
-
-/* systemd names the service's own; it may name several. */
-static void folder_make(char folder[PATH_MAX]) {
-    const char *given = getenv("CACHE_DIRECTORY"), *cache = getenv("XDG_CACHE_HOME"),
-               *home = getenv("HOME");
-    if (given && *given)
-        snprintf(folder, PATH_MAX, "%.*s", (int)strcspn(given, ":"), given);
-    else if (cache && *cache == '/')
-        snprintf(folder, PATH_MAX, "%s/esm1nv", cache);
-    else if (home && *home == '/')
-        snprintf(folder, PATH_MAX, "%s/.cache/esm1nv", home);
-    else
-        snprintf(folder, PATH_MAX, "/var/cache/esm1nv");
-}
-
-/* Makes the folder and the one above it, where they are missing and can be made. */
-static void folder_create(const char *folder) {
-    char above[PATH_MAX];
-    snprintf(above, sizeof above, "%s", folder);
-    char *slash = strrchr(above, '/');
-    if (slash && slash != above) {
-        *slash = '\0';
-        mkdir(above, 0700);
-    }
-    mkdir(folder, 0700);
-}
-
-static bool path_make(char path[PATH_MAX], const char *folder, const char *key) {
     return snprintf(path, PATH_MAX, "%s/cuda-%016llx", folder,
                     (unsigned long long)fnv(key, strlen(key))) < PATH_MAX;
 }
 
+/* Makes the folder of a file and the one above it, where they are missing and can be made. */
+static void folders_create(const char *path) {
+    char folder[PATH_MAX], above[PATH_MAX];
+    stpcpy(folder, path);
+    stpcpy(above, path);
+    mkdir(dirname(dirname(above)), 0700);
+    mkdir(dirname(folder), 0700);
+}
+
 void choices_load(struct choices *choices, const struct gemm *gemm, const char *card) {
-    char folder[PATH_MAX], path[PATH_MAX], key[240];
+    char path[PATH_MAX], key[240];
     struct cache_file file;
-    folder_make(folder);
-    key_make(key, gemm, card);
-    FILE *stream = path_make(path, folder, key) ? fopen(path, "re") : NULL;
+    FILE *stream = path_make(path, key, gemm, card) ? fopen(path, "re") : NULL;
     if (!stream)
         return;
     bool whole = fread(&file, sizeof file, 1, stream) == 1 && fgetc(stream) == EOF;
@@ -96,15 +88,13 @@ static bool file_write(int fd, const struct cache_file *file) {
 }
 
 void choices_save(const struct choices *choices, const struct gemm *gemm, const char *card) {
-    char folder[PATH_MAX], path[PATH_MAX], temporary[PATH_MAX];
+    char path[PATH_MAX], temporary[PATH_MAX];
     struct cache_file file = {.choices = *choices};
-    folder_make(folder);
-    key_make(file.key, gemm, card);
-    file.sum = fnv(&file, offsetof(struct cache_file, sum));
-    if (!path_make(path, folder, file.key) ||
+    if (!path_make(path, file.key, gemm, card) ||
         snprintf(temporary, PATH_MAX, "%s.XXXXXX", path) >= PATH_MAX)
         return;
-    folder_create(folder);
+    file.sum = fnv(&file, offsetof(struct cache_file, sum));
+    folders_create(path);
     int fd = mkostemp(temporary, O_CLOEXEC);
     if (fd >= 0 && (!file_write(fd, &file) || rename(temporary, path) < 0))
         unlink(temporary);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a failed call of CUDA or cuBLASLt says.
+ * Turns the result of a call of CUDA or cuBLASLt into 0, or -1 with an error that names the
+ * function.
  */
 #include "cuda/call.h"
 
@@ -9,7 +10,7 @@
 int cuda_result(cudaError_t code, const char *function, struct error *error) {
     if (code == cudaSuccess)
         return 0;
-    cudaGetLastError(); /* else a later launch would be blamed */
+    cudaGetLastError(); /* clears it, or a later launch would seem to have failed */
     if (code == cudaErrorNoKernelImageForDevice)
         return error_set(error, EX_CONFIG,
                          "%s: %s: this build has no code for such a GPU; build with a CUDA toolkit "

@@ -16,7 +16,7 @@
 #define CUDA(function, ...) cuda_result(function(__VA_ARGS__), #function, error)
 #define LT(function, ...) lt_result(function(__VA_ARGS__), #function, error)
 
-/* 0, or -1 with "function: cudaErrorName (description)". */
+/* Return 0, or -1 with "function: cudaErrorName (description)". */
 int cuda_result(cudaError_t code, const char *function, struct error *error);
 int lt_result(cublasStatus_t code, const char *function, struct error *error);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Finds and chooses GPUs. Counting them makes no context; asking for free memory does, so that is
- * done for chosen ones only.
+ * Finds and chooses GPUs. Counting GPUs creates no context on them. Asking for their free memory
+ * does, so only the chosen ones are asked.
  */
 #include "cuda/cards.h"
 #include "cuda/call.h"
@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sysexits.h>
 
-#define SM_LEAST 70u /* tensor cores begin with Volta */
+#define SM_LEAST 70u /* Volta, the first with tensor cores */
 
 static int no_driver(struct error *error) {
     int driver = 0, runtime = 0;
@@ -26,7 +26,7 @@ static int no_driver(struct error *error) {
                      driver / 1000, driver % 1000 / 10, runtime / 1000, runtime % 1000 / 10);
 }
 
-/* The number of GPUs, or -1. */
+/* Returns the number of GPUs, or -1. */
 static int cards_count(struct error *error) {
     int count = 0;
     cudaError_t code = cudaGetDeviceCount(&count);
@@ -43,28 +43,18 @@ static int cards_count(struct error *error) {
     return count < CARDS_MAX ? count : CARDS_MAX;
 }
 
-static int attribute(uint32_t *value, enum cudaDeviceAttr name, int ordinal, struct error *error) {
-    int number = 0;
-    int result = CUDA(cudaDeviceGetAttribute, &number, name, ordinal);
-    *value = (uint32_t)number;
-    return result;
-}
-
 static int card_read(struct card *card, int ordinal, struct error *error) {
     struct cudaDeviceProp properties;
-    uint32_t major, minor;
-    card->ordinal = ordinal;
-    if (attribute(&major, cudaDevAttrComputeCapabilityMajor, ordinal, error) < 0 ||
-        attribute(&minor, cudaDevAttrComputeCapabilityMinor, ordinal, error) < 0 ||
-        attribute(&card->multiprocessors, cudaDevAttrMultiProcessorCount, ordinal, error) < 0 ||
-        CUDA(cudaGetDeviceProperties, &properties, ordinal) < 0)
+    if (CUDA(cudaGetDeviceProperties, &properties, ordinal) < 0)
         return error_prefix(error, "GPU %d", ordinal);
-    card->sm = 10 * major + minor;
+    card->ordinal = ordinal;
+    card->sm = (uint32_t)(10 * properties.major + properties.minor);
+    card->multiprocessors = (uint32_t)properties.multiProcessorCount;
     snprintf(card->name, sizeof card->name, "%.*s", (int)sizeof card->name - 1, properties.name);
     if (card->sm < SM_LEAST)
         return error_set(error, EX_CONFIG,
-                         "GPU %d (%s) has compute capability %u.%u; 7.0 or later is needed",
-                         ordinal, card->name, major, minor);
+                         "GPU %d (%s) has compute capability %d.%d; 7.0 or later is needed",
+                         ordinal, card->name, properties.major, properties.minor);
     return 0;
 }
 
@@ -78,7 +68,8 @@ int cards_probe(struct error *error) {
     return -1;
 }
 
-/* The numbers of "0,1", or of "all" or NULL. Returns how many, or -1. */
+/* Reads the numbers in `devices`: "0,1", or "all", or NULL for the first GPU. Returns how many
+ * there are, or -1. */
 static int devices_parse(int ordinals[CARDS_MAX], const char *devices, int count,
                          struct error *error) {
     bool used[CARDS_MAX] = {false};

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Opens a GPU, keeps its streams fed, and opens it again when it has failed. A pass goes through
- * three streams, one for each engine of the hardware: its plan up, the captured graph, flags and
- * rows down. Results of one pass leave while the next one computes.
+ * Opens a GPU, queues passes on it, and opens it again after it has failed. A pass goes through
+ * three streams, one for each engine of the hardware: its plan is copied to the device, the
+ * captured graph computes, and flags and rows are copied back. So the results of one pass are
+ * copied while the next one computes.
  */
 #include "cuda/device.h"
 #include "cuda/call.h"
@@ -11,7 +12,7 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* How many open devices of this process are on each card: a reset takes all of them away. */
+/* How many open devices of this process use each card. A reset would destroy all of them. */
 static atomic_uint claims[CARDS_MAX];
 
 int device_use(const struct device *d, struct error *error) {
@@ -50,7 +51,8 @@ static int set_create(struct buffer_set *set, const struct sizes *s, struct erro
         CUDA(cudaEventCreateWithFlags, &set->computed, flags) < 0 ||
         CUDA(cudaEventCreateWithFlags, &set->downloaded, flags) < 0)
         return -1;
-    memset(set->plan, 0, s->plan); /* a whole plan is copied, used or not */
+    memset(set->plan, 0,
+           s->plan); /* all of it is copied, including parts that were never written */
     return 0;
 }
 
@@ -62,7 +64,7 @@ static int streams_create(struct device *d, struct error *error) {
     return 0;
 }
 
-/* Through pinned memory that serves outputs later. */
+/* Copies the weights by way of pinned memory, for which the output's is used. */
 static int weights_upload(const struct device *d, struct error *error) {
     const struct buffer_set *set = &d->sets[0];
     for (size_t at = 0; at < d->sizes->weights; at += d->sizes->output) {
@@ -92,7 +94,8 @@ static int choices_make(const struct device *d, struct error *error) {
     return 0;
 }
 
-/* One pass with an empty plan: kernels are loaded at their first launch, which no capture likes. */
+/* Runs a pass with an empty plan. Kernels are loaded when they are first launched, and that must
+ * not happen during a capture. */
 static int warm_up(const struct device *d, struct error *error) {
     const struct buffer_set *set = &d->sets[0];
     if (CUDA(cudaMemsetAsync, set->device_plan, 0, d->sizes->plan, d->compute) < 0 ||
@@ -173,7 +176,8 @@ static void set_destroy(struct buffer_set *set) {
     cudaFreeHost(set->output);
 }
 
-/* Nothing may be freed that something still uses; a card that failed unnoticed shows here. */
+/* Waits until nothing uses the device's memory any more. A failure that was not noticed so far
+ * shows here. */
 static void streams_finish(struct device *d) {
     cudaStream_t streams[] = {d->upload, d->compute, d->download};
     for (unsigned i = 0; i < sizeof streams / sizeof *streams; i++) {
@@ -198,7 +202,8 @@ void device_close(struct device *d) {
     cudaFree(d->wide);
     cudaFree(d->workspace);
     planner_finish(&d->planner);
-    /* Only a reset cures most errors, and frees what could not be freed above. */
+    /* After most errors, only a reset makes the card usable and frees what could not be freed
+     * above. */
     if (atomic_fetch_sub(&claims[d->card.ordinal], 1) == 1 && d->failed)
         cudaDeviceReset();
     cudaGetLastError();

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The forward pass as a queue of kernels and matrix products on the compute stream. Nothing here
- * depends on what a batch holds, so that it is captured once and replayed: the plan in device
- * memory says how much of the bucket is in use.
+ * Queues the forward pass, kernels and matrix products, on the compute stream. Nothing here depends
+ * on what a batch holds, because the plan in device memory says how much of the bucket is in use.
+ * So a pass is captured once and replayed.
  */
 #include "cuda/call.h"
 #include "cuda/device.h"
@@ -38,20 +38,19 @@ void forward_operands(const struct device *d, uint32_t layer, struct operands op
     operands[PRODUCT_FC2] = (struct operands){w + p->fc2, w + p->fc2_bias, d->wide, d->residual};
 }
 
-/* What the library did not fuse. */
+/* Queues bias and activation of a product that the library did not fuse them into. */
 static int epilogue_queue(const struct pass *pass, enum product product,
                           const struct operands *operands, struct error *error) {
-    const struct model_config *model = &pass->device->sizes->model;
-    const uint32_t columns = pass->device->gemm.products[product].rows;
-    cudaStream_t stream = pass->device->compute;
-    if (product == PRODUCT_QKV)
-        return CUDA(gpu_bias, &pass->shape, &pass->plan, operands->output, operands->bias, columns,
-                    stream);
-    if (product == PRODUCT_FC1)
-        return CUDA(gpu_bias_gelu, &pass->shape, &pass->plan, operands->output, operands->bias,
-                    columns, model->gelu == GELU_ERF, stream);
-    return CUDA(gpu_bias_residual, &pass->shape, &pass->plan, operands->output, operands->bias,
-                stream);
+    const struct device *d = pass->device;
+    const struct gemm_product *described = &d->gemm.products[product];
+    enum activation form = product != PRODUCT_FC1             ? ACTIVATION_NONE
+                           : d->sizes->model.gelu == GELU_ERF ? ACTIVATION_ERF
+                                                              : ACTIVATION_TANH;
+    if (described->residual)
+        return CUDA(gpu_bias_residual, &pass->shape, &pass->plan, operands->output, operands->bias,
+                    d->compute);
+    return CUDA(gpu_bias, &pass->shape, &pass->plan, operands->output, operands->bias,
+                described->rows, form, d->compute);
 }
 
 static int product_queue(const struct pass *pass, enum product product,

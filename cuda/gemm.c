@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Descriptors and layouts for cuBLASLt, which thinks in columns: our row-major output [T][N] is its
- * matrix N x T, made of the weight [N][K] transposed and of the input, K x T. The bias, one value a
- * row of that matrix, then is one a column of ours.
+ * Makes descriptors and layouts for cuBLASLt, and runs its products. The library's matrices are
+ * column-major: our row-major output [T][N] is its matrix N x T, the product of the transposed
+ * weight [N][K] and of the input, K x T. Its bias has one value for each row, which is a column of
+ * ours.
  */
 #include "cuda/gemm.h"
 #include "cuda/call.h"
@@ -17,7 +18,7 @@ static cudaDataType_t output_type(const struct gemm *gemm, const struct gemm_pro
     return product->residual ? CUDA_R_32F : gemm_half_type(gemm);
 }
 
-/* The library's GELU is the tanh form; the erf form is left to our kernel. */
+/* The library's GELU is the tanh form. For the erf form, our own kernel follows the product. */
 static void products_describe(struct gemm *gemm) {
     const struct model_config *model = &gemm->sizes->model;
     const cublasLtEpilogue_t bias = CUBLASLT_EPILOGUE_BIAS;
@@ -113,7 +114,7 @@ int product_run(const struct gemm *gemm, enum product number, unsigned bucket,
 bool gemm_choice_works(const struct gemm *gemm, enum product number,
                        const struct product_choice *choice) {
     const struct gemm_product *product = &gemm->products[number];
-    const void *bias = gemm->workspace; /* any pointer as well aligned */
+    const void *bias = gemm->workspace; /* stands for a bias, with the same alignment */
     if (epilogue_set(product, choice->fused, bias) != CUBLAS_STATUS_SUCCESS)
         return false;
     for (unsigned i = 0; i < gemm->sizes->all_buckets; i++) {
@@ -135,7 +136,7 @@ static bool is_split(const cublasLtMatmulAlgo_t *algorithm) {
     return parts > 1;
 }
 
-/* What the heuristic proposes for the largest bucket, sums over K in one piece only. */
+/* Asks the library's heuristic for proposals for the largest bucket, without split-K. */
 static int heuristic_ask(const struct gemm *gemm, const struct gemm_product *product,
                          cublasLtMatmulHeuristicResult_t *results, int most) {
     const unsigned last = gemm->sizes->all_buckets - 1;

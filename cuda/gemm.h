@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The four matrix products of a layer with cuBLASLt: output = input weight^T, bias and GELU or the
- * residual's addition fused where the library can, by a kernel of ours where it cannot. One
- * algorithm serves a product in every bucket, without split-K, so that a row is summed in the same
- * order whatever batch it is in.
+ * The four matrix products of a layer with cuBLASLt: output = input weight^T. Bias, GELU and the
+ * addition to the residual are fused where the library can do that; where it cannot, a kernel of
+ * ours follows. A product uses one algorithm in all buckets, without split-K, so that a row is
+ * summed in the same order whatever batch it is in.
  */
 #ifndef ESM1NV_CUDA_GEMM_H
 #define ESM1NV_CUDA_GEMM_H
@@ -15,7 +15,7 @@
 
 enum product { PRODUCT_QKV, PRODUCT_DENSE, PRODUCT_FC1, PRODUCT_FC2, PRODUCTS };
 
-/* How a product runs; may be kept in a file, for the same card and version of the library. */
+/* How a product is run. It may be kept in a file, for the same card and version of the library. */
 struct product_choice {
     uint64_t fused;
     cublasLtMatmulAlgo_t algorithm;
@@ -28,8 +28,8 @@ struct choices {
 
 struct gemm_product {
     uint32_t rows, depth;     /* of the weight */
-    bool residual;            /* output: float, added to; else half, overwritten */
-    cublasLtEpilogue_t fused; /* CUBLASLT_EPILOGUE_DEFAULT: nothing to fuse */
+    bool residual;            /* output is float and added to; else it is half and overwritten */
+    cublasLtEpilogue_t fused; /* CUBLASLT_EPILOGUE_DEFAULT when nothing can be fused */
     cublasLtMatmulDesc_t description;
     cublasLtMatrixLayout_t weight, inputs[BUCKETS_MAX], outputs[BUCKETS_MAX];
 };
@@ -41,36 +41,39 @@ struct gemm {
     void *workspace;
 };
 
-/* Device memory of one product. */
+/* Pointers to device memory. */
 struct operands {
     const void *weight, *bias, *input;
     void *output;
 };
 
 int gemm_init(struct gemm *gemm, const struct sizes *sizes, void *workspace, struct error *error);
-/* Safe on what is zero or half made. */
+/* Safe on a null value and on a half-made one. */
 void gemm_finish(struct gemm *gemm);
 
-/* Queues the product alone: without the bias unless the choice is fused. */
+/* Queues the product, with bias and activation only if the choice is fused. */
 int product_run(const struct gemm *gemm, enum product product, unsigned bucket,
                 const struct product_choice *choice, const struct operands *operands,
                 cudaStream_t stream, struct error *error);
 
-/* Whether the choice is possible in every bucket. */
+/* Whether the choice works in every bucket. */
 bool gemm_choice_works(const struct gemm *gemm, enum product product,
                        const struct product_choice *choice);
 
-/* Candidates for a product, best guess first. Returns their number, which may be 0. */
+/* Finds at most `most` candidates for a product, the most promising first. Returns their number,
+ * which may be 0. */
 int gemm_candidates(const struct gemm *gemm, enum product product, bool fused, const void *bias,
                     struct product_choice *choices, int most);
 
-/* Measures which algorithms are best, with layer 0's operands. */
+/* Makes choices by measuring, with the operands of layer 0. */
 int choices_measure(struct choices *choices, const struct gemm *gemm,
                     const struct operands operands[PRODUCTS], cudaStream_t stream,
                     struct error *error);
 
-/* Choices kept from an earlier start on such a card; left alone (made 0) where there are none. */
+/* Reads choices that an earlier start kept for such a card. Leaves *choices alone when there are
+ * none that work. */
 void choices_load(struct choices *choices, const struct gemm *gemm, const char *card);
+/* Keeps choices in a file, if that is possible. */
 void choices_save(const struct choices *choices, const struct gemm *gemm, const char *card);
 
 #endif

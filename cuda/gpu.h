@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a kernel is written with: launches, shared memory, and the instructions that CUDA C++ has no
- * name for. The only file that knows whether nvcc compiles for a GPU or a host compiler for the
- * emulation of one, which brings the same names with other bodies.
+ * What kernels are written with: launches, shared memory, and the instructions that CUDA C++ has no
+ * name for. It is the only file that knows whether nvcc compiles for a GPU, or a host compiler for
+ * the emulation of one (tests/cuda), whose gpu_emulation.h defines the same names.
  */
 #ifndef ESM1NV_CUDA_GPU_H
 #define ESM1NV_CUDA_GPU_H
@@ -28,7 +28,7 @@ static inline float gpu_exp2(float x) {
 
 #else
 
-/* May be given, to compile a newer architecture's code as an older one would see it. */
+/* May be defined from outside, to compile the code of an older architecture for a newer one. */
 #ifndef GPU_SM
 #ifdef __CUDA_ARCH__
 #define GPU_SM __CUDA_ARCH__
@@ -48,7 +48,7 @@ static inline float gpu_exp2(float x) {
     kernel<<<grid, block, dynamic_shared_bytes, stream>>>(__VA_ARGS__)
 #define SHARED_ARRAY(type, name, count) __shared__ __align__(128) type name[count]
 
-/* 2^x to about 2 ulp; results below the smallest normal number are 0. */
+/* 2^x, with an error of about 2 ulp. Results below the smallest normal number are 0. */
 static __device__ __forceinline__ float gpu_exp2(float x) {
     float y;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
@@ -61,8 +61,8 @@ static __device__ __forceinline__ uint32_t gpu_shared_address(const void *shared
     return (uint32_t)__cvta_generic_to_shared(shared);
 }
 
-/* Four 8x8 matrices of 16-bit values; lane 8 i + j names the 16 bytes of row j of matrix i, and
- * receives in r[i] values 2 (lane % 4) and the next of row lane / 4. */
+/* Loads four 8x8 matrices of 16-bit values. Lane 8 i + j passes the address of row j of matrix i.
+ * Each lane receives in r[i], of row lane / 4 of matrix i, value 2 (lane % 4) and the next. */
 static __device__ __forceinline__ void gpu_ldmatrix_x4(uint32_t r[4], const void *shared) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -70,7 +70,7 @@ static __device__ __forceinline__ void gpu_ldmatrix_x4(uint32_t r[4], const void
                  : "memory");
 }
 
-/* The same, of the matrices' transposes. */
+/* The same, but transposes each matrix. */
 static __device__ __forceinline__ void gpu_ldmatrix_x4_trans(uint32_t r[4], const void *shared) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                  : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -97,7 +97,7 @@ static __device__ __forceinline__ void gpu_mma_m16n8k16_bf16(float d[4], const u
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-/* Begins to copy 16 aligned bytes, or zeros when the source is not valid. */
+/* Starts to copy 16 aligned bytes, or zeros when the source is not valid. */
 static __device__ __forceinline__ void gpu_copy_async_16(void *shared, const void *global,
                                                          bool valid) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;"
@@ -111,7 +111,7 @@ static __device__ __forceinline__ void gpu_copy_async_commit() {
     asm volatile("cp.async.commit_group;" ::: "memory");
 }
 
-/* Waits until at most `pending` of this thread's groups are still under way. */
+/* Waits until at most `pending` of the groups that this thread committed are unfinished. */
 template <int pending> static __device__ __forceinline__ void gpu_copy_async_wait() {
     asm volatile("cp.async.wait_group %0;" ::"n"(pending) : "memory");
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Embedding lookup and LayerNorm: a warp for each row, nothing shared between rows.
+ * Embedding lookup and LayerNorm. A warp computes a row, and rows share nothing.
  */
 #include "cuda/kernels.h"
 #include "cuda/number.cuh"

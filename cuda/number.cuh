@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The two 16-bit number types, for kernels that are compiled for both. Arithmetic is in float32;
- * values are kept and moved in pairs.
+ * The two 16-bit number types, for kernels that are compiled for both. Values are stored and moved
+ * in pairs, and computed with in float32.
  */
 #ifndef ESM1NV_CUDA_NUMBER_CUH
 #define ESM1NV_CUDA_NUMBER_CUH

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The end of a batch: the final LayerNorm, a warp a row, which writes rows that are asked for as
- * they are straight into the output, and rows that are to be pooled into a scratch area; then
- * pooling, a thread a column, token after token, so that a mean depends on its sequence alone.
+ * Ends a batch. First comes the final LayerNorm, with a warp for each row; it writes rows that are
+ * not to be pooled into the output, and the others into a scratch area. Then a thread for each
+ * column pools those, token after token, so that a mean depends on its sequence alone.
  */
 #include "cuda/kernels.h"
 #include "cuda/row.cuh"
@@ -13,7 +13,7 @@
 #define POOL_THREADS 128u
 #define OUTPUT_UNIT 64u /* bytes; of plan_item.output */
 
-/* What is wrong with a value of an item, as bits of its flags. */
+/* What is wrong with a value of an item, as bits of the item's flags. */
 static __device__ __forceinline__ uint32_t value_faults(float value, bool half) {
     float size = fabsf(value);
     if (!(size <= FLT_MAX))
@@ -21,7 +21,7 @@ static __device__ __forceinline__ uint32_t value_faults(float value, bool half) 
     return half && size >= 65520.0f ? GPU_OVERFLOW : 0; /* what rounds to infinity */
 }
 
-/* Gathers the faults that a warp's lanes found. */
+/* Adds the faults that the lanes of a warp have found to the flags of an item. */
 static __device__ __forceinline__ void warp_flag(uint32_t *flags, uint32_t faults) {
     bool not_finite = __any_sync(0xffffffffu, faults & GPU_NOT_FINITE);
     bool overflow = __any_sync(0xffffffffu, faults & GPU_OVERFLOW);
@@ -38,7 +38,7 @@ static __device__ __forceinline__ uint32_t output_row(const struct plan_item &it
                                                       uint32_t token) {
     if (item.pooling == POOLING_BOS)
         return token == item.first_token ? 0 : GPU_NO_ITEM;
-    uint32_t row = token - item.first_row; /* wraps before the first */
+    uint32_t row = token - item.first_row; /* wraps around for a token before the first row */
     return row < item.residues ? row : GPU_NO_ITEM;
 }
 
@@ -73,7 +73,7 @@ __global__ void __launch_bounds__(ROW_THREADS)
     warp_flag(flags + owner, faults);
 }
 
-/* One column of an item's rows in the scratch area, `rows` its first value. */
+/* Pools one column of an item's rows in the scratch area. `rows` is the column's first value. */
 static __device__ __forceinline__ float column_pool(const float *rows, uint32_t count,
                                                     unsigned hidden, bool mean) {
     float pooled = rows[0];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Packs parts and delivers their results. Rows go to memory that a client may share, so it is only
- * ever written; the device never sees it.
+ * Packs a part of a batch into a plan, and delivers the results of a pass. Rows are copied into
+ * memory that a client may share, so it is only ever written, and the device has no access to it.
  */
 #include "cuda/plan.h"
 
@@ -36,7 +36,8 @@ static uint32_t tiles_write(const struct planner *planner, const struct engine_p
     return count;
 }
 
-/* Positions of an item's tokens, and who owns their rows: only those that a result takes. */
+/* Writes the positions of an item's tokens, and the owners of their rows. Only the rows that a
+ * result needs have an owner. */
 static void tokens_write(const struct engine_item *item, uint32_t index, uint32_t first_token,
                          uint16_t *positions, uint32_t *owners) {
     bool bos = item->pooling == POOLING_BOS;
@@ -47,12 +48,9 @@ static void tokens_write(const struct engine_item *item, uint32_t index, uint32_
     }
 }
 
-static uint32_t item_rows(const struct engine_item *item) {
-    return item->pooling == POOLING_NONE ? item->residues : 1;
-}
-
 static size_t item_bytes(const struct engine_item *item, uint32_t hidden) {
-    return (size_t)item_rows(item) * hidden * dtype_size(item->dtype);
+    size_t rows = item->pooling == POOLING_NONE ? item->residues : 1;
+    return rows * hidden * dtype_size(item->dtype);
 }
 
 size_t plan_pack(struct planner *planner, const struct sizes *sizes,

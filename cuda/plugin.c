@@ -1,30 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The CUDA backend behind engine.h: the plugin's one exported symbol. An engine is a queue, the
- * weights as the devices want them, and a worker for each GPU.
+ * The CUDA backend: implements engine.h, and exports the plugin's only symbol. An engine consists
+ * of a queue, the weights as devices need them, and a worker for each GPU.
  */
 #include "cuda/worker.h"
+#include "daemon/engine/queued.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <sysexits.h>
 
-struct engine {
-    struct engine_info info;
+struct cuda_engine {
+    struct engine engine;
     char instructions[16], device[96];
     struct sizes sizes;
     struct weights weights;
     struct choices choices;
-    struct engine_queue queue;
     unsigned count;
     struct worker workers[]; /* [count] */
 };
 
-static int cuda_probe(struct error *error) {
-    return cards_probe(error);
-}
-
-/* The number type, or -1. */
+/* Returns the number type, or -1. */
 static int type_choose(const struct engine_options *options, const struct card *card,
                        struct error *error) {
     if (options->precision == PRECISION_F32)
@@ -41,36 +37,36 @@ static int type_choose(const struct engine_options *options, const struct card *
     return GPU_BF16;
 }
 
-static void info_write(struct engine *engine, const struct card *card) {
-    uint32_t flat = engine->sizes.largest, most = engine->queue.max_tokens;
-    snprintf(engine->instructions, sizeof engine->instructions, "sm_%u", card->sm);
-    if (engine->count > 1)
-        snprintf(engine->device, sizeof engine->device, "%u x %s", engine->count, card->name);
+static void info_write(struct cuda_engine *cuda, const struct card *card) {
+    uint32_t flat = cuda->sizes.largest, most = cuda->engine.queue.max_tokens;
+    snprintf(cuda->instructions, sizeof cuda->instructions, "sm_%u", card->sm);
+    if (cuda->count > 1)
+        snprintf(cuda->device, sizeof cuda->device, "%u x %s", cuda->count, card->name);
     else
-        snprintf(engine->device, sizeof engine->device, "%s", card->name);
-    engine->info =
+        snprintf(cuda->device, sizeof cuda->device, "%s", card->name);
+    cuda->engine.info =
         (struct engine_info){.backend = "cuda",
-                             .precision = engine->sizes.type == GPU_BF16 ? "bf16" : "f16",
-                             .instructions = engine->instructions,
-                             .threads = 2 * engine->count,
-                             .depth = engine->queue.depth,
+                             .precision = cuda->sizes.type == GPU_BF16 ? "bf16" : "f16",
+                             .instructions = cuda->instructions,
+                             .threads = 2 * cuda->count,
+                             .depth = cuda->engine.queue.depth,
                              .batch_tokens = flat < most ? flat : most,
-                             .weight_bytes = engine->sizes.weights,
-                             .device = engine->device,
-                             .device_bytes = engine->sizes.device_bytes};
+                             .weight_bytes = cuda->sizes.weights,
+                             .device = cuda->device,
+                             .device_bytes = cuda->sizes.device_bytes};
 }
 
-static int workers_start(struct engine *engine, const struct card *cards, struct error *error) {
-    for (unsigned i = 0; i < engine->count; i++) {
-        struct worker *worker = &engine->workers[i];
+static int workers_start(struct cuda_engine *cuda, const struct card *cards, struct error *error) {
+    for (unsigned i = 0; i < cuda->count; i++) {
+        struct worker *worker = &cuda->workers[i];
         *worker = (struct worker){
-            .queue = &engine->queue, .all = engine->workers, .count = engine->count};
-        if (device_open(&worker->device, &cards[i], &engine->sizes, &engine->weights,
-                        &engine->choices, error) < 0)
+            .queue = &cuda->engine.queue, .all = cuda->workers, .count = cuda->count};
+        if (device_open(&worker->device, &cards[i], &cuda->sizes, &cuda->weights, &cuda->choices,
+                        error) < 0)
             return -1;
     }
-    for (unsigned i = 0; i < engine->count; i++)
-        if (worker_start(&engine->workers[i], error) < 0)
+    for (unsigned i = 0; i < cuda->count; i++)
+        if (worker_start(&cuda->workers[i], error) < 0)
             return -1;
     return 0;
 }
@@ -78,14 +74,15 @@ static int workers_start(struct engine *engine, const struct card *cards, struct
 static void cuda_close(struct engine *engine) {
     if (!engine)
         return;
+    struct cuda_engine *cuda = container_of(engine, struct cuda_engine, engine);
     engine_queue_close(&engine->queue);
-    for (unsigned i = 0; i < engine->count; i++)
-        worker_stop(&engine->workers[i]);
-    for (unsigned i = 0; i < engine->count; i++)
-        device_close(&engine->workers[i].device);
+    for (unsigned i = 0; i < cuda->count; i++)
+        worker_stop(&cuda->workers[i]);
+    for (unsigned i = 0; i < cuda->count; i++)
+        device_close(&cuda->workers[i].device);
     engine_queue_finish(&engine->queue);
-    weights_finish(&engine->weights);
-    free(engine);
+    weights_finish(&cuda->weights);
+    free(cuda);
 }
 
 static int engine_make(struct engine **out, const struct model *model,
@@ -94,23 +91,23 @@ static int engine_make(struct engine **out, const struct model *model,
     int type = type_choose(options, cards, error);
     if (type < 0)
         return -1;
-    struct engine *engine = calloc(1, sizeof *engine + (size_t)count * sizeof *engine->workers);
-    if (!engine)
+    struct cuda_engine *cuda = calloc(1, sizeof *cuda + (size_t)count * sizeof *cuda->workers);
+    if (!cuda)
         return error_set(error, EX_SOFTWARE, "out of memory");
-    *out = engine;
-    engine->count = (unsigned)count;
-    if (engine_queue_init(&engine->queue, SETS * engine->count, &model->config,
+    *out = &cuda->engine;
+    cuda->count = (unsigned)count;
+    if (engine_queue_init(&cuda->engine.queue, SETS * cuda->count, &model->config,
                           options->max_batch_tokens, error) < 0 ||
-        weights_init(&engine->weights, model, (enum gpu_type)type, error) < 0)
+        weights_init(&cuda->weights, model, (enum gpu_type)type, error) < 0)
         return -1;
     struct card least = cards[0];
     for (int i = 1; i < count; i++)
         if (cards[i].free_bytes < least.free_bytes)
             least.free_bytes = cards[i].free_bytes;
-    sizes_init(&engine->sizes, &model->config, (enum gpu_type)type, engine->weights.places.bytes,
+    sizes_init(&cuda->sizes, &model->config, (enum gpu_type)type, cuda->weights.places.bytes,
                &least, options->max_batch_tokens);
-    info_write(engine, &cards[0]);
-    return workers_start(engine, cards, error);
+    info_write(cuda, &cards[0]);
+    return workers_start(cuda, cards, error);
 }
 
 static int cuda_open(struct engine **out, const struct model *model,
@@ -127,36 +124,16 @@ static int cuda_open(struct engine **out, const struct model *model,
     return -1;
 }
 
-static const struct engine_info *cuda_info(const struct engine *engine) {
-    return &engine->info;
-}
-
-static void cuda_submit(struct engine *engine, struct engine_batch *batch) {
-    engine_queue_submit(&engine->queue, batch);
-}
-
-static int cuda_completion_fd(const struct engine *engine) {
-    return engine->queue.fd;
-}
-
-static struct engine_batch *cuda_reap(struct engine *engine) {
-    return engine_queue_reap(&engine->queue);
-}
-
-static const char *cuda_broken(const struct engine *engine) {
-    return engine->queue.broken;
-}
-
 __attribute__((visibility("default"))) extern const struct engine_table esm1nv_engine;
 
 const struct engine_table esm1nv_engine = {.abi = ENGINE_ABI,
                                            .name = "cuda",
                                            .default_batch_tokens = 8192,
-                                           .probe = cuda_probe,
+                                           .probe = cards_probe,
                                            .open = cuda_open,
-                                           .info = cuda_info,
-                                           .submit = cuda_submit,
-                                           .completion_fd = cuda_completion_fd,
-                                           .reap = cuda_reap,
-                                           .broken = cuda_broken,
+                                           .info = queued_info,
+                                           .submit = queued_submit,
+                                           .completion_fd = queued_completion_fd,
+                                           .reap = queued_reap,
+                                           .broken = queued_broken,
                                            .close = cuda_close};

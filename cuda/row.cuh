@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A row of the residual, worked on by one warp: lane l holds pairs l, l + 32, l + 64, ... of it, so
- * that H, a multiple of 64, needs no tail. A row that fits is held in registers; a longer one is
- * read again for each pass.
+ * A row of the residual, which one warp works on. Lane l holds pairs l, l + 32, l + 64, ... of it;
+ * as H is a multiple of 64, no lane holds more than another. A row that fits is held in registers;
+ * a longer one is read again for each pass.
  */
 #ifndef ESM1NV_CUDA_ROW_CUH
 #define ESM1NV_CUDA_ROW_CUH
@@ -13,7 +13,7 @@
 #define ROW_WARPS 4u /* rows that a block works on */
 #define ROW_THREADS (ROW_WARPS * GPU_LANES)
 
-/* Pairs a lane of the two kinds of held_row: rows of 768 and 2048 at most. */
+/* Pairs for each lane in the two kinds of held_row, for rows of up to 768 and 2048 values. */
 #define ROW_SHORT 12u
 #define ROW_LONG 32u
 
@@ -21,12 +21,12 @@ static __device__ __forceinline__ unsigned row_lane() {
     return threadIdx.x % GPU_LANES;
 }
 
-/* A token of the bucket; may be beyond those in use. */
+/* The token whose row this warp works on; it may be after those in use. */
 static __device__ __forceinline__ unsigned row_token() {
     return blockIdx.x * ROW_WARPS + threadIdx.x / GPU_LANES;
 }
 
-/* Up to PAIRS pairs a lane, in registers. */
+/* Up to PAIRS pairs for each lane, in registers. */
 template <unsigned PAIRS> struct held_row {
     float2 pairs[PAIRS];
     const float2 *source;
@@ -55,7 +55,7 @@ template <unsigned PAIRS> struct held_row {
     }
 };
 
-/* Any number of pairs; kept where they came from. */
+/* Any number of pairs, which stay in memory. */
 struct stored_row {
     const float2 *source;
     unsigned count;
@@ -91,7 +91,7 @@ static __device__ __forceinline__ float warp_sum(float value) {
     return value;
 }
 
-/* LayerNorm, one pair at a time: (x - mean) scale gain + bias. */
+/* LayerNorm, applied to one pair at a time: (x - mean) scale gain + bias. */
 struct row_norm {
     const float2 *gain, *bias; /* from this lane's first pair on */
     float mean, scale;

@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Buckets double from 256 tokens. Activations that are never alive together share memory: the
- * context takes the place of the normed rows that q, k and v were made of, the inner rows of the
- * feed-forward layer that of q, k and v, and the final rows that of both.
+ * Chooses the buckets, the smallest of which has 256 tokens and each next one twice as many, and
+ * computes how much memory they need. Activations that are never needed at the same time share
+ * memory: the context takes the place of the normed rows that q, k and v are made of, and the
+ * hidden rows of the feed-forward layer take the place of q, k and v, as the final rows do later.
  */
 #include "cuda/sizes.h"
 
 #define BUCKET_LEAST 256u
 #define BUCKET_MOST 8192u
-#define GRANULE ((size_t)2 << 20) /* of device memory */
+#define GRANULE ((size_t)2 << 20) /* device memory is allocated in units of this */
 
-/* Tokens from which on throughput is flat: matrix products fill the card, and their activations
- * still lie in its cache. */
+/* The tokens from which on throughput no longer grows: matrix products fill the card, and their
+ * activations still fit into its cache. */
 static uint32_t flat_tokens(uint32_t sm) {
     return sm >= 90 ? BUCKET_MOST : sm >= 80 ? 4096 : 2048;
 }
 
-/* How many buckets there are up to the one that holds so many tokens. */
+/* The number of buckets up to the one that holds so many tokens. */
 static unsigned buckets_for(uint32_t tokens) {
     unsigned count = 1;
     while (BUCKET_LEAST << (count - 1) < tokens && count < BUCKETS_MAX)
@@ -30,7 +31,7 @@ static size_t plan_section(size_t *end, size_t bytes) {
     return start;
 }
 
-/* As many items and tiles as tokens: a sequence may be one token. */
+/* There may be as many items and tiles as tokens, because a sequence may be one token. */
 static struct plan_places plan_places(uint32_t tokens) {
     struct plan_places places;
     size_t end = 0;
@@ -64,7 +65,7 @@ static void bytes_init(struct sizes *sizes) {
     sizes->workspace = sizes->sm >= 90 ? (size_t)32 << 20 : (size_t)4 << 20;
     sizes->largest = sizes->tokens[sizes->buckets - 1];
     sizes->plan = sizes->plans[sizes->buckets - 1].bytes;
-    /* Every row that is asked for is a token's, and at most a float32 one. */
+    /* There is at most one row of output for each token, of float32 at most. */
     sizes->output = sizes->largest * (sizeof(uint32_t) + hidden * sizeof(float));
     sizes->device_bytes = granules(sizes->weights) + granules(sizes->residual) +
                           granules(sizes->normed) + granules(sizes->wide) +

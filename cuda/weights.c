@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Converts the weights row by row. A weight that is not finite stays so, and fails the records that
- * meet it; a finite one that the type cannot hold would spoil all of them, and refuses the model.
+ * Converts the weights row by row. A weight that is not finite stays so, and the records that it
+ * affects fail. If a finite weight does not fit the type, the model is refused, because it would
+ * become infinite and all records would fail.
  */
 #include "cuda/weights.h"
 #include "ipc/base/half.h"
@@ -10,7 +11,7 @@
 #include <stdlib.h>
 #include <sysexits.h>
 
-/* Matrices begin where vector loads and tensor cores like it best. */
+/* Aligns every part to 256 bytes, which vector loads and tensor cores handle best. */
 static size_t weight_section(size_t *end, size_t bytes) {
     size_t start = *end;
     *end = (start + bytes + 255) / 256 * 256;
@@ -47,11 +48,11 @@ static struct weight_places places_make(const struct model_config *config) {
     return p;
 }
 
-/* One run of conversion; the first failure is kept, in words. */
+/* The state of a conversion. */
 struct conversion {
     enum gpu_type type;
-    float *row; /* [the longest row] */
-    char fault[96];
+    float *row;     /* [the longest row] */
+    char fault[96]; /* text about the first weight that does not fit, or empty */
 };
 
 static void floats_write(const struct tensor *tensor, unsigned char *out) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A model's weights as the device wants them, one block that is copied as it is: matrices and the
- * biases of half results in half, all else in float32. It stays in the host's memory, so that a
- * device that failed, or another one, can be given it again.
+ * A model's weights as devices need them, in one block that is copied to them as it is. Matrices,
+ * and biases that are added to half results, are half; everything else is float32. The block stays
+ * in the host's memory, so that it can be copied to a device again after a failure.
  */
 #ifndef ESM1NV_CUDA_WEIGHTS_H
 #define ESM1NV_CUDA_WEIGHTS_H
@@ -10,7 +10,8 @@
 #include "cuda/kernels.h"
 #include "daemon/model/model.h"
 
-/* Offsets in bytes: of a layer's parts from the layer's start, of all else from the block's. */
+/* Offsets in bytes: those of a layer's parts count from the start of the layer, all others from the
+ * start of the block. */
 struct weight_places {
     size_t words, positions, final_gain, final_bias;
     size_t layers, layer_bytes;
@@ -24,11 +25,12 @@ struct weights {
     unsigned char *block;
 };
 
-/* Converts the model's tensors. -1, naming the tensor, if a value does not fit the type. */
+/* Converts the model's tensors. Returns 0, or -1: EX_CONFIG when a value does not fit the type,
+ * with the name of the tensor, or EX_SOFTWARE when memory runs out. */
 int weights_init(struct weights *weights, const struct model *model, enum gpu_type type,
                  struct error *error);
 
-/* Safe on what is zero. */
+/* Safe on a null value. */
 void weights_finish(struct weights *weights);
 
 #endif

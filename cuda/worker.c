@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The two threads of a device. All they share is guarded by the queue's lock, which nobody holds
- * while calling CUDA. Nobody spins: waiting is for a condition or for a blocking event.
+ * The two threads of a device. What they share is guarded by the queue's lock, which neither holds
+ * while it calls CUDA. They never spin: they wait for a condition variable or for a blocking event.
+ * A function that says (locked) is called with the lock held.
  */
 #include "cuda/worker.h"
 #include "daemon/base/clock.h"
@@ -10,14 +11,14 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* Reopened so often without a pass that went well, a device is given up. */
+/* A device is given up after it was reopened so often without a successful pass. */
 #define REOPENED_MAX 3
 
 static unsigned in_flight(const struct worker *w) {
     return (unsigned)(w->sent - w->landed);
 }
 
-/* So that devices share the work, even when there is little. */
+/* Only the idlest device takes work, so that all have a share even when there is little. */
 static bool is_idlest(const struct worker *w) {
     for (unsigned i = 0; i < w->count; i++)
         if (w->all[i].state == WORKER_RUNS && in_flight(&w->all[i]) < in_flight(w))
@@ -34,13 +35,13 @@ static bool can_mend(const struct worker *w) {
     return w->state == WORKER_FAILED && in_flight(w) == 0;
 }
 
-/* Locked. */
+/* (locked) */
 static void worker_fail(struct worker *w) {
     w->state = WORKER_FAILED;
     w->device.failed = true;
 }
 
-/* Locked, but for the submission itself. */
+/* (locked) Submits a part, with the lock released. */
 static void part_send(struct worker *w) {
     struct flight *flight = &w->flights[w->sent % SETS];
     engine_queue_take(w->queue, &flight->part, w->device.sizes->largest);
@@ -54,7 +55,8 @@ static void part_send(struct worker *w) {
     pthread_cond_broadcast(&w->queue->changed);
 }
 
-/* Locked. Nobody else is left: what is queued, and will be, fails. */
+/* (locked) Gives the device up. If it was the last one, everything that is queued or will be fails.
+ */
 static void worker_give_up(struct worker *w, const char *why) {
     bool last = true;
     w->state = WORKER_GONE;
@@ -65,7 +67,7 @@ static void worker_give_up(struct worker *w, const char *why) {
         engine_queue_break(w->queue, w->fate);
 }
 
-/* Locked, but for the reopening itself. */
+/* (locked) Reopens the device, with the lock released, or gives it up. */
 static void device_mend(struct worker *w) {
     struct error error;
     if (w->reopened++ == REOPENED_MAX) {
@@ -89,7 +91,7 @@ static void *submitter_main(void *argument) {
     struct worker *w = argument;
     struct error ignored;
     pthread_setname_np(pthread_self(), "cuda-submit");
-    device_use(&w->device, &ignored); /* a failure comes again with the first part */
+    device_use(&w->device, &ignored); /* if it fails, so does the first part, and is reported */
     pthread_mutex_lock(&w->queue->lock);
     while (w->state != WORKER_GONE && !engine_queue_is_over(w->queue)) {
         if (can_send(w))
@@ -105,7 +107,7 @@ static void *submitter_main(void *argument) {
     return NULL;
 }
 
-/* Unlocked: what is in the flight is the completer's now. */
+/* Called without the lock, because only the completer uses a flight once it is sent. */
 static void flight_finish(struct worker *w, struct flight *flight, unsigned set) {
     if (!flight->failed)
         flight->failed = device_wait(&w->device, set, &flight->error) < 0;
@@ -115,7 +117,7 @@ static void flight_finish(struct worker *w, struct flight *flight, unsigned set)
         device_deliver(&w->device, set, &flight->part);
 }
 
-/* Locked. A pass's own time began when the one before it was done. */
+/* (locked) The time of a pass counts from when the one before it was done. */
 static void flight_land(struct worker *w, const struct flight *flight) {
     double end = clock_seconds(), start = flight->start;
     if (start < w->last_landing)

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * esm1nvd: options, listen, load, engine, READY, serve. It listens before it loads, so that clients
- * queue in the kernel meanwhile and are answered in any case.
+ * esm1nvd: parses the options, listens, loads the model, and serves. It listens before it loads, so
+ * that clients can wait in the kernel's queue and are answered even when the load fails.
  */
 #include "daemon/serve/generation.h"
 #include "daemon/serve/listener.h"
 #include "daemon/base/log.h"
-#include "daemon/base/notify.h"
 #include "daemon/options.h"
 #include "daemon/server.h"
 #include "daemon/serve/status.h"
@@ -15,6 +14,7 @@
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sysexits.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
 /* More descriptors than any limit on clients can need. */
@@ -22,7 +22,6 @@
 
 static void raise_open_files(void) {
     struct rlimit limit;
-
     if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
         return;
     limit.rlim_cur = limit.rlim_max < OPEN_FILES_MAX ? limit.rlim_max : OPEN_FILES_MAX;
@@ -36,7 +35,7 @@ static int load_first(struct generation **generation, const struct options *opti
         return error_set(error, EX_CONFIG,
                          "no model: give --model FILE.nemo or set ESM1NV_MODEL; --model synthetic "
                          "fabricates weights for trying the software");
-    notify_status("Loading %s", options->load.model);
+    sd_notifyf(0, "STATUS=Loading %s", options->load.model);
     if (generation_load(generation, &options->load, &options->limits, error) < 0)
         return -1;
     generation_warn(*generation);
@@ -46,16 +45,15 @@ static int load_first(struct generation **generation, const struct options *opti
 static int act_check(const struct options *options, struct error *error) {
     struct generation *generation;
     int result = load_first(&generation, options, error);
-
     if (result == 0 && status_print_check(stdout, generation->model, generation->info) < 0)
         result = error_set(error, EX_IOERR, "standard output: write error");
     generation_close(generation);
     return result;
 }
 
-/* The process ends here when threads are stuck that returning would wait for or pull memory away
- * from: in close() of what a client passed, or in a model that is still being loaded. The socket
- * and its lock are given up before, so that another daemon can follow at once. */
+/* Ends the process without cleaning up when threads are stuck, in close() of a descriptor that a
+ * client passed or in a load: they use memory that cleaning up would free. The socket and its lock
+ * have been given up before, so that another daemon can start at once. */
 static void leave_now(int result, const struct error *error) {
     if (result < 0)
         log_error("%s", error->text);
@@ -65,11 +63,10 @@ static void leave_now(int result, const struct error *error) {
 static int serve(struct generation *generation, struct listener *listener,
                  const struct options *options, struct error *error) {
     struct server *server;
-
     if (server_create(&server, listener, generation, options, error) < 0)
         return -1;
     int result = server_run(server, error);
-    listener_close(listener); /* before the clients are hung up on: they may look for another */
+    listener_close(listener); /* first, because clients that are hung up on look for another one */
     if (!server_destroy(server))
         leave_now(result, error);
     return result;
@@ -78,7 +75,6 @@ static int serve(struct generation *generation, struct listener *listener,
 static int act_run(const struct options *options, struct error *error) {
     struct generation *generation;
     struct listener listener;
-
     server_block_signals();
     if (!options->load.model)
         return load_first(&generation, options, error);
@@ -114,7 +110,6 @@ static int act(const struct options *options, struct error *error) {
 int main(int argc, char **argv) {
     struct options options;
     struct error error = {0};
-
     log_init(LOG_LEVEL_INFO);
     int result = daemon_options_parse(&options, argc, argv, &error);
     if (result == 0)

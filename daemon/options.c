@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The options as rows, and the environment.
+ * The options as rows of a table, from which ipc/base/options.c parses them and prints the help.
  */
 #include "daemon/options.h"
 
@@ -18,7 +18,7 @@ static bool is_name(const char *text) {
     return text[0] != '\0';
 }
 
-/* The CUDA backend knows which there are; here it is seen that it can be read. */
+/* Checks the syntax only, since the CUDA backend knows which GPUs there are. */
 static bool is_device_list(const char *text) {
     bool number_before = false, readable = true;
     for (const char *c = text; *c && readable; c++) {
@@ -31,44 +31,45 @@ static bool is_device_list(const char *text) {
 #define INTO(member) OPTION_INTO(struct options, member)
 #define NAME(called) .value = called, .accepts = is_name, .wanted = "a name"
 
-/* clang-format off: a row is two or three lines, the names first. */
+/* clang-format off: it would give each field a line. */
 static const struct option_row rows[] = {
     {"model", 'm', OPTION_TEXT, INTO(load.model), NAME("FILE.nemo|synthetic[:SEED]"),
-     .group = "Model and engine", .help = "what to serve ($ESM1NV_MODEL)"},
+     .group = "Model and engine", .help = "the model to serve ($ESM1NV_MODEL)"},
     {"backend", 'b', OPTION_CHOICE, INTO(load.backend), .names = engine_backends,
-     .means = engine_backends, .standard = "auto", .help = "what computes"},
+     .means = engine_backends, .standard = "auto", .help = "engine that computes"},
     {"precision", 'p', OPTION_CHOICE, INTO(load.precision), .names = engine_precisions,
-     .standard = "auto", .help = "arithmetic of the model"},
+     .standard = "auto", .help = "number type to compute with"},
     {"threads", 't', OPTION_NUMBER, INTO(load.threads), .value = "N", .least = 1, .most = 4096,
-     .help = "computing threads (usable cores)"},
+     .help = "threads that compute (usable cores)"},
     {"device", 0, OPTION_TEXT, INTO(load.devices), .value = "all|N[,N]...",
      .accepts = is_device_list, .wanted = "all, or numbers of GPUs such as 0 or 0,1",
-     .help = "GPUs of the cuda backend (0)"},
+     .help = "GPUs that the cuda backend uses (0)"},
     {"max-batch-residues", 0, OPTION_NUMBER, INTO(load.max_batch_residues), .value = "N",
-     .least = 3, .most = KIB * KIB, .help = "largest batch (what suits the backend)"},
+     .least = 3, .most = KIB * KIB, .help = "most residues in a batch (set by backend)"},
     {"check", 0, OPTION_ACTION, .least = OPTIONS_CHECK,
-     .help = "load the model, print what was loaded, exit"},
+     .help = "load the model, describe it, and exit"},
     {"socket", 's', OPTION_TEXT, INTO(socket), NAME("PATH"), .group = "Clients",
-     .help = "where to listen ($XDG_RUNTIME_DIR/esm1nv/socket; for root: /run/esm1nv/socket)"},
-    {"group", 0, OPTION_TEXT, INTO(group), NAME("NAME"), .help = "group that may connect too"},
+     .help = "where to listen ($XDG_RUNTIME_DIR/esm1nv/socket; as root /run/esm1nv/socket)"},
+    {"group", 0, OPTION_TEXT, INTO(group), NAME("NAME"),
+     .help = "group whose members may connect too"},
     {"max-clients", 0, OPTION_NUMBER, INTO(limits.clients), .value = "N", .standard = "256",
-     .least = 1, .most = 65536, .help = "clients at a time"},
+     .least = 1, .most = 65536, .help = "most clients at a time"},
     {"max-clients-per-user", 0, OPTION_NUMBER, INTO(limits.clients_per_user), .value = "N",
-     .standard = "64", .least = 1, .most = 65536, .help = "clients of one user"},
+     .standard = "64", .least = 1, .most = 65536, .help = "most clients of one user"},
     {"max-pinned-per-user", 0, OPTION_NUMBER, INTO(limits.pinned_per_user), .value = "BYTES",
      .standard = "256Mi", .least = 1, .most = UINT64_C(1) << 50,
-     .help = "shared memory that a user may hold"},
+     .help = "most shared memory of one user"},
     {"max-queued-per-user", 0, OPTION_NUMBER, INTO(limits.queued_per_user), .value = "RESIDUES",
      .standard = "1Mi", .least = 1, .most = UINT64_C(1) << 50,
-     .help = "of a user that may wait for the engine"},
+     .help = "most waiting residues of one user"},
     {"ring-size", 0, OPTION_NUMBER, INTO(limits.ring_size), .value = "BYTES", .standard = "64Mi",
-     .least = 128 * KIB, .most = 4 * GIB, .help = "largest ring accepted from a client"},
+     .least = 128 * KIB, .most = 4 * GIB, .help = "largest shared memory of one client"},
     {"idle-exit", 0, OPTION_NUMBER, INTO(idle_exit), .value = "SECONDS", .least = 1,
-     .most = 1000000000, .help = "leave after so long without clients (never)"},
+     .most = 1000000000, .help = "exit after this time without clients (never)"},
     {"log-level", 0, OPTION_CHOICE, INTO(log_level), .names = log_level_names, .standard = "info",
-     .group = "Other", .help = "lines above this level are left out"},
+     .group = "Other", .help = "log messages up to this level"},
     {"version", 0, OPTION_ACTION_LAST, .least = OPTIONS_VERSION, .help = "print the version"},
-    {"help", 0, OPTION_ACTION_LAST, .least = OPTIONS_HELP, .help = "print this"},
+    {"help", 0, OPTION_ACTION_LAST, .least = OPTIONS_HELP, .help = "print this help"},
 };
 /* clang-format on */
 

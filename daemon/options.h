@@ -12,7 +12,7 @@
 
 struct options {
     enum { OPTIONS_RUN, OPTIONS_CHECK, OPTIONS_HELP, OPTIONS_VERSION } action;
-    const char *socket;                  /* NULL: the default */
+    const char *socket; /* NULL: the default path */
     const char *group;
     struct generation_request load; /* its model is NULL when none was named */
     unsigned idle_exit;             /* seconds; 0: never */
@@ -20,10 +20,10 @@ struct options {
     struct limits limits;
 };
 
-/* Returns 0, or -1 with EX_USAGE and a line that names the option and the value. */
+/* Returns 0, or -1 with EX_USAGE and a text that names the option and the value. */
 int daemon_options_parse(struct options *options, int argc, char **argv, struct error *error);
 
-/* On standard output, whose errors the caller looks for. */
+/* Prints the help on standard output, whose errors the caller checks. */
 void daemon_options_help(void);
 
 #endif

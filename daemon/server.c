@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Each turn of the loop: dispatch what came in (connections, messages, bells, finished batches,
- * signals), let ready sessions take submissions, feed the engine and take what it has done at once,
- * free what was dropped. It sleeps whenever no session stands ready and no engine could compute;
- * timers exist only for the watchdog, idle exit, and pauses.
+ * Each turn of the loop handles the events that came (connections, messages, bells, finished
+ * batches, signals), admits records of sessions that are ready, feeds the engine, and frees dropped
+ * sessions. The loop sleeps when no session is ready and no engine waits for a batch; timers exist
+ * only for the watchdog, for leaving, and for pauses.
  */
 #include "daemon/server.h"
 #include "daemon/base/clock.h"
 #include "daemon/base/log.h"
-#include "daemon/base/notify.h"
 #include "daemon/serve/admission.h"
 #include "daemon/serve/batch.h"
 #include "daemon/serve/generations.h"
@@ -27,21 +26,23 @@
 #include <sys/socket.h>
 #include <sys/timerfd.h>
 #include <sysexits.h>
+#include <systemd/sd-daemon.h>
 #include <unistd.h>
 
-/* Without descriptors, connections wait this long in the kernel's queue, and the closer gets some
- * back. */
+/* When the process has no descriptors left, it accepts nothing for this long: connections wait in
+ * the kernel's queue while the closer closes some. */
 #define ACCEPT_PAUSE_MS 10
 
-/* Connections turned away at once when descriptors run out. */
+/* How many connections are turned away at a time when descriptors run out. */
 #define SHED_MAX 64
 
-/* How long a leaving daemon waits for clients that do not read, and for what is not computed yet. A
- * service manager's patience is longer (TimeoutStopSec=); who asked asks the next daemon again. */
+/* How long a leaving daemon waits for clients that do not read, and for records that are not
+ * computed yet. A service manager waits longer (TimeoutStopSec=), and clients submit what was not
+ * computed to the next daemon. */
 #define DRAIN_READ_MS 2000
 #define DRAIN_COMPUTE_MS 10000
 
-/* Turns in which the end of what was removed is waited for. */
+/* Turns of the loop after everything is removed, in which the kernel's operations end. */
 #define LAST_TURNS 16
 
 /* What wakes the loop beside clients and engines. */
@@ -55,16 +56,14 @@ struct server {
     int sources[SOURCES]; /* descriptors */
     struct loop_watch *watches[SOURCES];
     int spare;     /* a descriptor to give up for shedding a client when there are no others */
-    bool shedding; /* and it was said */
+    bool shedding; /* clients are being turned away, and that was logged */
     unsigned idle_exit;
-    bool idle; /* the idle timer runs */
-    /* 1: clients that do not read are given up; 2: so is what is not computed yet */
-    unsigned drain_expired;
+    bool idle;              /* the idle timer runs */
+    unsigned drain_expired; /* 1: clients that do not read are given up; 2: so are all records */
 };
 
 static sigset_t server_signals(void) {
     sigset_t signals;
-
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
@@ -74,7 +73,6 @@ static sigset_t server_signals(void) {
 
 void server_block_signals(void) {
     sigset_t signals = server_signals();
-
     sigprocmask(SIG_BLOCK, &signals, NULL);
 }
 
@@ -82,27 +80,23 @@ static void timer_set(struct server *server, enum source timer, uint64_t microse
                       bool repeat) {
     struct timespec time = {.tv_sec = (time_t)(microseconds / 1000000),
                             .tv_nsec = (long)(microseconds % 1000000) * 1000};
-    struct itimerspec setting = {.it_value = time};
-
-    if (repeat)
-        setting.it_interval = time;
+    struct itimerspec setting = {.it_value = time,
+                                 .it_interval = repeat ? time : (struct timespec){0}};
     timerfd_settime(server->sources[timer], 0, &setting, NULL);
 }
 
 static bool timer_read(struct server *server, enum source timer) {
     uint64_t expirations;
-
     return read(server->sources[timer], &expirations, sizeof expirations) == sizeof expirations;
 }
 
 static void start_draining(struct server *server, const char *why) {
     struct service *service = &server->service;
-
     if (service->draining)
         return;
     log_info("%s: finishing what was taken, then leaving", why);
-    notify_stopping();
-    notify_status("Leaving (%s)", why);
+    sd_notify(0, "STOPPING=1");
+    sd_notifyf(0, "STATUS=Leaving (%s)", why);
     service->draining = true;
     for (unsigned i = 0; i < server->listener->count; i++) {
         loop_remove(server->listening[i], false);
@@ -114,7 +108,6 @@ static void start_draining(struct server *server, const char *why) {
 static void on_signals(void *context) {
     struct server *server = context;
     struct signalfd_siginfo signal;
-
     while (read(server->sources[SIGNALS], &signal, sizeof signal) == sizeof signal) {
         if (signal.ssi_signo == SIGHUP)
             generations_reload(server->generations);
@@ -123,21 +116,20 @@ static void on_signals(void *context) {
     }
 }
 
-/* Connected, or about to be accepted: who comes at the last moment is served. */
+/* Whether a client is connected or in the kernel's queue, so that one which comes at the last
+ * moment is served. */
 static bool somebody_is_there(const struct server *server) {
     for (unsigned i = 0; i < server->listener->count; i++) {
         struct pollfd listening = {.fd = server->listener->fds[i], .events = POLLIN};
-
         if (poll(&listening, 1, 0) > 0)
             return true;
     }
     return server->service.connections.held > 0;
 }
 
-/* When it does not leave, the time begins anew. */
+/* update_idle_timer() starts the timer again if the daemon does not leave. */
 static void on_idle_timer(void *context) {
     struct server *server = context;
-
     if (!timer_read(server, IDLE_TIMER))
         return;
     server->idle = false;
@@ -147,7 +139,6 @@ static void on_idle_timer(void *context) {
 
 static void on_drain_timer(void *context) {
     struct server *server = context;
-
     if (!timer_read(server, DRAIN_TIMER))
         return;
     if (server->drain_expired++ == 0)
@@ -158,23 +149,21 @@ static void on_drain_timer(void *context) {
 
 static void on_watchdog_timer(void *context) {
     struct server *server = context;
-
     if (timer_read(server, WATCHDOG_TIMER))
-        notify_watchdog();
+        sd_notify(0, "WATCHDOG=1");
 }
 
 static void on_pause_timer(void *context) {
     struct server *server = context;
-
     if (!timer_read(server, PAUSE_TIMER) || server->service.draining)
         return;
     for (unsigned i = 0; i < server->listener->count; i++)
-        loop_resume(server->listening[i]);
+        loop_pause(server->listening[i], false);
 }
 
 static void pause_accepting(struct server *server) {
     for (unsigned i = 0; i < server->listener->count; i++)
-        loop_pause(server->listening[i]);
+        loop_pause(server->listening[i], true);
     timer_set(server, PAUSE_TIMER, ACCEPT_PAUSE_MS * 1000, false);
 }
 
@@ -187,13 +176,12 @@ static void turn_away(struct server *server, int fd) {
     closer_add_socket(server->service.closer, fd, NULL);
 }
 
-/* Out of descriptors: uses the spare one to tell some clients so, then lets the others wait. */
+/* Out of descriptors: uses the spare one to refuse some clients, then lets the others wait. */
 static void shed(struct server *server) {
     for (unsigned i = 0; i < server->listener->count; i++) {
         for (unsigned count = 0; count < SHED_MAX && server->spare >= 0; count++) {
             close(server->spare);
             server->spare = -1;
-
             int fd = accept4(server->listener->fds[i], NULL, NULL, SOCK_CLOEXEC);
             if (fd >= 0)
                 turn_away(server, fd);
@@ -210,7 +198,6 @@ static void shed(struct server *server) {
 
 static void on_accepted(void *context, int fd) {
     struct server *server = context;
-
     if (server->spare < 0)
         server->spare = open_spare();
     if (fd >= 0 && server->spare < 0) {
@@ -239,7 +226,6 @@ static int watch_source(struct server *server, enum source source, struct error 
     sigset_t signals = server_signals();
     int fd = source == SIGNALS ? signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK)
                                : timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-
     server->sources[source] = fd;
     if (fd >= 0)
         server->watches[source] = loop_add(server->service.loop, fd, &callbacks, server);
@@ -250,7 +236,6 @@ static int watch_source(struct server *server, enum source source, struct error 
 
 static int watch_all(struct server *server, struct error *error) {
     struct loop_callbacks callbacks = {.accepted = on_accepted};
-
     for (unsigned i = 0; i < SOURCES; i++)
         if (watch_source(server, (enum source)i, error) < 0)
             return -1;
@@ -278,12 +263,15 @@ static void service_init(struct service *service, const struct limits *limits) {
     TAILQ_INIT(&service->finished);
 }
 
-/* Everybody was hung up on, and gave back what was charged. */
+/* All sessions are freed, and have given back what they were charged. */
 static void service_finish(struct service *service) {
     user_free_all(&service->users, &service->sched);
     assert(service->connections.held == 0 && service->clients.held == 0);
     assert(service->pinned.held == 0 && service->batches_in_flight == 0);
     assert(service->sched.waiting_clients == 0 && service->sched.waiting_residues == 0);
+    assert(TAILQ_EMPTY(&service->sched.users) && TAILQ_EMPTY(&service->sched.newcomers));
+    assert(TAILQ_EMPTY(&service->sessions) && TAILQ_EMPTY(&service->dropped));
+    assert(TAILQ_EMPTY(&service->ready) && TAILQ_EMPTY(&service->finished));
 }
 
 static int create_parts(struct server *server, struct error *error) {
@@ -291,7 +279,6 @@ static int create_parts(struct server *server, struct error *error) {
     const char *variable = getenv("ESM1NV_LOOP");
     const char *asked_for = variable && variable[0] ? variable : NULL;
     int result = closer_create(&service->closer);
-
     if (result == 0)
         result = loop_create(&service->loop, asked_for, service->closer);
     if (result < 0 && asked_for)
@@ -305,18 +292,16 @@ static int create_parts(struct server *server, struct error *error) {
 
 static void server_announce(const struct server *server) {
     char text[256];
-
     generation_describe(server->service.generation, text, sizeof text);
     log_info("serving %s on %s (%s)", text, server->listener->path,
              loop_name(server->service.loop));
     generations_announce(server->generations);
 }
 
-int server_create(struct server **result, struct listener *listener, struct generation *generation,
+int server_create(struct server **out, struct listener *listener, struct generation *generation,
                   const struct options *options, struct error *error) {
+    *out = NULL;
     struct server *server = calloc(1, sizeof *server);
-
-    *result = NULL;
     if (!server) {
         generation_close(generation);
         return error_set(error, EX_SOFTWARE, "out of memory");
@@ -327,29 +312,29 @@ int server_create(struct server **result, struct listener *listener, struct gene
         server->sources[i] = -1;
     server->spare = open_spare();
     service_init(&server->service, &options->limits);
-    if (create_parts(server, error) < 0) {
+    int result = create_parts(server, error);
+    if (result < 0)
         generation_close(generation);
-    } else if (generations_create(&server->generations, &server->service, generation,
-                                  &options->load, error) == 0) {
-        *result = server;
-        return 0;
-    }
-    server_destroy(server);
-    return -1;
+    else
+        result = generations_create(&server->generations, &server->service, generation,
+                                    &options->load, error);
+    if (result < 0)
+        server_destroy(server);
+    else
+        *out = server;
+    return result;
 }
 
 static void update_idle_timer(struct server *server) {
     bool idle = server->idle_exit > 0 && server->service.clients.held == 0;
-
     if (idle != server->idle)
         timer_set(server, IDLE_TIMER, idle ? server->idle_exit * UINT64_C(1000000) : 0, false);
     server->idle = idle;
 }
 
-/* Finished replies that full sockets hold up. */
+/* Whether replies wait because sockets are full. */
 static bool replies_wait(const struct service *service) {
     const struct session *session;
-
     TAILQ_FOREACH (session, &service->sessions, link)
         if (!STAILQ_EMPTY(&session->replies))
             return true;
@@ -358,15 +343,14 @@ static bool replies_wait(const struct service *service) {
 
 static bool is_done(const struct server *server) {
     const struct service *service = &server->service;
-
     if (!service->draining || server->drain_expired >= 2)
         return service->draining;
     return service->sched.waiting_clients == 0 && service->batches_in_flight == 0 &&
            (server->drain_expired > 0 || !replies_wait(service));
 }
 
-/* Nothing computes though records wait, after an engine that was done at once: nobody would wake
- * the loop. */
+/* Whether records wait though nothing computes, as after an engine that ran its batches at once:
+ * nothing would wake the loop. */
 static bool engine_waits(const struct service *service) {
     return service->batches_in_flight == 0 && service->sched.waiting_clients > 0;
 }
@@ -375,8 +359,7 @@ static int server_turn(struct server *server) {
     struct service *service = &server->service;
     bool wait = TAILQ_EMPTY(&service->ready) && !engine_waits(service);
     int result = loop_turn(service->loop, wait);
-
-    admission_pump_ready(service);
+    admission_take_ready(service);
     batches_feed(service);
     session_free_dropped(service);
     generations_tend(server->generations);
@@ -389,16 +372,14 @@ static int server_turn(struct server *server) {
 }
 
 int server_run(struct server *server, struct error *error) {
-    uint64_t watchdog = notify_watchdog_interval();
-    int result = 0;
-
     server_announce(server);
-    if (watchdog > 0)
-        timer_set(server, WATCHDOG_TIMER, watchdog, true);
+    uint64_t watchdog = 0; /* microseconds */
+    if (sd_watchdog_enabled(0, &watchdog) > 0)
+        timer_set(server, WATCHDOG_TIMER, watchdog / 2, true);
     update_idle_timer(server);
+    int result = 0;
     while (!is_done(server) && result == 0)
         result = server_turn(server);
-
     const struct error *failure = generations_failure(server->generations);
     if (result < 0)
         return error_set(error, EX_SOFTWARE, "%s: %s", loop_name(server->service.loop),
@@ -408,10 +389,9 @@ int server_run(struct server *server, struct error *error) {
     return failure ? -1 : 0;
 }
 
-/* Hangs up on everybody in order, so that clients read what was sent to them last. */
+/* Hangs up on all clients by way of the closer, so that they read what was sent to them last. */
 static void drop_all(struct server *server) {
     struct service *service = &server->service;
-
     session_drop_all(service, NULL, "the daemon leaves");
     session_free_dropped(service);
     for (unsigned i = 0; i < SOURCES; i++)
@@ -427,7 +407,7 @@ bool server_destroy(struct server *server) {
         return true;
     if (server->service.loop)
         drop_all(server);
-    if (!TAILQ_EMPTY(&server->service.dropped)) { /* their memory is in an engine's hands */
+    if (!TAILQ_EMPTY(&server->service.dropped)) { /* an engine still writes to their memory */
         closer_destroy(server->service.closer, 1000);
         return false;
     }

@@ -16,7 +16,8 @@
 #define SO_PASSRIGHTS 83
 #endif
 
-static int address_set(struct sockaddr_un *address, const char *path) {
+/* Makes a socket, and the address of the path. Returns the descriptor or -errno. */
+static int channel_socket(struct sockaddr_un *address, const char *path, int flags) {
     size_t length = strlen(path);
     if (length == 0)
         return -EINVAL;
@@ -24,10 +25,11 @@ static int address_set(struct sockaddr_un *address, const char *path) {
         return -ENAMETOOLONG;
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
     memcpy(address->sun_path, path, length + 1);
-    return 0;
+    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | flags, 0);
+    return fd < 0 ? -errno : fd;
 }
 
-/* Closes fd, which must not disturb errno, and returns the error. */
+/* Closes fd and returns the error, which the caller took from errno before close() changes it. */
 static int close_with(int fd, int error) {
     close(fd);
     return error;
@@ -35,12 +37,10 @@ static int close_with(int fd, int error) {
 
 int channel_connect(const char *path) {
     struct sockaddr_un address;
-    int result = address_set(&address, path);
-    if (result < 0)
-        return result;
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    int fd = channel_socket(&address, path, 0);
     if (fd < 0)
-        return -errno;
+        return fd;
+    int result;
     do
         result = connect(fd, (struct sockaddr *)&address, sizeof address);
     while (result < 0 && errno == EINTR);
@@ -49,18 +49,15 @@ int channel_connect(const char *path) {
 
 int channel_listen(const char *path, mode_t mode) {
     struct sockaddr_un address;
-    int result = address_set(&address, path);
-    if (result < 0)
-        return result;
-    int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = channel_socket(&address, path, SOCK_NONBLOCK);
     if (fd < 0)
-        return -errno;
+        return fd;
     /* A socket file takes the descriptor's mode, less the umask, so nobody can connect before the
      * final mode is set. */
     if (fchmod(fd, 0600) < 0 || bind(fd, (struct sockaddr *)&address, sizeof address) < 0)
         return close_with(fd, -errno);
     if (chmod(path, mode) < 0 || listen(fd, SOMAXCONN) < 0) {
-        result = -errno;
+        int result = -errno;
         unlink(path);
         return close_with(fd, result);
     }
@@ -74,7 +71,6 @@ int channel_send(int fd, const void *data, size_t size, int passed, bool nonbloc
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
     } control = {0};
-
     if (passed >= 0) {
         header.msg_control = control.bytes;
         header.msg_controllen = sizeof control.bytes;
@@ -102,7 +98,6 @@ int channel_ring_bell(int fd) {
 int channel_receive(int fd, void *buffer, size_t capacity, bool nonblocking, size_t *size) {
     struct iovec part = {.iov_base = buffer, .iov_len = capacity};
     struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-
     /* Without room for control data the kernel closes what is passed and sets MSG_CTRUNC. */
     ssize_t received;
     do
@@ -118,12 +113,10 @@ int channel_receive(int fd, void *buffer, size_t capacity, bool nonblocking, siz
 
 unsigned channel_descriptors(struct msghdr *header, int fds[CHANNEL_FDS_MAX]) {
     unsigned count = 0;
-
     for (struct cmsghdr *part = CMSG_FIRSTHDR(header); part; part = CMSG_NXTHDR(header, part)) {
-        size_t bytes = part->cmsg_len - CMSG_LEN(0);
-
         if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS)
             continue;
+        size_t bytes = part->cmsg_len - CMSG_LEN(0);
         if (bytes / sizeof *fds > CHANNEL_FDS_MAX - count)
             break; /* the kernel never does this */
         memcpy(fds + count, CMSG_DATA(part), bytes);

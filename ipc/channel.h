@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The SOCK_SEQPACKET socket between client and daemon: connect, send, receive, pass one
- * descriptor. All descriptors are close-on-exec. Functions return 0 or a descriptor, a positive
- * condition where they say so, or -errno.
+ * The SOCK_SEQPACKET socket between client and daemon: connect, send, receive, and pass one
+ * descriptor. All descriptors are close-on-exec. Functions return 0 or a descriptor, -errno, or,
+ * where they say so, a positive condition.
  */
 #ifndef ESM1NV_CHANNEL_H
 #define ESM1NV_CHANNEL_H
@@ -12,14 +12,14 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-/* The kernel passes at most 253 descriptors in a message (SCM_MAX_FD). With room for all, none is
- * ever discarded inside recvmsg(), where closing a hostile descriptor could block. */
+/* The kernel passes at most 253 descriptors in a message (SCM_MAX_FD). With room for all of them,
+ * it never discards one inside recvmsg(), where closing a hostile descriptor could block. */
 #define CHANNEL_FDS_MAX 253
 
 enum channel_condition {
     CHANNEL_FULL = 1,  /* the peer's queue has no room now */
     CHANNEL_EMPTY = 2, /* no message is there now */
-    CHANNEL_END = 3,   /* the peer has closed, and all that it sent is received */
+    CHANNEL_END = 3,   /* the peer has closed, and all that it sent was received */
 };
 
 /* Returns a connected, blocking socket. -ENAMETOOLONG for a path that does not fit sockaddr_un. */
@@ -32,8 +32,8 @@ int channel_listen(const char *path, mode_t mode);
  * raises SIGPIPE. Returns 0, CHANNEL_FULL (with nonblocking only), or -errno. */
 int channel_send(int fd, const void *data, size_t size, int passed, bool nonblocking);
 
-/* Rings the peer, never blocking. A full queue holds something that wakes it already, so that
- * counts as success. Returns 0 or -errno (peer gone). */
+/* Sends the peer a bell without blocking. If its queue is full, something there wakes it up anyway,
+ * so that counts as success. Returns 0, or -errno if the peer is gone. */
 int channel_ring_bell(int fd);
 
 /* Receives one message without descriptors, as a client does. Returns 0 with its size in *size,
@@ -45,11 +45,11 @@ int channel_receive(int fd, void *buffer, size_t capacity, bool nonblocking, siz
  * many. */
 unsigned channel_descriptors(struct msghdr *header, int fds[CHANNEL_FDS_MAX]);
 
-/* Whether descriptors may be passed to this socket, and to what it accepts if it listens. Where
- * not, the kernel tells the sender EPERM. Kernels before 6.16 let them pass all the same. */
+/* Sets whether descriptors may be passed to this socket, or to the sockets that it accepts. If not,
+ * the sender gets EPERM from the kernel. Kernels before 6.16 let descriptors pass in any case. */
 void channel_take_descriptors(int fd, bool take);
 
-/* The peer's credentials when it connected (SO_PEERCRED). */
+/* Gets the credentials that the peer had when it connected (SO_PEERCRED). Returns 0 or -errno. */
 int channel_peer(int fd, pid_t *pid, uid_t *uid);
 
 #endif

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The keys of messages: each is one row, from which derive enum wire_key (wire.h), what the codec
- * checks (message.c), what esm1nv_status() tells, and what --metrics prints.
+ * The keys of messages. Each is one row, from which enum wire_key (wire.h), the checks of the codec
+ * (message.c), the facts of esm1nv_status() and the output of --metrics are made.
  *
  *     ROW(key, number, type, least, most)             keys of the other messages
- *     ROW(key, number, type, least, most, name, ...)  keys of a STATUS, in the order of telling
+ *     ROW(key, number, type, least, most, name, ...)  keys of a STATUS, in the order of --status
  *
- * number: wire format, so it never changes, wherever the row stands; a new key takes the next one.
- * least, most: of the number, or of the length of the text or bytes.
- * name: what people see, in snake_case.
- * ...: fields of a metric: .kind is METRIC_NONE, METRIC_GAUGE, METRIC_COUNTER, or, for a text,
- * METRIC_LABEL; a gauge or counter has .help, may have a .unit, in which its name must end, and a
- * .name of its own.
+ * number: part of the wire format, so it never changes, wherever the row stands; a new key takes
+ * the next one. least, most: limits of the number, or of the length of the text or bytes. name:
+ * what people see, in snake_case.
+ * ...: the fields of a metric (client/filter/metrics.c). .kind is METRIC_NONE, METRIC_GAUGE,
+ *     METRIC_COUNTER, or, for a text, METRIC_LABEL. A gauge or counter has .help; it may have
+ * .unit, with which its name must end, and another .name than the fact's.
  *
  * A new status figure is a row here and a line in daemon/serve/status.c, which fills it.
  */
@@ -19,7 +19,7 @@
 #define ESM1NV_KEYS_H
 
 #define WIRE_SESSION_ROWS(ROW)                                                                     \
-    /* first in every message; enum wire_kind */                                                   \
+    /* enum wire_kind; comes first in every message */                                             \
     ROW(WIRE_KIND, 0, VALUE_NUMBER, WIRE_HELLO, WIRE_STOPPING)                                     \
     ROW(WIRE_PROTOCOL_VERSION, 1, VALUE_NUMBER, 0, UINT32_MAX)                                     \
     /* name and version of the client */                                                           \
@@ -32,7 +32,7 @@
     ROW(WIRE_ALPHABET, 13, VALUE_BYTES, WIRE_ALPHABET_BYTES, WIRE_ALPHABET_BYTES)                  \
     /* bytes of the largest memfd that is accepted */                                              \
     ROW(WIRE_RING_MAX, 14, VALUE_NUMBER, 0, UINT64_MAX)                                            \
-    /* SUBMITs that may be unanswered; 0: rings only */                                            \
+    /* SUBMITs that may be unanswered; 0: only rings are accepted */                               \
     ROW(WIRE_ONE_SHOT_LIMIT, 15, VALUE_NUMBER, 0, WIRE_ONE_SHOT_MAX)                               \
     /* chosen by the client, comes back with the result */                                         \
     ROW(WIRE_TAG, 16, VALUE_NUMBER, 0, UINT64_MAX)                                                 \
@@ -73,17 +73,17 @@
     ROW(WIRE_BACKEND, 8, VALUE_TEXT, 1, 15, "backend", .kind = METRIC_LABEL)                       \
     /* f32, bf16 or f16 */                                                                         \
     ROW(WIRE_PRECISION, 7, VALUE_TEXT, 1, 15, "precision", .kind = METRIC_LABEL)                   \
-    /* instruction set that the engine runs */                                                     \
+    /* instruction set that the engine uses */                                                     \
     ROW(WIRE_INSTRUCTIONS, 30, VALUE_TEXT, 1, 31, "instructions", .kind = METRIC_LABEL)            \
-    /* name of the GPU; only where one computes */                                                 \
+    /* name of the GPU; missing where none computes */                                             \
     ROW(WIRE_DEVICE, 41, VALUE_TEXT, 1, 127, "device", .kind = METRIC_LABEL)                       \
     ROW(WIRE_THREADS, 31, VALUE_NUMBER, 0, UINT32_MAX, "threads", .kind = METRIC_GAUGE,            \
         .help = "Threads that compute.")                                                           \
     /* io_uring, or epoll and why */                                                               \
     ROW(WIRE_LOOP, 29, VALUE_TEXT, 1, 127, "loop", .kind = METRIC_LABEL)                           \
-    /* what to know about the engine or the last reload, or empty */                               \
+    /* a remark on the engine or the last reload, or empty */                                      \
     ROW(WIRE_NOTE, 44, VALUE_TEXT, 0, WIRE_TEXT_MAX, "note", .kind = METRIC_NONE)                  \
-    /* new clients get the last model */                                                           \
+    /* counts the models loaded; new clients get the last one */                                   \
     ROW(WIRE_GENERATION, 42, VALUE_NUMBER, 1, UINT32_MAX, "generation", .kind = METRIC_GAUGE,      \
         .help = "Models loaded since the daemon began.")                                           \
     ROW(WIRE_CLIENTS, 33, VALUE_NUMBER, 0, UINT64_MAX, "clients", .kind = METRIC_GAUGE,            \
@@ -102,7 +102,7 @@
         .help = "Batches that were computed.")                                                     \
     ROW(WIRE_QUEUED_RESIDUES, 39, VALUE_NUMBER, 0, UINT64_MAX, "queued_residues",                  \
         .kind = METRIC_GAUGE, .help = "Residues that wait.")                                       \
-    /* of the rings that are mapped */                                                             \
+    /* bytes of all mapped rings */                                                                \
     ROW(WIRE_PINNED_BYTES, 40, VALUE_NUMBER, 0, UINT64_MAX, "pinned_bytes", .kind = METRIC_GAUGE,  \
         .unit = "bytes", .help = "Shared memory that clients pin.")
 

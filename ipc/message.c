@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Control messages to and from bytes. Decoding instantiates msgpack-c's parser template with
- * callbacks that accept one flat map and store each value in its key's slot; what a key may hold is
- * told by its row (keys.h), what a kind must hold by a table here. Encoding uses msgpack-c's inline
- * packer on the caller's buffer.
+ * callbacks that accept one flat map and store each value in its key's slot. The rows of keys.h say
+ * what a key may hold, and a table here says which keys a kind of message must have. Encoding uses
+ * msgpack-c's inline packer on the caller's buffer.
  */
 #include "ipc/message.h"
 
 #include "ipc/base/text.h"
 
-/* How deep values of another protocol version may nest, which are passed over; ours never do. */
+/* How deep values may nest in a message of another protocol version, where they are passed over.
+ * The messages of this version never nest. */
 #define MSGPACK_EMBED_STACK_SIZE 8
 
 #include <errno.h>
@@ -58,7 +59,7 @@ static const struct kind_rule {
     [WIRE_STOPPING] = {0, 0},
 };
 
-/* What is parsed and no key's value, beside enum value_type. */
+/* What the parser meets that is no value of a key, in addition to enum value_type. */
 enum { PARSED_OTHER = 0, PARSED_MAP = VALUE_BYTES + 1 };
 
 /* One parsed value, before it is known which key it belongs to. */
@@ -70,28 +71,15 @@ struct parsed {
 struct parser {
     struct message *message;
     bool in_map;
-    bool foreign; /* of another protocol version: what follows that is not looked at */
+    bool foreign; /* the message is of another protocol version, so what follows that is ignored */
 };
-
-static int parse_number(uint64_t number, struct parsed *out) {
-    out->type = VALUE_NUMBER;
-    out->value.number = number;
-    return 0;
-}
 
 static int parse_other(const struct parser *parser, struct parsed *out) {
     out->type = PARSED_OTHER;
     return parser->foreign ? 0 : -EBADMSG;
 }
 
-static int parse_view(int type, const char *bytes, size_t length, struct parsed *out) {
-    out->type = type;
-    out->value.bytes = length ? bytes : "";
-    out->value.length = length;
-    return 0;
-}
-
-/* The template calls each of these by name; the ones that no message may hold fail. */
+/* The template calls each of these by name. Those for types that no message may hold fail. */
 static struct parsed wire_callback_root(struct parser *parser) {
     (void)parser;
     return (struct parsed){0};
@@ -100,7 +88,15 @@ static struct parsed wire_callback_root(struct parser *parser) {
 #define ACCEPT_UNSIGNED(name, ctype)                                                               \
     static int wire_callback##name(struct parser *parser, ctype number, struct parsed *out) {      \
         (void)parser;                                                                              \
-        return parse_number(number, out);                                                          \
+        *out = (struct parsed){VALUE_NUMBER, {.number = number}};                                  \
+        return 0;                                                                                  \
+    }
+#define ACCEPT_VIEW(name, value_type)                                                              \
+    static int wire_callback##name(struct parser *parser, const char *base, const char *bytes,     \
+                                   unsigned length, struct parsed *out) {                          \
+        (void)parser, (void)base;                                                                  \
+        *out = (struct parsed){value_type, {.bytes = length ? bytes : "", .length = length}};      \
+        return 0;                                                                                  \
     }
 #define REJECT_VALUE(name, ctype)                                                                  \
     static int wire_callback##name(struct parser *parser, ctype value, struct parsed *out) {       \
@@ -116,6 +112,8 @@ ACCEPT_UNSIGNED(_uint8, uint8_t)
 ACCEPT_UNSIGNED(_uint16, uint16_t)
 ACCEPT_UNSIGNED(_uint32, uint32_t)
 ACCEPT_UNSIGNED(_uint64, uint64_t)
+ACCEPT_VIEW(_str, VALUE_TEXT)
+ACCEPT_VIEW(_bin, VALUE_BYTES)
 REJECT_VALUE(_int8, int8_t)
 REJECT_VALUE(_int16, int16_t)
 REJECT_VALUE(_int32, int32_t)
@@ -140,18 +138,6 @@ static int wire_callback_array_item(struct parser *parser, struct parsed *array,
                                     struct parsed item) {
     (void)parser, (void)array, (void)item;
     return 0;
-}
-
-static int wire_callback_str(struct parser *parser, const char *base, const char *bytes,
-                             unsigned length, struct parsed *out) {
-    (void)parser, (void)base;
-    return parse_view(VALUE_TEXT, bytes, length, out);
-}
-
-static int wire_callback_bin(struct parser *parser, const char *base, const char *bytes,
-                             unsigned length, struct parsed *out) {
-    (void)parser, (void)base;
-    return parse_view(VALUE_BYTES, bytes, length, out);
 }
 
 static int wire_callback_ext(struct parser *parser, const char *base, const char *bytes,
@@ -195,12 +181,11 @@ static int wire_unpack_execute(struct wire_unpack_context *ctx, const char *data
 #include <msgpack/unpack_template.h>
 
 int message_decode(struct message *message, const void *data, size_t size) {
-    struct wire_unpack_context context;
-    size_t end = 0;
-
     message->present = 0;
     if (size > WIRE_MESSAGE_MAX)
         return -EBADMSG;
+    size_t end = 0;
+    struct wire_unpack_context context;
     context.user = (struct parser){.message = message};
     wire_unpack_init(&context);
     if (wire_unpack_execute(&context, data, size, &end) != 1 || end != size)
@@ -243,41 +228,39 @@ static int writer_append(void *context, const char *bytes, size_t length) {
     return 0;
 }
 
-static msgpack_packer writer_packer(struct message_writer *writer) {
-    return (msgpack_packer){.data = writer, .callback = writer_append};
-}
-
-/* The count of keys is not known yet: a 16-bit map header is written and patched at the end. */
+/* How many keys there will be is not known at the beginning, so a map header with a 16-bit count is
+ * written first and patched at the end. */
 #define MAP_HEADER_SIZE 3
 
 void message_begin(struct message_writer *writer, void *buffer, size_t capacity,
                    enum wire_kind kind) {
     *writer = (struct message_writer){.data = buffer, .capacity = capacity};
-    msgpack_packer packer = writer_packer(writer);
+    msgpack_packer packer = {.data = writer, .callback = writer_append};
     msgpack_pack_map(&packer, UINT16_MAX);
     message_put_number(writer, WIRE_KIND, kind);
 }
 
-void message_put_number(struct message_writer *writer, enum wire_key key, uint64_t number) {
-    msgpack_packer packer = writer_packer(writer);
+static msgpack_packer put_key(struct message_writer *writer, enum wire_key key) {
+    msgpack_packer packer = {.data = writer, .callback = writer_append};
     msgpack_pack_uint8(&packer, (uint8_t)key);
-    msgpack_pack_uint64(&packer, number);
     writer->count++;
+    return packer;
+}
+
+void message_put_number(struct message_writer *writer, enum wire_key key, uint64_t number) {
+    msgpack_packer packer = put_key(writer, key);
+    msgpack_pack_uint64(&packer, number);
 }
 
 void message_put_text(struct message_writer *writer, enum wire_key key, const char *text) {
-    msgpack_packer packer = writer_packer(writer);
-    msgpack_pack_uint8(&packer, (uint8_t)key);
+    msgpack_packer packer = put_key(writer, key);
     msgpack_pack_str_with_body(&packer, text, strlen(text));
-    writer->count++;
 }
 
 void message_put_bytes(struct message_writer *writer, enum wire_key key, const void *bytes,
                        size_t length) {
-    msgpack_packer packer = writer_packer(writer);
-    msgpack_pack_uint8(&packer, (uint8_t)key);
+    msgpack_packer packer = put_key(writer, key);
     msgpack_pack_bin_with_body(&packer, bytes, length);
-    writer->count++;
 }
 
 long message_end(struct message_writer *writer) {

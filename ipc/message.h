@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Control messages (wire.h) to and from bytes. Both directions use msgpack-c's header-only
- * templates: nothing is allocated, and nothing is linked.
+ * templates, so nothing is allocated and no library is linked.
  */
 #ifndef ESM1NV_MESSAGE_H
 #define ESM1NV_MESSAGE_H
@@ -24,19 +24,20 @@ struct message {
     struct message_value value[WIRE_KEYS];
 };
 
-/* Decodes one message. Every key must be known, of its type, within its limits, and appear once;
- * the keys its kind requires must be there and no others. Views live as long as data. What follows
- * the version of another protocol is not looked at: the caller, who must look at the version first,
- * can then say what is wrong.
- * Returns 0, or -EBADMSG for anything else. */
+/* Decodes one message. Every key must be known, have a value of its type and within its limits, and
+ * appear once; there must be the keys that the message's kind requires, and no others but those it
+ * allows. Views live as long as data. In a message with another protocol version nothing after the
+ * version is looked at. It decodes, so that the caller, who must look at the version first, can say
+ * what is wrong. Returns 0, or -EBADMSG for anything else. */
 int message_decode(struct message *message, const void *data, size_t size);
 
 static inline bool message_has(const struct message *message, enum wire_key key) {
     return (message->present >> key) & 1;
 }
 
-/* Copies a text or bytes value, cut to capacity - 1 bytes and ended by NUL; control characters
- * become '?', for what a peer says may reach a terminal or a log. */
+/* Copies a text or bytes value, cut to capacity - 1 bytes and ended by NUL. Control characters
+ * become
+ * '?', because what a peer says may reach a terminal or a log. */
 void message_copy_text(const struct message *message, enum wire_key key, char *text,
                        size_t capacity);
 
@@ -48,14 +49,14 @@ struct message_writer {
     bool overflow;
 };
 
-/* Starts a message in the caller's buffer; put its keys, then end it. */
+/* Begins a message in the caller's buffer. The caller puts its keys, then ends it. */
 void message_begin(struct message_writer *writer, void *buffer, size_t capacity,
                    enum wire_kind kind);
 void message_put_number(struct message_writer *writer, enum wire_key key, uint64_t number);
 void message_put_text(struct message_writer *writer, enum wire_key key, const char *text);
 void message_put_bytes(struct message_writer *writer, enum wire_key key, const void *bytes,
                        size_t length);
-/* Returns the size of the message in the buffer, or -EMSGSIZE when it did not fit. */
+/* Returns the size of the message in the buffer, or -EMSGSIZE if it did not fit. */
 long message_end(struct message_writer *writer);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The shared-memory rings. ring.h says how they work; the one rule here is that nothing which the
- * peer can write is used before it was copied to private memory and checked there.
+ * The shared-memory rings, as ring.h describes them. The rule of this file: nothing that the peer
+ * can write is used before it is copied to private memory and checked there.
  */
 #include "ipc/ring.h"
 
@@ -75,7 +75,7 @@ int ring_attach(struct ring_map *map, int fd, uint32_t submission_size, uint32_t
         return -EPROTO;
     struct statfs filesystem;
     struct stat status;
-    /* A hugetlb memfd can raise SIGBUS through a punched hole in spite of its seals. */
+    /* In spite of its seals, a hugetlb memfd can raise SIGBUS where a hole was punched into it. */
     if (fstatfs(fd, &filesystem) < 0 || filesystem.f_type != TMPFS_MAGIC)
         return -EPROTO;
     if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode) ||
@@ -274,8 +274,8 @@ bool ring_release(struct ring_consumer *consumer, uint64_t end) {
     return take_flag(&consumer->flags->wants_space);
 }
 
-/* Both keep what they saw, so that a peer whose index went back is found out by the next look
- * instead of sending the caller around its loop. */
+/* Both keep the index that they read. If the peer moves it back, the next look fails; otherwise the
+ * caller would loop for ever. */
 bool ring_consumer_sleeps(struct ring_consumer *consumer) {
     raise_flag(&consumer->flags->wants_data);
     return consumer_refresh(consumer) < 0 || consumer->tail != consumer->read;

@@ -9,7 +9,7 @@
  * aligned (16 bytes for submissions, 64 for completions) and never wraps: a skip record fills the
  * end of the ring. Each side keeps its own indices in private memory and only publishes them; what
  * the other side publishes is read once, checked, then used, so garbage in the shared pages yields
- * -EPROTO here and harms nobody else.
+ * -EPROTO here and does no other harm.
  *
  * Memory order: a producer fills a record, then stores `tail` with release; a consumer loads it
  * with acquire. `head` returns space the same way. Sleeping: the sleeper raises its flag, issues a
@@ -38,7 +38,7 @@ struct ring_indices {
     _Alignas(64) _Atomic uint64_t head; /* written by the consumer */
 };
 
-/* A raised flag: that side sleeps and wants a bell. */
+/* A raised flag means that a side sleeps and wants a bell. */
 struct ring_flags {
     _Alignas(64) _Atomic uint32_t wants_data;  /* the consumer of this ring sleeps */
     _Alignas(64) _Atomic uint32_t wants_space; /* the producer of this ring sleeps */
@@ -127,7 +127,7 @@ void ring_completion_producer(struct ring_producer *producer, const struct ring_
 void ring_submission_consumer(struct ring_consumer *consumer, const struct ring_map *map);
 void ring_completion_consumer(struct ring_consumer *consumer, const struct ring_map *map);
 
-/* What is no error, and what the caller can wait for. */
+/* Conditions that are no errors; the caller can wait until they end. */
 enum ring_condition {
     RING_FULL = 1,  /* no room for a record now */
     RING_EMPTY = 2, /* no record to take now */

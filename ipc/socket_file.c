@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The lock first, then a look at who answers, then the socket.
+ * Takes the lock first, then finds out whether somebody answers at the path, then makes the socket.
  */
 #include "ipc/socket_file.h"
 
@@ -35,14 +35,14 @@ static int socket_file_lock(struct socket_file *file, const char *path) {
                                 : socket_file_fail(file, SOCKET_FILE_NO_LOCK, errno);
 }
 
-/* Whether whoever accepted hangs up at once, as a killed daemon's socket does. */
+/* Whether the other side hangs up at once, as the socket of a killed daemon does. */
 static bool is_hung_up(int fd, int patience_ms) {
     struct pollfd wait = {.fd = fd, .events = POLLIN};
     char byte;
     return poll(&wait, 1, patience_ms) == 1 && recv(fd, &byte, 1, MSG_DONTWAIT) <= 0;
 }
 
-/* Returns 0 when nobody serves the path. */
+/* Returns 0 if nobody serves the path. */
 static int socket_file_probe(struct socket_file *file, const char *path, int patience_ms) {
     bool gone = true;
     for (unsigned attempt = 0; attempt < PROBES && gone; attempt++) {
@@ -55,7 +55,7 @@ static int socket_file_probe(struct socket_file *file, const char *path, int pat
     return SOCKET_FILE_SERVED;
 }
 
-/* Makes the path free, if it may be. */
+/* Removes a socket file that nobody serves. */
 static int socket_file_clear(struct socket_file *file, const char *path, int patience_ms) {
     struct stat status;
     if (lstat(path, &status) < 0)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The whole language between esm1nv and esm1nvd, protocol version 1.
+ * All that esm1nv and esm1nvd say to each other: protocol version 1.
  *
- * Transport: AF_UNIX SOCK_SEQPACKET. A message is one msgpack map, its keys small integers
- * (keys.h), its values unsigned integers, text or bytes; never nested, at most
- * WIRE_MESSAGE_MAX bytes. The one exception is a doorbell, the single byte WIRE_BELL, which is
- * never valid msgpack. Bulk data goes through the shared-memory ring (ring.h).
+ * Transport: AF_UNIX SOCK_SEQPACKET. A message is one msgpack map of at most WIRE_MESSAGE_MAX
+ * bytes. Its keys are small integers (keys.h), its values unsigned integers, text or bytes, never
+ * nested. The one exception is a doorbell, the single byte WIRE_BELL, which is never valid msgpack.
+ * Bulk data goes through the shared-memory rings (ring.h).
  *
  *   client                                  daemon
  *   HELLO                             ->
@@ -13,16 +13,16 @@
  *   SUBMIT                            ->                     one-shot: pooled results only, at most
  *                                     <-    RESULT           WIRE_ONE_SHOT_MAX unanswered
  *   RING (+ one memfd)                ->                     at most once, from then on no SUBMIT
- *   bell                              <->   bell             ring has data, or space, for a sleeper
+ *   bell                              <->   bell             a ring has data or space for a sleeper
  *   STATUS_QUERY                      ->                     instead of HELLO
  *                                     <-    STATUS
- *   STOP                              ->                     instead of HELLO; own uid and root
+ *   STOP                              ->                     instead of HELLO; from own uid or root
  *                                     <-    STOPPING
  *
- * In every protocol version a message begins with its KIND, followed by PROTOCOL where it has one,
- * so that a daemon can refuse those of another version in words.
+ * In every protocol version a message begins with its KIND, followed by PROTOCOL if it has one, so
+ * that a daemon can tell a client of another version why it is refused.
  *
- * Results of a session come in the order of its submissions, those by message first. A peer that
+ * Results of a session come in the order of its submissions, those in messages first. A peer that
  * breaks the rules (malformed, truncated, unknown, out of order) is dropped without a word.
  */
 #ifndef ESM1NV_WIRE_H
@@ -42,7 +42,7 @@
 #define WIRE_POSITIONS_MAX 4096u
 #define WIRE_TEXT_MAX 1024u
 
-/* In a submitted sequence, a residue that the alphabet lacks; it gets the <unk> token. */
+/* Stands in a submitted sequence for a residue that the alphabet lacks; it gets the <unk> token. */
 #define WIRE_RESIDUE_UNKNOWN 0u
 
 enum wire_kind {
@@ -61,7 +61,7 @@ enum wire_kind {
 
 enum value_type { VALUE_NUMBER = 1, VALUE_TEXT, VALUE_BYTES };
 
-/* The rows of keys.h by their numbers, and how many they are. */
+/* The keys of keys.h by their numbers, and how many there are. */
 #define KEY_NUMBER(key, number, ...) key = number,
 #define KEY_ONE(...) +1
 enum wire_key { WIRE_SESSION_ROWS(KEY_NUMBER) WIRE_STATUS_ROWS(KEY_NUMBER) };
@@ -74,7 +74,7 @@ enum wire_refusal {
     WIRE_REFUSED_LIMIT = 4,    /* a ring or request larger than allowed */
     WIRE_REFUSED_DRAINING = 5, /* the daemon is leaving */
     WIRE_REFUSED_LOAD = 6,     /* the model could not be loaded */
-    WIRE_REFUSED_DENIED = 7,   /* not this user's right */
+    WIRE_REFUSED_DENIED = 7,   /* this user may not do that */
 };
 
 /* What becomes of a sequence's residue rows. Values are wire format. */
@@ -83,7 +83,7 @@ enum pooling { POOLING_NONE = 0, POOLING_MEAN = 1, POOLING_MAX = 2, POOLING_BOS 
 /* Type of the values in a row. Values are wire format. */
 enum dtype { DTYPE_F32 = 0, DTYPE_F16 = 1 };
 
-/* How one record ended. Values are wire format. */
+/* What became of a record. Values are wire format. */
 enum record_status {
     RECORD_OK = 0,
     RECORD_NONFINITE = 1, /* a value of its rows is NaN or infinite */

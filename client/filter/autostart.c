@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Starts the private daemon. Under a lock, so that filters that start together end up with one: a
- * socket that nobody serves is replaced, bound and listened to here, and handed to esm1nvd the way
- * systemd does. From then on connections queue in it while the model loads, the filter's own among
- * them. The daemon is a session of its own that holds nothing of the filter's.
+ * Starts the private daemon. The filter makes the listening socket itself, under a lock, so that
+ * filters that start together end up with one daemon, and hands it to esm1nvd the way systemd does.
+ * From then on connections, the filter's own among them, wait in the socket's queue while the model
+ * loads. The daemon runs in a process session of its own and holds no descriptors of the filter.
  */
 #include "client/filter/autostart.h"
 
@@ -64,8 +64,8 @@ static int cannot_start(const char *what, const char *path, int error) {
     return -EX_UNAVAILABLE;
 }
 
-/* In the child: nothing of the filter's surroundings but its environment is left. Standard
- * descriptors are never among the three given. */
+/* Runs in the child: it keeps the filter's environment, but no descriptors, terminal or signal
+ * mask. None of the three descriptors given is a standard one. */
 static void become_daemon(int listener, int log, int null) {
     static const char *const not_ours[] = {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
                                            "LISTEN_FDNAMES"};
@@ -88,7 +88,7 @@ static void become_daemon(int listener, int log, int null) {
     setenv("LISTEN_PID", pid, 1);
     setenv("LISTEN_FDS", "1", 1);
     if (chdir("/") < 0)
-        return; /* then it stays where it is */
+        return; /* then the daemon stays in this directory, which harms nobody */
 }
 
 static int spawn(struct private_daemon *daemon, const char *program, unsigned idle_exit,
@@ -117,7 +117,7 @@ static int spawn(struct private_daemon *daemon, const char *program, unsigned id
     return result;
 }
 
-/* Returns 0 when something listens. */
+/* Returns 0 when something listens, else as autostart() does. */
 static int spawn_listening(struct private_daemon *daemon, const char *program, unsigned idle_exit,
                            struct socket_file *file) {
     switch (socket_file_open(file, daemon->socket, 0600, 0)) {
@@ -138,7 +138,7 @@ static int spawn_listening(struct private_daemon *daemon, const char *program, u
 
 int autostart(struct private_daemon *daemon, unsigned idle_exit) {
     char program[PATH_MAX];
-    if (daemon->child) /* not gone yet: autostart_check() */
+    if (daemon->child) /* autostart_check() has not seen it end */
         return AUTOSTART_LATER;
     int result = find_program(program);
     if (result == 0)
@@ -154,7 +154,7 @@ int autostart(struct private_daemon *daemon, unsigned idle_exit) {
     return result;
 }
 
-/* The last line it wrote, without the program's name. */
+/* Copies the last line of the daemon's log, without the program's name. */
 static void read_reason(const struct private_daemon *daemon, char reason[1500]) {
     FILE *log = fopen(daemon->log, "re");
     char line[1500];

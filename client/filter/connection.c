@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every attempt makes new sessions. Between attempts it sleeps, 10 ms at first and up to a second,
- * until --wait is over; that time begins anew only when a record was answered, so that a daemon
- * which dies of a record, or comes and goes, does not keep the filter for ever.
+ * Every attempt to connect makes new sessions. Between attempts the filter sleeps, 10 ms at first
+ * and up to a second, until the time of --wait is over. That time begins anew only when a record
+ * was answered, so that a daemon which crashes on a record, or comes and goes, cannot hold the
+ * filter up for ever.
  */
 #include "client/filter/connection.h"
 
@@ -31,7 +32,8 @@ void connection_finish(struct connection *connection) {
     connection->daemon = NULL;
 }
 
-/* Keeps the words of the failed session, and no session: a filter that waits takes no room. */
+/* Keeps the failed session's message but no session, so that a filter that waits for a daemon does
+ * not use up one of its connections. */
 static void connection_fail(struct connection *connection, const esm1nv_session *failed) {
     snprintf(connection->error, sizeof connection->error, "%s", esm1nv_error_text(failed));
     close_sessions(connection);
@@ -39,7 +41,8 @@ static void connection_fail(struct connection *connection, const esm1nv_session 
 
 /* --- One attempt ------------------------------------------------------------------------------ */
 
-/* Windows of records that are to be pooled come as residue rows, from a session of their own. */
+/* Windows of records that are to be pooled are fetched as residue rows, for which the filter needs
+ * a second session. */
 static int greet_for_windows(struct connection *connection, struct esm1nv_options wanted) {
     if (connection->options->too_long != LONG_WINDOW || wanted.pooling == ESM1NV_POOL_NONE ||
         wanted.pooling == ESM1NV_POOL_BOS) {
@@ -53,7 +56,7 @@ static int greet_for_windows(struct connection *connection, struct esm1nv_option
     return esm1nv_connect(&connection->windows, &wanted);
 }
 
-/* socket NULL: where daemons usually are. */
+/* What a session is to be like. socket NULL stands for the usual places. */
 static struct esm1nv_options wishes(const struct connection *connection, const char *socket) {
     struct esm1nv_options wanted = ESM1NV_OPTIONS_INIT;
     wanted.socket = socket;
@@ -78,14 +81,15 @@ static int greet_daemon(struct connection *connection, const char *socket) {
     result = greet_for_windows(connection, wanted);
     if (result < 0)
         connection_fail(connection, connection->windows);
-    /* It served us a moment ago: it has left, or reloaded its model between the two. */
+    /* The first session was welcomed a moment ago, so the daemon has left or has loaded another
+     * model in between. */
     bool left = result == ESM1NV_ERROR_CONNECT || result == ESM1NV_ERROR_REFUSED ||
                 result == ESM1NV_ERROR_MODEL;
     return left ? ESM1NV_ERROR_LOST : result;
 }
 
-/* The private daemon, started when there is none. Sets *fatal, a negative exit status, when that
- * failed for good. */
+/* Connects to the private daemon, which is started if there is none. Sets *fatal to a negative exit
+ * status if that failed for good. */
 static int greet_private(struct connection *connection, int *fatal) {
     struct private_daemon *daemon = connection->daemon;
     const struct options *options = connection->options;
@@ -106,7 +110,7 @@ static int greet_private(struct connection *connection, int *fatal) {
     if (started < 0)
         return result;
     result = greet_daemon(connection, daemon->socket);
-    /* It is gone already: the next attempt finds out why. */
+    /* If it is gone already, the next attempt finds out why. */
     return result == ESM1NV_ERROR_CONNECT ? ESM1NV_ERROR_LOST : result;
 }
 
@@ -123,7 +127,7 @@ static int connection_attempt(struct connection *connection, int *fatal) {
 
 /* --- Waiting ---------------------------------------------------------------------------------- */
 
-/* Returns false when the time is over. */
+/* Returns false if the time to wait is over. */
 static bool sleep_before_retry(struct connection *connection) {
     unsigned wait = connection->options->wait;
     int64_t left = (int64_t)wait * 1000 - connection->waited;
@@ -139,7 +143,7 @@ static bool sleep_before_retry(struct connection *connection) {
     return true;
 }
 
-/* A record was answered, or none was asked for yet: there is the full time to wait again. */
+/* Called when a record was answered, or none was submitted yet: the time to wait begins anew. */
 static void reset_patience(struct connection *connection) {
     connection->waited = 0;
     connection->pause = PAUSE_FIRST;
@@ -152,7 +156,7 @@ static bool worth_waiting(const struct connection *connection, int reason) {
 
 /* --- The end ---------------------------------------------------------------------------------- */
 
-/* "3 records are done" */
+/* Writes "3 records are done". */
 static void count_done(const struct connection *connection, char text[48]) {
     snprintf(text, 48, "%" PRIu64 " record%s done", connection->done,
              connection->done == 1 ? " is" : "s are");
@@ -194,13 +198,13 @@ static int connection_give_up(const struct connection *connection, int reason) {
 
 /* --- Being served ----------------------------------------------------------------------------- */
 
-/* kept is all zeros. */
+/* `kept` holds zeros, so the copy ends with a NUL. */
 static void keep_text(char *kept, size_t capacity, const char *text) {
     memcpy(kept, text, strnlen(text, capacity - 1));
 }
 
-/* The first daemon is to serve to the end. If it is the private one, no shared one may take over,
- * nor the other way round. */
+/* The first daemon must serve to the end: a shared one cannot take over from a private one, nor the
+ * other way round. */
 static void connection_remember(struct connection *connection, const struct esm1nv_info *info) {
     keep_text(connection->socket, sizeof connection->socket, info->socket);
     keep_text(connection->digest, sizeof connection->digest, info->digest);
@@ -250,8 +254,8 @@ static int connection_establish(struct connection *connection) {
     }
 }
 
-/* $ESM1NV_MODEL says what a private daemon loads; another one that answers first may serve another
- * model. A model's name is its file's, or synthetic:SEED. */
+/* $ESM1NV_MODEL says what a private daemon loads, but a shared daemon that answers first may serve
+ * another model. A model is called by the name of its file, or synthetic:SEED. */
 static void tell_of_other_model(const struct connection *connection) {
     const struct options *options = connection->options;
     const struct esm1nv_info *info = esm1nv_info(connection->session);

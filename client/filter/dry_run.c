@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * --dry-run: reads and cleans the input as a real run would, for ESM-1nv since no daemon is asked,
- * and says what would come out.
+ * --dry-run: reads and cleans the input as a real run would, and says what would come out. No
+ * daemon is asked, so the model is taken to be ESM-1nv.
  */
 #include "client/filter/verbs.h"
 #include "client/filter/warnings.h"
@@ -16,12 +16,13 @@
 enum { POSITIONS = 512, HIDDEN = 768 };
 static const char letters[] = "LAGVSERTIDPKQNFYMHWCXBUZO";
 
-/* Bytes of one value in text with its separator, in tenths: what rows of such models average. */
+/* The average size of one value in text with its separator, in tenths of a byte, over rows of such
+ * models. */
 #define TEXT_VALUE_TENTHS 116u
 
 struct counts {
     uint64_t records, residues, over_long, invalid, empty, failed, rows;
-    uint64_t bytes; /* of the output beside the values */
+    uint64_t bytes; /* of the output, values not included */
 };
 
 static void set_rules(struct record_rules *rules, const struct options *options) {

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Embedding: one thread that reads records, submits them, and writes results in input order. Every
- * record that is not written yet stands in a queue, a ring of slots that own their cleaned
- * sequence until then; failed records wait there for their turn. It sleeps only in one poll() on
- * the input and the session, and writes out what it has before that.
+ * Embedding: one thread reads records, submits them, and writes results in input order. Every
+ * record that is not written yet stands in a queue and keeps its cleaned sequence; records that
+ * failed wait there for their turn. The thread sleeps only in one poll() on the input and the
+ * session, and writes out what it has before that.
  *
- * With --long window a long record is several sequences to the daemon: they are sent one by one,
- * and its rows put together (window.h) as it stands at the head of the queue.
+ * With --long window a long record is several sequences to the daemon. They are sent one by one,
+ * and the record's rows are put together (window.h) while it is at the head of the queue.
  *
- * When the daemon goes away, what is in the queue is sent again to the one that comes.
+ * When the daemon goes away, all records in the queue are sent again to the next one.
  */
 #include "client/filter/connection.h"
 #include "client/filter/report.h"
@@ -25,11 +25,12 @@
 #include <unistd.h>
 
 #define QUEUE_SLOTS 1024u      /* at most; a power of two */
-#define QUEUE_SLOTS_FIRST 2u   /* a small call needs no more */
-#define QUEUE_BYTES (4u << 20) /* of input in the queue: no record joins more */
-#define FEED_RECORDS 32
+#define QUEUE_SLOTS_FIRST 2u   /* enough for a small call */
+#define QUEUE_BYTES (4u << 20) /* with so much input in the queue no record is added */
+#define FEED_RECORDS 32        /* that are submitted before results are looked for again */
 
-/* What steps return beside 0, nothing was there to be done, and negative exit statuses. */
+/* What steps return when they did something; 0 means there was nothing to do, and a negative value
+ * is an exit status. */
 enum { EMBED_MOVED = 1 };
 
 struct embed {
@@ -43,21 +44,21 @@ struct embed {
     uint64_t residues; /* embedded so far */
     struct connection connection;
 
-    /* Slots head, head + 1, ... modulo their number: first those that were submitted (or failed),
-     * then at most one that waits for room, then the one that is being read. */
+    /* Records from number `head` on: first those that were submitted or have failed, then at most
+     * one that waits to be submitted, and at `tail` the one that is being read. */
     struct fifo queue; /* of struct record */
     uint64_t head, submitted, tail;
-    size_t queued;        /* bytes of input in it */
-    uint32_t sent;        /* windows of the record at submitted that went */
-    struct stitch stitch; /* of the record at head */
+    size_t queued;        /* bytes of input in the queue */
+    uint32_t sent;        /* windows of the record at `submitted` that were submitted */
+    struct stitch stitch; /* of the record at `head` */
 
-    /* The last answer that was taken, while the output refers to rows up to it. */
+    /* The last answer that was taken but not released, since the output refers to its rows. */
     struct esm1nv_result held;
-    esm1nv_session *holder; /* the session it is of; NULL: none is held */
+    esm1nv_session *holder; /* the session of that answer; NULL: none is held */
 
     bool input_waits; /* the reader needs input_read() */
     bool input_ended;
-    int input_error; /* negative exit status: told when all before it is written */
+    int input_error; /* negative exit status, returned when all records before it are written */
 };
 
 static struct record *embed_slot(const struct embed *embed, uint64_t number) {
@@ -73,7 +74,7 @@ static esm1nv_session *embed_session(const struct embed *embed, const struct rec
                                                           : embed->connection.session;
 }
 
-/* Writes out what waits, and gives back the results that are held for it. */
+/* Writes out what waits, and releases the results that were held for it. */
 static int embed_flush(struct embed *embed) {
     int result = output_flush(&embed->output);
     if (embed->holder)
@@ -82,19 +83,10 @@ static int embed_flush(struct embed *embed) {
     return result;
 }
 
-/* Gives an answer back, and all of its session before it: now, or when its rows are written. */
-static void embed_give_back(struct embed *embed, esm1nv_session *session,
-                            const struct esm1nv_result *answer, bool now) {
-    if (now)
-        esm1nv_release(session, answer);
-    embed->held = *answer;
-    embed->holder = now ? NULL : session;
-}
-
-/* A session failed. Returns EMBED_MOVED when there are new ones, which know nothing of the queue.
- */
+/* Called when a session failed. Returns EMBED_MOVED when there are new ones, to which all records
+ * in the queue must be submitted again. */
 static int embed_restore(struct embed *embed, const esm1nv_session *failed, int reason) {
-    int result = embed_flush(embed); /* it may take a while */
+    int result = embed_flush(embed); /* first, since waiting for a daemon may take a while */
     if (result == 0)
         result = connection_restore(&embed->connection, failed, reason, embed->warnings.records);
     embed->submitted = embed->head;
@@ -107,7 +99,7 @@ static bool embed_finished(const struct embed *embed) {
     return embed->input_ended && embed->head == embed->tail;
 }
 
-/* The oldest record leaves the queue: with its rows, or with its failure. */
+/* Writes the oldest record with its rows or its failure, and takes it from the queue. */
 static int embed_write_head(struct embed *embed, const struct esm1nv_result *answer) {
     struct record *record = embed_slot(embed, embed->head++);
     if (answer && answer->status != ESM1NV_RECORD_OK)
@@ -121,12 +113,13 @@ static int embed_write_head(struct embed *embed, const struct esm1nv_result *ans
     return result;
 }
 
-/* One answer for the record at the head, which is its only one or that of a window. */
+/* Takes an answer for the record at the head, which is the only one or that of a window. */
 static int take_window(struct embed *embed, const struct windows *windows,
                        const struct esm1nv_result *answer) {
     if (windows->count == 1)
         return embed_write_head(embed, answer);
-    /* What the output refers to would be given back with this one, or overwritten by it. */
+    /* Rows that the output still refers to would be released together with this answer, or
+     * overwritten by stitch_add(). */
     int result = embed->holder || output_refers(&embed->output) ? embed_flush(embed) : 0;
     stitch_add(&embed->stitch, windows, answer);
     if (result < 0 || embed->stitch.taken < windows->count)
@@ -135,7 +128,7 @@ static int take_window(struct embed *embed, const struct windows *windows,
     return embed_write_head(embed, &whole);
 }
 
-/* Takes what is there for the record at the head. */
+/* Takes the next answer for the record at the head, if it is there. */
 static int take_head(struct embed *embed) {
     const struct record *record = embed_slot(embed, embed->head);
     if (record_failed(record)) {
@@ -153,12 +146,17 @@ static int take_head(struct embed *embed) {
     if (result != 0 || answer.tag != record->ordinal)
         return -report_daemon_error(ESM1NV_ERROR_PROTOCOL, "a result came out of order");
     result = take_window(embed, &windows, &answer);
-    /* The rows of a window were copied. */
-    embed_give_back(embed, session, &answer, windows.count > 1 || !output_refers(&embed->output));
+    /* The answer is released when its rows are written; those of windows were copied. Releasing it
+     * releases all earlier ones of its session, so the last one is all that needs to be kept. */
+    bool written = windows.count > 1 || !output_refers(&embed->output);
+    if (written)
+        esm1nv_release(session, &answer);
+    embed->held = answer;
+    embed->holder = written ? NULL : session;
     return result < 0 ? result : EMBED_MOVED;
 }
 
-/* Writes what is done. */
+/* Takes all answers that are there, and writes the records that are done. */
 static int take_results(struct embed *embed) {
     int result = 0;
     while (embed->head < embed->submitted || embed->stitch.taken < embed->sent) {
@@ -170,7 +168,7 @@ static int take_results(struct embed *embed) {
     return result;
 }
 
-/* Submits the record that waits, or its next window. */
+/* Submits the record that waits for that, or its next window. */
 static int submit_next(struct embed *embed) {
     if (embed->submitted == embed->tail)
         return 0;
@@ -195,13 +193,13 @@ static int submit_next(struct embed *embed) {
     return EMBED_MOVED;
 }
 
-/* A record is read only when the one before it is on its way, so that little is held here. */
+/* A record is read only when the one before it was submitted, so that little is kept here. */
 static bool wants_record(const struct embed *embed) {
     return !embed->input_ended && embed->submitted == embed->tail &&
            embed->tail - embed->head < QUEUE_SLOTS && embed->queued < QUEUE_BYTES;
 }
 
-/* Reads a record out of the bytes that are there, if it is complete with them. */
+/* Reads a record out of the bytes that are there, if they complete it. */
 static int read_record(struct embed *embed) {
     if (!wants_record(embed) || embed->input_waits)
         return 0;
@@ -221,7 +219,7 @@ static int read_record(struct embed *embed) {
     return 0;
 }
 
-/* Sends on what the input has, up to a few records, so that results are not left waiting. */
+/* Reads and submits a limited number of records, so that results do not wait too long. */
 static int embed_feed(struct embed *embed) {
     int result = 0;
     for (int i = 0; i < FEED_RECORDS; i++) {
@@ -242,9 +240,9 @@ static void read_input(struct embed *embed) {
     embed->input_error = result;
 }
 
-/* Sleeps until the input or the session that serves the head has something. Room for records of
- * the other session, which are behind it, is not worth waking up for. Writes out first if that
- * takes time. */
+/* Sleeps until the input, or the session that serves the record at the head, has something. The
+ * other session serves only records behind that one, so it need not wake up the filter. If nothing
+ * is there at once, output is written first. */
 static int embed_wait(struct embed *embed) {
     bool reading = wants_record(embed);
     struct pollfd polls[2] = {{.fd = -1, .events = POLLIN}, {.fd = -1, .events = POLLIN}};
@@ -273,13 +271,14 @@ static int embed_wait(struct embed *embed) {
     return 0;
 }
 
-/* Input bytes behind what was written: of those that were read, the share of records. */
+/* Estimates how many bytes of input belong to the records that are written: of the bytes that were
+ * read, the same share as of the records. */
 static uint64_t bytes_done(const struct embed *embed) {
     double share = embed->tail ? (double)embed->head / (double)embed->tail : 0;
     return (uint64_t)((double)embed->input.bytes_read * share);
 }
 
-/* One round: results first, so that the session has room. */
+/* One round. Results are taken first, so that the session has room for more. */
 static int embed_step(struct embed *embed) {
     int taken = take_results(embed);
     if (taken < 0)
@@ -292,14 +291,7 @@ static int embed_step(struct embed *embed) {
     return moved || embed_finished(embed) ? 0 : embed_wait(embed);
 }
 
-static int embed_pump(struct embed *embed) {
-    int result = 0;
-    while (result == 0 && !embed_finished(embed))
-        result = embed_step(embed);
-    return result < 0 ? result : embed->input_error;
-}
-
-/* What the daemon told decides how records are cleaned and how wide rows are. */
+/* Sets what depends on the model: how records are cleaned, and how wide rows are. */
 static int embed_begin(struct embed *embed) {
     const struct esm1nv_info *info = esm1nv_info(embed->connection.session);
     options_set_rules(embed->options, &embed->rules, info->alphabet, info->positions, info->hidden);
@@ -337,12 +329,15 @@ static int embed_all(struct embed *embed) {
     int result = embed_open(embed);
     if (result < 0)
         return result;
-    result = embed_pump(embed);
+    while (result == 0 && !embed_finished(embed))
+        result = embed_step(embed);
+    if (result == 0)
+        result = embed->input_error;
     progress_clear();
     if (result == 0)
         result = output_commit(&embed->output);
     else if (result != -EX_IOERR)
-        output_flush(&embed->output); /* what came before the error is output */
+        output_flush(&embed->output); /* records before the error are still output */
     warnings_tell(&embed->warnings);
     return result;
 }

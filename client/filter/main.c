@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * esm1nv, the filter: protein sequences in, embeddings out. Chooses what to do and sees to it that
- * what was printed on stdout really went there.
+ * esm1nv, the filter: protein sequences in, embeddings out. This file runs what the options ask
+ * for, and makes sure that a failed write to stdout becomes an error.
  */
 #include "client/filter/output/target.h"
 #include "client/filter/report.h"
@@ -14,11 +14,11 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* A descriptor that was closed must not be given to the next file opened. Writing to these fails.
- */
+/* A standard descriptor that is closed would be given to the next file that is opened. What is
+ * opened here instead fails when it is used. */
 static void occupy_standard_files(void) {
     struct pollfd files[3] = {{.fd = 0}, {.fd = 1}, {.fd = 2}};
-    poll(files, 3, 0); /* all of them in one call */
+    poll(files, 3, 0); /* one call instead of three */
     for (int fd = 0; fd <= 2; fd++)
         if (files[fd].revents & POLLNVAL)
             open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY);

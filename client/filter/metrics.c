@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * --metrics: the daemon's status as OpenMetrics 1.0 text. What is text there becomes the labels of
- * one gauge, esm1nv_info, for the older text format of Prometheus knows no type info and would
- * refuse the whole; so both readers take it.
+ * --metrics: the daemon's status as OpenMetrics 1.0 text. Facts that are texts become the labels of
+ * one gauge, esm1nv_info. OpenMetrics has a type "info" for that, but the older text format of
+ * Prometheus does not and refuses a page that uses it; as a gauge, both can read it.
  */
 #include "client/filter/report.h"
 #include "client/filter/verbs.h"
@@ -18,7 +18,7 @@ static const struct metric {
     const char *fact; /* its name in the status */
     enum { METRIC_NONE, METRIC_GAUGE, METRIC_COUNTER, METRIC_LABEL } kind;
     const char *name; /* NULL: that of the fact */
-    const char *unit; /* which the name ends in, or NULL */
+    const char *unit; /* with which the name ends, or NULL */
     const char *help;
 } metrics[] = {
 #define METRIC(key, number, type, least, most, fact_name, ...) {.fact = fact_name, __VA_ARGS__},
@@ -48,7 +48,7 @@ static void print_number(const struct metric *metric, uint64_t number) {
     printf("esm1nv_%s%s %" PRIu64 "\n", name, counter ? "_total" : "", number);
 }
 
-/* Numbers go out as they come; the labels, which stand in one line, are gathered. */
+/* Numbers are printed as they come; the labels, which belong on one line, are gathered first. */
 static void print_fact(void *context, const char *fact, const char *text, uint64_t number) {
     for (size_t i = 0; i < sizeof metrics / sizeof *metrics; i++) {
         const struct metric *metric = &metrics[i];
@@ -65,21 +65,17 @@ static int metrics_show(const struct options *options) {
     char *text = NULL;
     size_t length;
     FILE *labels = open_memstream(&text, &length);
-    if (!labels) {
-        report("out of memory");
-        return EX_SOFTWARE;
-    }
-    int status = status_visit(options, print_fact, labels);
-    if (fclose(labels) != 0 && status == EX_OK) {
-        report("out of memory");
-        status = EX_SOFTWARE;
-    }
-    if (status == EX_OK) {
+    if (!labels)
+        exit_out_of_memory();
+    int result = status_ask(options, print_fact, labels);
+    if (fclose(labels) != 0 && result == EX_OK)
+        exit_out_of_memory();
+    if (result == EX_OK) {
         print_head("info", "gauge", NULL, "The daemon and its model, in labels.");
         printf("esm1nv_info{%s} 1\n# EOF\n", text);
     }
     free(text);
-    return status;
+    return result;
 }
 
 const struct verb verb_metrics = {.run = metrics_show, .refuses_files = true};

@@ -49,51 +49,53 @@ extern const struct verb verb_dry_run, verb_metrics, verb_status, verb_stop;
 /* clang-format off: a row is two or three lines, the names first. */
 static const struct option_row rows[] = {
     {"input", 'i', OPTION_CHOICE, INTO(input), .names = input_names, .standard = "auto",
-     .group = "Input", .help = "lines: SEQ or ID<TAB>SEQ, by FILE"},
+     .group = "Input", .help = "auto recognises the form of each file"},
     {"id", 0, OPTION_CHOICE, INTO(id), .names = id_names, .standard = "first",
-     .help = "first word of the header, or all"},
+     .help = "how much of the header is the id"},
     {"invalid", 0, OPTION_CHOICE, INTO(invalid), .names = invalid_names, .standard = "error",
-     .help = "letters outside the alphabet: fail the record, get <unk>, or are left out"},
+     .help = "unknown letters fail the record, become <unk>, or are left out"},
     {"long", 0, OPTION_CHOICE, INTO(too_long), .names = long_names, .standard = "truncate",
-     .help = "sequences longer than the model takes: cut, failed, or embedded in windows"},
+     .help = "too long sequences are cut, fail, or are embedded in windows"},
     {"pool", 'p', OPTION_CHOICE, INTO(pooling), .names = pool_names, .standard = "mean",
-     .group = "Output", .help = "a vector per residue, or per record"},
+     .group = "Output", .help = "one vector per record, or none: one per residue"},
     {"format", 'f', OPTION_CHOICE, INTO(format), .names = output_format_names,
-     .means = output_formats, .standard = "tsv", .help = "how vectors are written"},
+     .means = output_formats, .standard = "tsv", .help = "output format"},
     {"dtype", 0, OPTION_CHOICE, INTO(dtype), GIVEN(dtype_given), .names = dtype_names,
-     .standard = "f32", .help = "values of the binary formats"},
+     .standard = "f32", .help = "type of values in binary formats"},
     {"index", 0, OPTION_TEXT, INTO(index), .value = "FILE",
-     .help = "table of id, length, rows, offset, status"},
+     .help = "also write a table of all records to FILE"},
     {"output", 'o', OPTION_TEXT, INTO(output), .value = "FILE",
-     .help = "appears when complete (stdout)"},
+     .help = "write to FILE, which appears when it is complete (stdout)"},
     {"verbose", 'v', OPTION_FLAG, INTO(verbose),
-     .help = "a line for every record that is worth one"},
+     .help = "report every record that fails or is changed"},
     {"progress", 0, OPTION_CHOICE, INTO(progress), .names = progress_names, .standard = "auto",
-     .help = "on stderr; auto: for a terminal and a long run"},
+     .help = "show progress on stderr; auto: in a long run on a terminal"},
     {"socket", 's', OPTION_TEXT, INTO(socket), .value = "PATH", .group = "Daemon",
-     .help = "else $ESM1NV_SOCKET, $XDG_RUNTIME_DIR/esm1nv/socket, /run/esm1nv/socket"},
+     .help = "connect to this socket (default: $ESM1NV_SOCKET; if that is not set, "
+             "$XDG_RUNTIME_DIR/esm1nv/socket, then /run/esm1nv/socket)"},
     {"model", 'm', OPTION_TEXT, INTO(model), GIVEN(model_named),
      .value = "FILE.nemo|synthetic[:SEED]",
-     .help = "use a private daemon with this model, started when there is none "
-             "($ESM1NV_MODEL: when no other answers)"},
-    {"no-autostart", 0, OPTION_FLAG, INTO(no_autostart), .help = "start none"},
+     .help = "use a private daemon with this model, started if it does not run; $ESM1NV_MODEL: "
+             "the same, but only if no other daemon answers"},
+    {"no-autostart", 0, OPTION_FLAG, INTO(no_autostart), .help = "never start a daemon"},
     {"idle-exit", 0, OPTION_SECONDS, INTO(idle_exit), .value = "SECONDS", .standard = "600",
      .least = 1, .most = SECONDS_MAX,
-     .help = "a private daemon leaves after so long without clients"},
+     .help = "time without clients after which a private daemon exits"},
     {"wait", 0, OPTION_SECONDS, INTO(wait), .value = "SECONDS", .standard = "30",
-     .most = SECONDS_MAX, .help = "for a daemon that went away or is busy"},
+     .most = SECONDS_MAX, .help = "time to wait for a busy or lost daemon"},
     {"expect-model", 0, OPTION_TEXT, INTO(expect), .value = "DIGEST", .accepts = is_digest,
      .wanted = "a model digest: 64 hex digits, or the first few of them",
-     .help = "refuse another model; DIGEST may be a prefix"},
+     .help = "required beginning of the model's digest"},
     {"dry-run", 0, OPTION_ACTION, .means = &verb_dry_run, .group = "Other actions",
-     .help = "count what would come out, without a daemon"},
+     .help = "count records and output, without a daemon"},
     {"status", 0, OPTION_ACTION, INTO(status_json), .means = &verb_status, .names = status_names,
-     .value = "[=json]", .help = "what the daemon says about itself"},
+     .value = "[=json]", .help = "show the state of the daemon"},
     {"metrics", 0, OPTION_ACTION, .means = &verb_metrics,
-     .help = "the same as OpenMetrics text, for monitoring"},
-    {"stop", 0, OPTION_ACTION, .means = &verb_stop, .help = "ask the daemon to finish and leave"},
+     .help = "show it as OpenMetrics text, for monitoring"},
+    {"stop", 0, OPTION_ACTION, .means = &verb_stop,
+     .help = "ask the daemon to finish its work and exit"},
     {"version", 0, OPTION_ACTION, .means = &verb_version, .help = "print the version"},
-    {"help", 'h', OPTION_ACTION, .means = &verb_help, .help = "print this"},
+    {"help", 'h', OPTION_ACTION, .means = &verb_help, .help = "print this help"},
 };
 /* clang-format on */
 
@@ -102,12 +104,13 @@ static const struct option_table table = {
     .rows = rows,
     .count = sizeof rows / sizeof *rows,
     .usage = "Usage: esm1nv [OPTION]... [FILE]...\n"
-             "Embed protein sequences with ESM-1nv, served by a local esm1nvd. Reads stdin\n"
-             "when no FILE is given or FILE is -, FASTA or one sequence per line, gzip or not.\n"
-             "Defaults are in parentheses.\n\n",
-    .ending = "\nExit status: 0 all embedded, 64 usage, 65 some records failed, 66 input\n"
-              "unreadable, 69 no daemon, 70 internal error, 73/74 output, 75 daemon lost or\n"
-              "busy, 78 bad model.\n",
+             "Embed protein sequences with ESM-1nv, served by a local esm1nvd. The input is\n"
+             "FASTA, or lines of SEQUENCE or ID<TAB>SEQUENCE, and may be compressed with gzip.\n"
+             "It is read from stdin if there is no FILE, or where FILE is -. Defaults are in\n"
+             "parentheses.\n\n",
+    .ending = "\nExit status: 0 all records embedded; 64 wrong usage; 65 some records failed;\n"
+              "66 input cannot be read; 69 no daemon; 70 internal error; 73 or 74 output cannot\n"
+              "be written; 75 daemon busy or lost; 78 wrong model. See esm1nv(1).\n",
 };
 
 static int print_help(const struct options *options) {

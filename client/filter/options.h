@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The command line.
+ * The filter's command line.
  */
 #ifndef ESM1NV_FILTER_OPTIONS_H
 #define ESM1NV_FILTER_OPTIONS_H
@@ -26,9 +26,9 @@ struct options {
     const char *index;
     bool verbose;
     enum progress_mode progress;
-    const char *socket; /* NULL: where daemons usually are */
+    const char *socket; /* NULL: the usual places */
     const char *model;  /* what a private daemon loads; NULL: there can be none */
-    bool model_named;   /* by --model: no other daemon will do */
+    bool model_named;   /* by --model, so no other daemon may serve */
     bool no_autostart;
     unsigned idle_exit; /* seconds */
     unsigned wait;      /* seconds */
@@ -40,7 +40,7 @@ struct options {
 
 /* Returns 0, or a negative exit status after reporting. */
 int filter_options_parse(struct options *options, int argc, char **argv);
-/* How records are read for a model. */
+/* Sets the rules by which records are read for a model. */
 void options_set_rules(const struct options *options, struct record_rules *rules,
                        const uint8_t alphabet[32], uint32_t positions, uint32_t hidden);
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Where a private daemon listens: in $XDG_RUNTIME_DIR/esm1nv, or, without that variable, in
- * /run/user/UID/esm1nv or /tmp/esm1nv-UID. The name follows from what identifies the model file
- * (device, inode, size and time of the last change), so that two files never share a daemon and a
- * file that was replaced gets a new one.
+ * /run/user/UID/esm1nv or /tmp/esm1nv-UID. The socket's name is a hash of what identifies the model
+ * file (device, inode, size and time of the last change), so that two files never share a daemon
+ * and a file that was replaced gets a new one.
  */
 #include "client/filter/autostart.h"
 
@@ -18,7 +18,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* FNV-1a, 64 bits: for names, not against an enemy. */
+/* FNV-1a, 64 bits. It makes names and need not withstand an attacker. */
 static uint64_t hash_text(const char *text) {
     uint64_t hash = UINT64_C(0xCBF29CE484222325);
     for (; *text; text++)
@@ -30,7 +30,7 @@ static bool is_synthetic(const char *model) {
     return strncmp(model, "synthetic", 9) == 0 && (model[9] == '\0' || model[9] == ':');
 }
 
-/* Makes the name absolute, and tells what the file is known by. */
+/* Makes the name of the model absolute, and hashes what identifies its file. */
 static int identify_model(struct private_daemon *daemon, const char *model, uint64_t *identity) {
     char text[128];
     struct stat status;
@@ -55,7 +55,7 @@ static int identify_model(struct private_daemon *daemon, const char *model, uint
     return 0;
 }
 
-/* Belongs to the user, who alone can write to it. */
+/* Whether it is a directory of the user's that nobody else can write to. */
 static bool is_own(const struct stat *status) {
     return S_ISDIR(status->st_mode) && status->st_uid == geteuid() && !(status->st_mode & 022);
 }
@@ -65,7 +65,7 @@ static bool is_own_directory(const char *path) {
     return stat(path, &status) == 0 && is_own(&status);
 }
 
-/* Somebody else's runtime directory (left in the environment by su or sudo) is not used. */
+/* A runtime directory of another user, which su or sudo left in the environment, is not used. */
 static void choose_directory(char directory[PATH_MAX]) {
     const char *runtime = getenv("XDG_RUNTIME_DIR");
     char usual[64];
@@ -78,7 +78,7 @@ static void choose_directory(char directory[PATH_MAX]) {
         snprintf(directory, PATH_MAX, "/tmp/esm1nv-%u", (unsigned)geteuid());
 }
 
-/* In /tmp anybody may have made it first. */
+/* In /tmp, another user may have made the directory first. */
 static int check_directory(const char *directory) {
     struct stat status;
     if (lstat(directory, &status) < 0) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The progress line: on a terminal one line that is drawn over, elsewhere (when asked for) a line
- * now and then. It appears only when a run takes more than a moment.
+ * The progress line: on a terminal, one line that is overwritten; elsewhere, if --progress always
+ * asks for it, a new line now and then. On a terminal it appears only when a run takes a while.
  */
 #include "client/filter/report.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A message is put together first and written at once, so that lines of several filters on one
- * terminal do not mix.
+ * A message is put together first and written by one call, so that the lines of several filters on
+ * one terminal do not mix.
  */
 #include "client/filter/report.h"
 
@@ -15,12 +15,12 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-/* One line, of which the end is still to be put. */
+/* Ends the line and writes it. */
 static void tell(char *line, size_t size) {
     line[size] = '\n';
     progress_clear();
     if (write(STDERR_FILENO, line, size + 1) < 0)
-        return; /* nobody to tell */
+        return; /* there is nobody left to tell */
 }
 
 void report(const char *format, ...) {

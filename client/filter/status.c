@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * --status and --stop.
+ * --status and --stop: where the daemon is looked for, and how its answer is shown.
  */
 #include "client/filter/autostart.h"
 #include "client/filter/output/text.h"
@@ -12,13 +12,13 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* Facts as they are told: for a table, or for one JSON object in one line. */
+/* How facts are shown: as a table, or as one JSON object on one line. */
 struct listing {
     bool json;
     bool begun;
 };
 
-/* In ASCII only what must be is escaped; bytes beyond it pass as they are, UTF-8 or not. */
+/* Escapes what text_escape() does in ASCII; other bytes pass as they are, UTF-8 or not. */
 static void print_json_text(const char *text) {
     putchar('"');
     for (; *text; text++) {
@@ -37,7 +37,7 @@ static void list(void *context, const char *name, const char *text, uint64_t num
     struct listing *listing = context;
     if (!listing->json) {
         if (text && !text[0])
-            return; /* nothing to say */
+            return; /* the daemon has nothing to say here */
         printf("%-18s ", name);
         text ? (void)puts(text) : (void)printf("%" PRIu64 "\n", number);
         return;
@@ -47,13 +47,12 @@ static void list(void *context, const char *name, const char *text, uint64_t num
     text ? print_json_text(text) : (void)printf("%" PRIu64, number);
 }
 
-/* Asks the daemon at a socket for all facts, or, where nobody is to be told them, to stop. */
 static int ask_at(const char *socket, fact_visitor *visit, void *context, char text[256]) {
     return visit ? esm1nv_status(socket, visit, context, text) : esm1nv_stop(socket, text);
 }
 
-/* Asks where daemons usually are, then the private one; with --model only that. */
-static int ask_daemon(const struct options *options, fact_visitor *visit, void *context) {
+/* Asks at the usual places, then the private daemon; with --model only that. */
+int status_ask(const struct options *options, fact_visitor *visit, void *context) {
     char text[256] = "";
     int result = ESM1NV_ERROR_CONNECT;
     if (!options->model_named)
@@ -68,20 +67,16 @@ static int ask_daemon(const struct options *options, fact_visitor *visit, void *
     return result < 0 ? report_daemon_error(result, text) : EX_OK;
 }
 
-int status_visit(const struct options *options, fact_visitor *visit, void *context) {
-    return ask_daemon(options, visit, context);
-}
-
 static int status_show(const struct options *options) {
     struct listing listing = {.json = options->status_json};
-    int result = status_visit(options, list, &listing);
+    int result = status_ask(options, list, &listing);
     if (result == EX_OK && listing.json)
         puts(listing.begun ? "}" : "{}");
     return result;
 }
 
 static int status_stop(const struct options *options) {
-    return ask_daemon(options, NULL, NULL);
+    return status_ask(options, NULL, NULL);
 }
 
 const struct verb verb_status = {.run = status_show, .refuses_files = true};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Failures are told as they come, of which the first few are enough; the rest is counted.
+ * The first few failures are reported one by one as they come; everything else is counted.
  */
 #include "client/filter/warnings.h"
 
@@ -18,11 +18,24 @@ static void tell_record(const struct record *record, const char *what) {
            record->ordinal, size, record->id, record->id_size > ID_SHOWN ? "..." : "", what);
 }
 
+/* What is reported of one record, and, after their number, of all. */
+static const struct {
+    const char *one, *all;
+} texts[WARNING_KINDS] = {
+    [WARNING_TRUNCATED] = {"longer than the model takes; its end was cut", NULL},
+    [WARNING_UNKNOWN] = {"letters outside the alphabet became <unk>",
+                         "with letters outside the model's alphabet, embedded as <unk>"},
+    [WARNING_DROPPED] = {"letters outside the alphabet were left out",
+                         "with letters outside the model's alphabet, which were left out"},
+    [WARNING_ID] = {"its id is not UTF-8; U+FFFD stands for each bad byte",
+                    "whose id is not UTF-8: U+FFFD stands for each bad byte"},
+};
+
 static void warnings_count(struct warnings *warnings, const struct record *record,
-                           enum warning kind, const char *what) {
+                           enum warning kind) {
     warnings->count[kind]++;
     if (warnings->verbose)
-        tell_record(record, what);
+        tell_record(record, texts[kind].one);
 }
 
 void warnings_look(struct warnings *warnings, const struct record *record) {
@@ -37,25 +50,21 @@ void warnings_add(struct warnings *warnings, const struct record *record) {
     warnings->records++;
     warnings_look(warnings, record);
     if (record->id_repaired)
-        warnings_count(warnings, record, WARNING_ID,
-                       "its id is not UTF-8; U+FFFD stands for each bad byte");
+        warnings_count(warnings, record, WARNING_ID);
     if (record_failed(record)) {
         if (warnings->failed++ < FAILURES_SHOWN || warnings->verbose)
             tell_record(record, record->failure);
         return;
     }
     if (record->truncated)
-        warnings_count(warnings, record, WARNING_TRUNCATED,
-                       "longer than the model takes; its end was cut");
+        warnings_count(warnings, record, WARNING_TRUNCATED);
     if (record->has_unknown)
-        warnings_count(warnings, record, WARNING_UNKNOWN,
-                       "letters outside the alphabet became <unk>");
+        warnings_count(warnings, record, WARNING_UNKNOWN);
     if (record->has_dropped)
-        warnings_count(warnings, record, WARNING_DROPPED,
-                       "letters outside the alphabet were left out");
+        warnings_count(warnings, record, WARNING_DROPPED);
 }
 
-/* "1 record" or "2 records". */
+/* Writes "1 record" or "2 records". */
 static void count_records(uint64_t count, char text[40]) {
     snprintf(text, 40, "%" PRIu64 " record%s", count, count == 1 ? "" : "s");
 }
@@ -63,22 +72,12 @@ static void count_records(uint64_t count, char text[40]) {
 static void tell_kind(const struct warnings *warnings, enum warning kind) {
     char count[40];
     count_records(warnings->count[kind], count);
-    switch (kind) {
-    case WARNING_TRUNCATED:
+    if (kind == WARNING_TRUNCATED)
         report("%s longer than %" PRIu32 " residues: only the first %" PRIu32
                " of each were embedded",
                count, warnings->positions, warnings->positions);
-        break;
-    case WARNING_UNKNOWN:
-        report("%s with letters outside the model's alphabet, embedded as <unk>", count);
-        break;
-    case WARNING_DROPPED:
-        report("%s with letters outside the model's alphabet, which were left out", count);
-        break;
-    default:
-        report("%s whose id is not UTF-8: U+FFFD stands for each bad byte", count);
-        break;
-    }
+    else
+        report("%s %s", count, texts[kind].all);
 }
 
 void warnings_tell(const struct warnings *warnings) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What is to be said about records: failures and other formats as they come, and counts that are
- * told once at the end.
+ * What is reported about records: failures and other formats as they come, and counts of the rest
+ * once at the end.
  */
 #ifndef ESM1NV_FILTER_WARNINGS_H
 #define ESM1NV_FILTER_WARNINGS_H
@@ -18,19 +18,20 @@ enum warning {
 
 struct warnings {
     bool verbose;
-    uint32_t positions; /* for the texts */
+    uint32_t positions; /* of the model, for the messages */
     uint64_t count[WARNING_KINDS];
     uint64_t records;
     uint64_t failed;
     unsigned looks; /* a bit for each enum look that was told */
 };
 
-/* Counts what is to be said about a record that was written or failed; says it at once when it
- * failed (the first few) or with verbose. */
+/* Counts what is to be reported about a record that was written or failed. Reports it at once if it
+ * is one of the first few that failed, or with verbose. */
 void warnings_add(struct warnings *warnings, const struct record *record);
-/* Says at once, and once in a run, that a file looks like another format; part of the above. */
+/* Reports at once, but once in a run, that a file looks like another format; warnings_add() does
+ * this too. */
 void warnings_look(struct warnings *warnings, const struct record *record);
-/* The counts, one line per kind that occurred. */
+/* Reports the counts, one line per kind that occurred. */
 void warnings_tell(const struct warnings *warnings);
 
 #endif

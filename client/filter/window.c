@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * All windows have one size, so the window in which a residue stands deepest is the one whose
- * middle is nearest: each window gives the rows of one run of residues, and the runs meet halfway
- * between two middles. Pooling is the engine's arithmetic: float32, residue after residue.
+ * All windows have the same size, so a residue is farthest from the nearer end of the window whose
+ * middle is nearest to it. Each window therefore gives the rows of one run of residues, and two
+ * runs meet halfway between the middles of their windows. Pooling uses the engine's arithmetic:
+ * float32, residue after residue.
  */
 #include "client/filter/window.h"
 
@@ -12,8 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RESIDUES_MAX (UINT32_C(1) << 30) /* so that sums of two places fit 32 bits */
-#define ROWS_BYTES_MAX UINT32_MAX        /* what a MessagePack value can hold */
+#define RESIDUES_MAX                                                                               \
+    (UINT32_C(1) << 30)           /* so that the sum of two numbers of residues fits 32 bits */
+#define ROWS_BYTES_MAX UINT32_MAX /* the most that a MessagePack value can hold */
 
 struct windows windows_of(uint32_t length, uint32_t positions) {
     struct windows windows = {.length = length, .size = length, .step = 1, .count = 1};
@@ -57,7 +59,7 @@ static void stitch_begin(struct stitch *stitch, const struct windows *windows) {
         size = (size_t)windows->length * stitch->hidden * value_size(stitch->dtype);
     stitch->status = ESM1NV_RECORD_OK;
     if (size > stitch->capacity) {
-        free(stitch->rows); /* before the larger one is asked for */
+        free(stitch->rows); /* first, so that both never exist at once */
         stitch->rows = allocate(NULL, size);
         stitch->capacity = size;
     }
@@ -96,7 +98,7 @@ void stitch_add(struct stitch *stitch, const struct windows *windows,
             stitch_pool(stitch, (const float *)rows + (size_t)(i - first) * stitch->hidden, i == 0);
 }
 
-/* The pooled row in its final form, in place. */
+/* Brings the pooled row into its final form, in place. */
 static void end_pooled(struct stitch *stitch, uint32_t length) {
     float *pooled = (float *)stitch->rows;
     for (uint32_t i = 0; i < stitch->hidden; i++) {

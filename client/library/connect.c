@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The beginning and end of a session: options, HELLO, and the check of everything a WELCOME tells
- * before any of it is used.
+ * The beginning and end of a session. A session begins with the caller's options, which go to the
+ * daemon as HELLO; everything in the daemon's WELCOME is checked before any of it is used.
  */
 #include "client/library/session.h"
 
@@ -42,20 +42,15 @@ void esm1nv_close(esm1nv_session *session) {
 }
 
 static bool digest_prefix_valid(const char *prefix) {
-    size_t length = 0;
-    while ((prefix[length] >= '0' && prefix[length] <= '9') ||
-           (prefix[length] >= 'a' && prefix[length] <= 'f'))
-        length++;
+    size_t length = strspn(prefix, "0123456789abcdef");
     return length > 0 && length <= WIRE_DIGEST_CHARS && !prefix[length];
 }
 
-/* Takes over as many of the caller's options as it knows of; one built for a newer library may
- * set more, as long as it leaves them at zero. */
+/* Copies the options that this library knows. A caller built for a newer library may have more, as
+ * long as the ones that are not known here are zero. */
 static int options_read(struct esm1nv_options *known, const struct esm1nv_options *given,
                         struct failure *failure) {
-    static const struct esm1nv_options defaults = ESM1NV_OPTIONS_INIT;
-
-    *known = defaults;
+    *known = (struct esm1nv_options)ESM1NV_OPTIONS_INIT;
     if (!given)
         return ESM1NV_OK;
     if (given->size < sizeof given->size)
@@ -84,7 +79,6 @@ static int send_hello(esm1nv_session *session, const struct esm1nv_options *opti
     const char *name = options->program ? options->program : "libesm1nv " ESM1NV_VERSION;
     char program[PROGRAM_MAX + 1] = "", buffer[NOTICE_MAX];
     struct message_writer writer;
-
     memcpy(program, name, strnlen(name, PROGRAM_MAX));
     message_begin(&writer, buffer, sizeof buffer, WIRE_HELLO);
     message_put_number(&writer, WIRE_PROTOCOL_VERSION, WIRE_PROTOCOL);
@@ -95,7 +89,8 @@ static int send_hello(esm1nv_session *session, const struct esm1nv_options *opti
         message_put_text(&writer, WIRE_EXPECT, options->expect_digest);
     long size = message_end(&writer);
     int result = channel_send(session->fd, buffer, (size_t)size, -1, false);
-    /* A daemon that is full says so and closes without reading: its answer says more. */
+    /* A daemon that is full says so and closes without reading; its answer then says more than the
+     * failed send. */
     if (result < 0 && result != -EPIPE && result != -ECONNRESET)
         return failure_set(&session->error, ESM1NV_ERROR_SYSTEM, "cannot send to %s: %s",
                            session->socket, strerror(-result));
@@ -112,7 +107,6 @@ static void learn_alphabet(esm1nv_session *session, const uint8_t alphabet[WIRE_
 /* message_decode() has checked types, sizes and ranges; this checks what they mean together. */
 static int read_welcome(esm1nv_session *session, const struct message *welcome) {
     struct esm1nv_info *info = &session->info;
-
     message_copy_text(welcome, WIRE_DIGEST, session->digest, sizeof session->digest);
     message_copy_text(welcome, WIRE_MODEL, session->model, sizeof session->model);
     message_copy_text(welcome, WIRE_BACKEND, session->backend, sizeof session->backend);
@@ -139,35 +133,58 @@ static int read_welcome(esm1nv_session *session, const struct message *welcome) 
     return ESM1NV_OK;
 }
 
-static int session_greet(esm1nv_session *session, const struct esm1nv_options *options) {
-    session->pooling = options->pooling;
-    session->dtype = options->dtype;
-    if (options->expect_digest)
-        memcpy(session->expected, options->expect_digest, strlen(options->expect_digest));
-    return send_hello(session, options);
+/* The library waits in blocking calls; where it must not wait it says so call by call. */
+static int make_blocking(int fd, struct failure *failure) {
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || (flags & O_NONBLOCK && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0))
+        return failure_set(failure, ESM1NV_ERROR_SYSTEM, "descriptor %d: %s", fd, strerror(errno));
+    return ESM1NV_OK;
 }
 
-int esm1nv_connect_begin(esm1nv_session **opened, const struct esm1nv_options *given) {
-    struct esm1nv_options options;
-    esm1nv_session *session = *opened = session_allocate();
+/* Makes the socket that the caller has connected ready, or connects to one. */
+static int session_open(esm1nv_session *session, bool connected, const char *socket) {
+    if (connected) {
+        snprintf(session->socket, sizeof session->socket, "%s", socket ? socket : "a given socket");
+        return make_blocking(session->fd, &session->error);
+    }
+    session->fd = locate_daemon(socket, session->socket, &session->error);
+    return session->fd < 0 ? session->error.code : ESM1NV_OK;
+}
 
-    if (!session)
+/* Begins a session up to its HELLO. Unless `connected`, fd is -1 and a daemon is looked for. */
+static int session_begin(esm1nv_session **opened, bool connected, int fd,
+                         const struct esm1nv_options *given) {
+    esm1nv_session *session = *opened = session_allocate();
+    if (!session) {
+        if (connected)
+            close(fd);
         return ESM1NV_ERROR_MEMORY;
+    }
+    session->fd = fd;
+    struct esm1nv_options options;
     int result = options_read(&options, given, &session->error);
+    if (result == ESM1NV_OK)
+        result = session_open(session, connected, options.socket);
     if (result == ESM1NV_OK) {
-        session->fd = locate_daemon(options.socket, session->socket, &session->error);
-        result = session->fd < 0 ? session->error.code : session_greet(session, &options);
+        session->pooling = options.pooling;
+        session->dtype = options.dtype;
+        if (options.expect_digest)
+            memcpy(session->expected, options.expect_digest, strlen(options.expect_digest));
+        result = send_hello(session, &options);
     }
     session->dead = result != ESM1NV_OK;
     return result;
 }
 
-int esm1nv_connect_complete(esm1nv_session *session) {
-    char buffer[NOTICE_MAX];
-    struct message welcome;
+int esm1nv_connect_begin(esm1nv_session **session, const struct esm1nv_options *options) {
+    return session_begin(session, false, -1, options);
+}
 
+int esm1nv_connect_complete(esm1nv_session *session) {
     if (session->dead)
         return session->error.code;
+    char buffer[NOTICE_MAX];
+    struct message welcome;
     int result = receive_answer(session->fd, session->socket, buffer, sizeof buffer, WIRE_WELCOME,
                                 &welcome, &session->error);
     if (result == ESM1NV_OK)
@@ -181,33 +198,9 @@ int esm1nv_connect(esm1nv_session **session, const struct esm1nv_options *option
     return result == ESM1NV_OK ? esm1nv_connect_complete(*session) : result;
 }
 
-/* The library waits in blocking calls; where it must not wait it says so call by call. */
-static int make_blocking(int fd, struct failure *failure) {
-    int flags = fcntl(fd, F_GETFL);
-    if (flags < 0 || (flags & O_NONBLOCK && fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0))
-        return failure_set(failure, ESM1NV_ERROR_SYSTEM, "descriptor %d: %s", fd, strerror(errno));
-    return ESM1NV_OK;
-}
-
-int esm1nv_connect_fd(esm1nv_session **opened, int fd, const struct esm1nv_options *given) {
-    struct esm1nv_options options;
-    esm1nv_session *session = *opened = session_allocate();
-
-    if (!session) {
-        close(fd);
-        return ESM1NV_ERROR_MEMORY;
-    }
-    session->fd = fd;
-    int result = options_read(&options, given, &session->error);
-    if (result == ESM1NV_OK)
-        result = make_blocking(fd, &session->error);
-    if (result == ESM1NV_OK) {
-        snprintf(session->socket, sizeof session->socket, "%s",
-                 options.socket ? options.socket : "a given socket");
-        result = session_greet(session, &options);
-    }
-    session->dead = result != ESM1NV_OK;
-    return result == ESM1NV_OK ? esm1nv_connect_complete(session) : result;
+int esm1nv_connect_fd(esm1nv_session **session, int fd, const struct esm1nv_options *options) {
+    int result = session_begin(session, true, fd, options);
+    return result == ESM1NV_OK ? esm1nv_connect_complete(*session) : result;
 }
 
 const struct esm1nv_info *esm1nv_info(const esm1nv_session *session) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Errors in words: the line that a failure carries, what ends a session, and the names of codes and
- * record statuses.
+ * Errors in words: the line that a failure carries, the failures that end a session, and the names
+ * of error codes and record statuses.
  */
 #include "client/library/session.h"
 
@@ -10,8 +10,8 @@
 #include <string.h>
 
 int failure_set(struct failure *failure, int code, const char *format, ...) {
-    va_list arguments;
     failure->code = code;
+    va_list arguments;
     va_start(arguments, format);
     vsnprintf(failure->text, sizeof failure->text, format, arguments);
     va_end(arguments);
@@ -19,11 +19,11 @@ int failure_set(struct failure *failure, int code, const char *format, ...) {
 }
 
 int failure_refused(struct failure *failure, const struct message *message) {
-    char text[ERROR_TEXT_MAX - 64];
     int code = message->value[WIRE_RETRY].number ? ESM1NV_ERROR_BUSY : ESM1NV_ERROR_REFUSED;
     uint64_t reason = message->value[WIRE_CODE].number;
     if (reason == WIRE_REFUSED_MODEL || reason == WIRE_REFUSED_LOAD)
         code = ESM1NV_ERROR_MODEL;
+    char text[ERROR_TEXT_MAX - 64];
     message_copy_text(message, WIRE_TEXT, text, sizeof text);
     return failure_set(failure, code, "the daemon refuses: %s", text);
 }
@@ -49,55 +49,38 @@ int session_ended(esm1nv_session *session) {
 }
 
 const char *esm1nv_error_name(int code) {
-    switch (code) {
-    case ESM1NV_OK:
-        return "success";
-    case ESM1NV_AGAIN:
-        return "nothing now, try again";
-    case ESM1NV_END:
-        return "everything is answered";
-    case ESM1NV_ERROR_ARGUMENT:
-        return "invalid argument";
-    case ESM1NV_ERROR_LENGTH:
-        return "sequence empty or too long";
-    case ESM1NV_ERROR_LETTER:
-        return "letter outside the model's alphabet";
-    case ESM1NV_ERROR_MEMORY:
-        return "out of memory";
-    case ESM1NV_ERROR_CONNECT:
-        return "no daemon answers";
-    case ESM1NV_ERROR_BUSY:
-        return "the daemon is busy";
-    case ESM1NV_ERROR_REFUSED:
-        return "the daemon refuses";
-    case ESM1NV_ERROR_MODEL:
-        return "not the expected model";
-    case ESM1NV_ERROR_LOST:
-        return "the daemon went away";
-    case ESM1NV_ERROR_PROTOCOL:
-        return "the daemon broke the protocol";
-    case ESM1NV_ERROR_SYSTEM:
-        return "a system call failed";
-    default:
+    static const char *const conditions[] = {
+        [ESM1NV_OK] = "success",
+        [ESM1NV_AGAIN] = "nothing now, try again",
+        [ESM1NV_END] = "everything is answered",
+    };
+    static const char *const errors[] = {
+        [-ESM1NV_ERROR_ARGUMENT] = "invalid argument",
+        [-ESM1NV_ERROR_LENGTH] = "sequence empty or too long",
+        [-ESM1NV_ERROR_LETTER] = "letter outside the model's alphabet",
+        [-ESM1NV_ERROR_MEMORY] = "out of memory",
+        [-ESM1NV_ERROR_CONNECT] = "no daemon answers",
+        [-ESM1NV_ERROR_BUSY] = "the daemon is busy",
+        [-ESM1NV_ERROR_REFUSED] = "the daemon refuses",
+        [-ESM1NV_ERROR_MODEL] = "not the expected model",
+        [-ESM1NV_ERROR_LOST] = "the daemon went away",
+        [-ESM1NV_ERROR_PROTOCOL] = "the daemon broke the protocol",
+        [-ESM1NV_ERROR_SYSTEM] = "a system call failed",
+    };
+    if (code > ESM1NV_END || code < ESM1NV_ERROR_SYSTEM)
         return "unknown error";
-    }
+    return code < 0 ? errors[-code] : conditions[code];
 }
 
 const char *esm1nv_status_text(enum esm1nv_status status) {
-    switch (status) {
-    case ESM1NV_RECORD_OK:
-        return "ok";
-    case ESM1NV_RECORD_NONFINITE:
-        return "a value of its embedding is not finite";
-    case ESM1NV_RECORD_OVERFLOW:
-        return "a value of its embedding does not fit float16";
-    case ESM1NV_RECORD_NO_BOS:
-        return "too long to have a start token";
-    case ESM1NV_RECORD_ENGINE:
-        return "the engine failed";
-    default:
-        return "unknown status";
-    }
+    static const char *const texts[] = {
+        [ESM1NV_RECORD_OK] = "ok",
+        [ESM1NV_RECORD_NONFINITE] = "a value of its embedding is not finite",
+        [ESM1NV_RECORD_OVERFLOW] = "a value of its embedding does not fit float16",
+        [ESM1NV_RECORD_NO_BOS] = "too long to have a start token",
+        [ESM1NV_RECORD_ENGINE] = "the engine failed",
+    };
+    return (size_t)status < sizeof texts / sizeof *texts ? texts[status] : "unknown status";
 }
 
 const char *esm1nv_version(void) {

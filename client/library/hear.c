@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What comes through a session's socket once it is welcomed: the result of a one-shot, bells, and
- * why the daemon leaves, which is kept until what it completed before is taken.
+ * What comes through a session's socket after WELCOME: the result of a record that travelled in a
+ * message (a one-shot), bells, and the reason why the daemon leaves. That reason is kept until the
+ * caller has taken all results that the daemon completed before.
  */
 #include "client/library/session.h"
 
@@ -12,7 +13,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* Keeps the daemon's reason for leaving; nothing is heard after it. */
+/* Keeps the daemon's reason for leaving; nothing comes after it. */
 static void hear_farewell(esm1nv_session *session, const struct message *refusal) {
     if (refusal)
         failure_refused(&session->farewell, refusal);
@@ -31,7 +32,8 @@ static int hear_result(esm1nv_session *session, const struct message *message) {
         .rows = (uint32_t)message->value[WIRE_ROWS].number,
         .bytes = (uint32_t)rows->length,
     };
-    memmove(session->exchange, rows->bytes, rows->length); /* aligned, and over their message */
+    /* The buffer's start is aligned; rows and message overlap. */
+    memmove(session->exchange, rows->bytes, rows->length);
     session->one_shot = ONE_SHOT_ARRIVED;
     return ESM1NV_OK;
 }
@@ -50,9 +52,9 @@ static int hear_message(esm1nv_session *session, const uint8_t *bytes, size_t si
     return ESM1NV_OK;
 }
 
-/* Whether the bell that waits in the socket may be the one a submit without room asked for. It is
- * then left there for the caller's poll, once, for the caller may have given up that submit. A bell
- * that is in the socket before the look at the ring cannot be that one unless there is room. */
+/* Whether the bell that waits in the socket may be the one that a submit without room asked for. If
+ * so, it is left there to wake up the caller's poll(), but only once, because the caller may have
+ * given up that submit. If there is still no room after the bell was seen, it was another one. */
 static bool leave_bell_for_submit(esm1nv_session *session) {
     uint8_t first;
     if (!session->wants_space ||
@@ -65,7 +67,8 @@ static bool leave_bell_for_submit(esm1nv_session *session) {
 
 int session_hear(esm1nv_session *session, int timeout) {
     uint8_t notice[NOTICE_MAX];
-    /* A result that came by message stays where it is until it is released. */
+    /* The exchange buffer is used only for a result that is awaited: one that came before lies
+     * there until it is released. */
     bool answer = session->one_shot == ONE_SHOT_SENT;
     uint8_t *buffer = answer ? session->exchange : notice;
     size_t capacity = answer ? session->exchange_size : sizeof notice;
@@ -88,7 +91,7 @@ int session_hear(esm1nv_session *session, int timeout) {
     case CHANNEL_END:
         hear_farewell(session, NULL);
         return ESM1NV_OK;
-    case -ECONNRESET: /* comes once, before what the daemon said last can be read */
+    case -ECONNRESET: /* comes once; after it, what the daemon said last can be read */
         return ESM1NV_OK;
     case -EBADMSG:
         return session_garbage(session);
@@ -100,7 +103,7 @@ int session_hear(esm1nv_session *session, int timeout) {
 int session_lost(esm1nv_session *session) {
     while (session->farewell.code == ESM1NV_OK) {
         int result = session_hear(session, 0);
-        if (result == ESM1NV_AGAIN) /* it shut down half of the connection */
+        if (result == ESM1NV_AGAIN) /* it closed only its receiving side */
             hear_farewell(session, NULL);
         else if (result != ESM1NV_OK)
             return result;

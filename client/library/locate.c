@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Finds a daemon's socket and connects to it, and receives its answer to a first message. A named
- * socket (by argument or $ESM1NV_SOCKET) is the only one tried; else the user's own comes before
- * the machine's.
+ * Finds a daemon's socket, connects to it, and receives the answer to a first message. A socket
+ * that is named (by an argument or $ESM1NV_SOCKET) is the only one tried; otherwise the user's own
+ * is tried before the machine's.
  */
 #include "client/library/session.h"
 
@@ -15,35 +15,29 @@
 
 #define SYSTEM_SOCKET "/run/esm1nv/socket"
 
-static int failure_connect(struct failure *failure, const char *path, int error) {
-    return failure_set(failure, ESM1NV_ERROR_CONNECT,
-                       "no daemon answers at %s: %s; start esm1nvd, or name its socket", path,
-                       strerror(-error));
-}
-
 static int connect_path(const char *path, char chosen[SOCKET_PATH_MAX], struct failure *failure) {
     int fd = channel_connect(path);
     if (fd < 0)
-        return failure_connect(failure, path, fd);
-    memcpy(chosen, path, strlen(path) + 1); /* it fits, for it was connected to */
+        return failure_set(failure, ESM1NV_ERROR_CONNECT,
+                           "no daemon answers at %s: %s; start esm1nvd, or name its socket", path,
+                           strerror(-fd));
+    memcpy(chosen, path, strlen(path) + 1); /* it fits, because connect() took it */
     return fd;
 }
 
 int locate_daemon(const char *named, char path[SOCKET_PATH_MAX], struct failure *failure) {
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
-    char own[SOCKET_PATH_MAX];
-
     if (!named)
         named = getenv("ESM1NV_SOCKET");
     if (named && *named)
         return connect_path(named, path, failure);
+    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    char own[SOCKET_PATH_MAX];
     if (!runtime || !*runtime ||
         (size_t)snprintf(own, sizeof own, "%s/esm1nv/socket", runtime) >= sizeof own)
         return connect_path(SYSTEM_SOCKET, path, failure);
     int fd = connect_path(own, path, failure);
-    if (fd >= 0)
-        return fd;
-    fd = connect_path(SYSTEM_SOCKET, path, failure);
+    if (fd < 0)
+        fd = connect_path(SYSTEM_SOCKET, path, failure);
     if (fd >= 0)
         return fd;
     return failure_set(
@@ -55,8 +49,8 @@ int receive_answer(int fd, const char *path, void *buffer, size_t capacity, enum
                    struct message *message, struct failure *failure) {
     size_t size;
     int result;
-
-    /* A peer that closed with unread bytes resets once, before what it said can be read. */
+    /* If the peer closed without reading all, ECONNRESET comes once; then its answer can be read.
+     */
     do
         result = channel_receive(fd, buffer, capacity, false, &size);
     while (result == -ECONNRESET);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What can be asked of a daemon outside a session: its status, and to leave.
+ * What can be asked of a daemon outside a session: to tell its status, and to leave.
  */
 #include "client/library/session.h"
 
@@ -12,7 +12,7 @@
 
 #define QUERY_TEXT_MAX 256 /* as esm1nv.h promises */
 
-/* One exchange in flight. Null value: fd -1. */
+/* One question and its answer. Null value: fd -1. */
 struct query {
     int fd;
     char path[SOCKET_PATH_MAX];
@@ -31,7 +31,7 @@ static int query_ask(struct query *query, const char *socket, enum wire_kind que
     message_begin(&writer, query->buffer, sizeof query->buffer, question);
     message_put_number(&writer, WIRE_PROTOCOL_VERSION, WIRE_PROTOCOL);
     long size = message_end(&writer);
-    /* When it does not go out, the daemon may still have said why. */
+    /* If the question cannot be sent, the daemon may still have said why. */
     channel_send(query->fd, query->buffer, (size_t)size, -1, false);
     return receive_answer(query->fd, query->path, query->buffer, sizeof query->buffer, answer,
                           &query->answer, &query->failure);
@@ -47,7 +47,7 @@ static struct query *query_create(char text[QUERY_TEXT_MAX]) {
     return query;
 }
 
-/* Tells the failure, if any, and frees. Returns `result`. */
+/* Copies the failure's text, if any, and frees. Returns `result`. */
 static int query_destroy(struct query *query, int result, char text[QUERY_TEXT_MAX]) {
     if (result != ESM1NV_OK)
         snprintf(text, QUERY_TEXT_MAX, "%.*s", QUERY_TEXT_MAX - 1, query->failure.text);
@@ -93,7 +93,7 @@ int esm1nv_stop(const char *socket, char text[QUERY_TEXT_MAX]) {
     if (!query)
         return ESM1NV_ERROR_MEMORY;
     int result = query_ask(query, socket, WIRE_STOP, WIRE_STOPPING);
-    /* It says nothing more, and closes this connection when it leaves. */
+    /* The daemon says nothing more, and closes this connection when it has left. */
     if (result == ESM1NV_OK)
         channel_receive(query->fd, query->buffer, sizeof query->buffer, false, &(size_t){0});
     return query_destroy(query, result, text);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Records on their way to the daemon. One that is submitted while none is outstanding travels in a
- * message and so does its result; the first one that cannot makes the rings, and all after it go
- * through them. The socket then carries only bells.
+ * Records on their way to the daemon. A record that is submitted while none is outstanding travels
+ * in a message, and so does its result: a one-shot. The first record that cannot travel so makes
+ * the rings, and all records from then on go through them; the socket then carries only bells.
  */
 #include "client/library/session.h"
 
@@ -16,23 +16,16 @@
 #define SUBMISSION_RING_SIZE UINT32_C(65536)
 #define COMPLETION_RING_POOLED (UINT32_C(1) << 20)
 #define COMPLETION_RING_ROWS (UINT32_C(1) << 23)
-#define AWAITED_FIRST_CAPACITY 8u /* a small call needs no more */
-/* Room in a SUBMIT or RESULT message for all but the sequence or the rows. */
+#define AWAITED_FIRST_CAPACITY 8u /* enough for a small call */
+/* Bytes that suffice in a SUBMIT or RESULT message for all but the sequence or the rows. */
 #define ONE_SHOT_OVERHEAD 64u
-
-/* Makes room for one more. */
-static int awaited_grow(struct awaited_queue *queue) {
-    if (queue->last - queue->first < queue->items.count)
-        return 0;
-    return fifo_grow(&queue->items, queue->first, AWAITED_FIRST_CAPACITY, sizeof(struct awaited));
-}
 
 static void awaited_push(struct awaited_queue *queue, uint64_t tag, size_t length) {
     struct awaited *awaited = fifo_at(&queue->items, queue->last++, sizeof *awaited);
     *awaited = (struct awaited){.tag = tag, .length = (uint32_t)length};
 }
 
-/* Where the first byte stands that the model does not know; length when there is none. */
+/* The index of the first byte that the model does not know, or length if there is none. */
 static size_t unknown_residue(const esm1nv_session *session, const uint8_t *sequence,
                               size_t length) {
     unsigned any = 0;
@@ -46,10 +39,9 @@ static size_t unknown_residue(const esm1nv_session *session, const uint8_t *sequ
     return at;
 }
 
-/* These leave the session usable. */
+/* A sequence that is refused here leaves the session usable. */
 static int check_sequence(esm1nv_session *session, const uint8_t *sequence, size_t length) {
     const struct esm1nv_info *info = &session->info;
-
     if (length == 0 || length > info->positions)
         return failure_set(&session->error, ESM1NV_ERROR_LENGTH,
                            "a sequence of %zu residues; the model takes 1 to %u", length,
@@ -68,7 +60,7 @@ static bool goes_one_shot(const esm1nv_session *session) {
            session->one_shot_max > 0 && session->row_bytes <= WIRE_MESSAGE_MAX - ONE_SHOT_OVERHEAD;
 }
 
-/* Large enough for the longest sequence, a row and a refusal; a larger answer is garbage. */
+/* The buffer holds the longest sequence, a row, or a refusal. A larger answer is garbage. */
 static int exchange_create(esm1nv_session *session) {
     if (session->exchange)
         return 0;
@@ -91,7 +83,7 @@ static int submit_one_shot(esm1nv_session *session, uint64_t tag, const void *se
     message_put_number(&writer, WIRE_TAG, tag);
     message_put_bytes(&writer, WIRE_SEQUENCE, sequence, length);
     long size = message_end(&writer);
-    /* Does not wait: the daemon has read all that came before this. */
+    /* This does not wait: the daemon has read all that was sent before. */
     if (channel_send(session->fd, session->exchange, (size_t)size, -1, false) < 0)
         return session_lost(session);
     session->one_shot = ONE_SHOT_SENT;
@@ -99,14 +91,14 @@ static int submit_one_shot(esm1nv_session *session, uint64_t tag, const void *se
     return ESM1NV_OK;
 }
 
-/* At least two of the largest records, and no more than the daemon takes. 0: cannot be. */
+/* A size that holds at least two of the largest records and that the daemon accepts; 0 if there is
+ * none. */
 static uint32_t completion_ring_size(const esm1nv_session *session) {
     bool pooled = session->pooling != ESM1NV_POOL_NONE;
     uint64_t rows = pooled ? 1 : session->info.positions;
     uint64_t body = rows * session->row_bytes + RING_COMPLETION_ALIGN - 1;
     uint64_t record = RING_COMPLETION_ALIGN + body - body % RING_COMPLETION_ALIGN;
     uint64_t size = pooled ? COMPLETION_RING_POOLED : COMPLETION_RING_ROWS;
-
     while (size < 2 * record)
         size *= 2;
     while (size / 2 >= 2 * record && size > RING_SIZE_MIN &&
@@ -147,7 +139,7 @@ static int make_rings(esm1nv_session *session) {
     return result < 0 ? session_lost(session) : ESM1NV_OK;
 }
 
-/* Reserves room in the submission ring, or asks for the bell that tells of room. */
+/* Reserves room in the submission ring, or asks for a bell when there is room. */
 static int submission_reserve(esm1nv_session *session, size_t length, void **record,
                               uint64_t *end) {
     session->wants_space = false;
@@ -172,7 +164,8 @@ static int submit_to_ring(esm1nv_session *session, uint64_t tag, const void *seq
     memcpy(record, &header, sizeof header);
     memcpy((uint8_t *)record + sizeof header, sequence, length);
     awaited_push(&session->awaited, tag, length);
-    /* A daemon that cannot be rung has gone: esm1nv_next() tells, after what it completed. */
+    /* If the bell cannot be rung the daemon has gone. esm1nv_next() reports that, after the results
+     * that the daemon completed. */
     if (ring_publish(&session->submissions, end))
         channel_ring_bell(session->fd);
     return ESM1NV_OK;
@@ -184,7 +177,9 @@ int esm1nv_submit(esm1nv_session *session, uint64_t tag, const void *sequence, s
     int result = check_sequence(session, sequence, length);
     if (result != ESM1NV_OK)
         return result;
-    if (awaited_grow(&session->awaited) < 0)
+    struct awaited_queue *queue = &session->awaited;
+    if (queue->last - queue->first == queue->items.count &&
+        fifo_grow(&queue->items, queue->first, AWAITED_FIRST_CAPACITY, sizeof(struct awaited)) < 0)
         return session_system(session, "cannot remember a sequence", -ENOMEM);
     if (goes_one_shot(session))
         return submit_one_shot(session, tag, sequence, length);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Results as the caller takes them. Everything that comes back is checked against the queue of what
- * was submitted before the caller sees it.
+ * Results on their way to the caller. Each is checked against the oldest record that was submitted
+ * and not answered yet, before the caller sees it.
  */
 #include "client/library/session.h"
 
@@ -13,9 +13,8 @@ uint64_t esm1nv_outstanding(const esm1nv_session *session) {
     return session->awaited.last - session->awaited.first;
 }
 
-/* Checks a result against the oldest outstanding record before the caller sees it. `end` is 0 for
- * a one-shot's, which is no ring index behind a record. A failed record has no rows, but in the
- * ring it keeps the room that they would have had. */
+/* `end` is the ring index behind the record, or 0 for a result that came in a message. A failed
+ * record has no rows, but in the ring it keeps the room that they would have had. */
 static int accept_result(esm1nv_session *session, const struct ring_completion *header,
                          const void *rows, uint64_t end, struct esm1nv_result *taken) {
     struct awaited_queue *queue = &session->awaited;
@@ -23,7 +22,6 @@ static int accept_result(esm1nv_session *session, const struct ring_completion *
     uint32_t most = session->pooling == ESM1NV_POOL_NONE ? awaited->length : 1;
     uint32_t expected = header->status == RECORD_OK ? most : 0;
     uint64_t room = (uint64_t)(end ? most : expected) * session->row_bytes;
-
     if (header->tag != awaited->tag || header->status > RECORD_ENGINE || header->rows != expected ||
         header->bytes != room)
         return session_garbage(session);
@@ -39,7 +37,7 @@ static int accept_result(esm1nv_session *session, const struct ring_completion *
     return ESM1NV_OK;
 }
 
-/* Takes the next result if it is there: ESM1NV_OK, ESM1NV_AGAIN or an error. */
+/* Takes the next result if it is there. Returns ESM1NV_OK, ESM1NV_AGAIN or an error. */
 static int take_result(esm1nv_session *session, struct esm1nv_result *taken) {
     if (session->one_shot == ONE_SHOT_SENT)
         return ESM1NV_AGAIN;
@@ -57,8 +55,8 @@ static int take_result(esm1nv_session *session, struct esm1nv_result *taken) {
                       : accept_result(session, &header, rows, end, taken);
 }
 
-/* Asks for a bell when the next result is there. Returns true when it came meanwhile. A one-shot's
- * result is its own bell. */
+/* Asks for a bell when the next result is there. Returns true when it has come meanwhile. A
+ * one-shot needs no bell, since its result is a message. */
 static bool result_is_there(esm1nv_session *session) {
     return session->one_shot != ONE_SHOT_SENT && ring_consumer_sleeps(&session->completions);
 }
@@ -95,11 +93,10 @@ int esm1nv_next(esm1nv_session *session, struct esm1nv_result *taken, int timeou
 
 void esm1nv_release(esm1nv_session *session, const struct esm1nv_result *result) {
     struct ring_consumer *completions = &session->completions;
-
-    /* A one-shot's result comes before all of the ring. */
+    /* A one-shot's result comes before all results in the ring. */
     if (session->one_shot == ONE_SHOT_HELD)
         session->one_shot = ONE_SHOT_NONE;
-    /* Nothing for what was released already, or was never taken. */
+    /* A result that was released before, or never taken, is passed over. */
     if (result->internal > completions->released && result->internal <= completions->read &&
         ring_release(completions, result->internal))
         channel_ring_bell(session->fd);

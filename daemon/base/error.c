@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The text of a fatal error. Names out of model files and from clients end up in it, so control
- * characters become '?': it stays one line, and a terminal cannot be made to obey a file.
+ * Formats the text of a fatal error. Names from model files and from clients appear in it, so
+ * control characters become '?': the text stays one line, and no file can control a terminal.
  */
 #include "daemon/base/error.h"
 

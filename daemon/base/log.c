@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The log. A line is put together first and written at once, so that lines never mix; to a terminal
- * or file it begins with the program's name, to journald with the priority only.
+ * The log. Each line is formatted first and written by one call, so that lines never mix. On a
+ * terminal or in a file it begins with the program's name, in journald with the priority only.
  */
 #include "daemon/base/log.h"
 
@@ -28,12 +28,12 @@ static const struct {
 static enum log_level shown = LOG_LEVEL_INFO;
 static bool to_journal;
 
-/* $JOURNAL_STREAM holds device and inode of the journal's socket; a redirected stderr differs. */
+/* $JOURNAL_STREAM holds device and inode of the journal's socket; those of a redirected stderr
+ * differ. */
 static bool stderr_is_journal(void) {
     const char *stream = getenv("JOURNAL_STREAM");
     unsigned long long device, inode;
     struct stat status;
-
     return stream && sscanf(stream, "%llu:%llu", &device, &inode) == 2 &&
            fstat(STDERR_FILENO, &status) == 0 && status.st_dev == device && status.st_ino == inode;
 }
@@ -44,20 +44,16 @@ void log_init(enum log_level level) {
 }
 
 void log_line(enum log_level level, const char *format, ...) {
-    char line[1400];
-    size_t used;
-    va_list arguments;
-
     if (level > shown)
         return;
-    if (to_journal)
-        used = (size_t)snprintf(line, sizeof line, "<%d>", levels[level].priority);
-    else
-        used = (size_t)snprintf(line, sizeof line, "esm1nvd: %s", levels[level].label);
+    char line[1400];
+    int used = to_journal ? snprintf(line, sizeof line, "<%d>", levels[level].priority)
+                          : snprintf(line, sizeof line, "esm1nvd: %s", levels[level].label);
+    va_list arguments;
     va_start(arguments, format);
-    vsnprintf(line + used, sizeof line - used - 1, format, arguments);
+    vsnprintf(line + used, sizeof line - (size_t)used - 1, format, arguments);
     va_end(arguments);
     strcat(line, "\n");
     if (write(STDERR_FILENO, line, strlen(line)) < 0)
-        return; /* nowhere to say it */
+        return; /* there is nowhere else to report it */
 }

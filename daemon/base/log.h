@@ -8,10 +8,10 @@
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
-/* Lines above this level are left out. Looks at $JOURNAL_STREAM. */
+/* Leaves out lines above this level from now on. Looks at $JOURNAL_STREAM, which journald sets. */
 void log_init(enum log_level level);
 
-/* In their order, ended by NULL. */
+/* The names of the levels, in the order of enum log_level; NULL at the end. */
 extern const char *const log_level_names[];
 
 __attribute__((format(printf, 2, 3))) void log_line(enum log_level level, const char *format, ...);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Every scalar operation that the encoder's results are made of, in portable C: the definition that
- * all instruction sets reproduce bit for bit (tests/kernels/NUMERICS.md says why each is as it is).
- * fmaf() is one rounding; the compiler must not fuse anything else (-ffp-contract=off), and the
- * calling thread has denormals flushed (arithmetic_flush_denormals).
+ * Every scalar operation that the encoder's results are made of, in portable C. It is the
+ * definition that all instruction sets reproduce bit for bit; tests/kernels/NUMERICS.md says why
+ * each operation is as it is. fmaf() rounds once. The compiler must not fuse anything else
+ * (-ffp-contract=off), and the calling thread must have called arithmetic_flush_denormals().
  */
 #ifndef ESM1NV_CPU_ARITHMETIC_H
 #define ESM1NV_CPU_ARITHMETIC_H
@@ -13,7 +13,7 @@
 #include <math.h>
 #include <xmmintrin.h>
 
-#define LANES 16 /* partial sums of every long sum, whatever a register holds */
+#define LANES 16 /* partial sums of every long sum, whatever the width of a register */
 
 /* 2^f on [-1/2, 1/2] = 1 + f (C1 + f (C2 + ...)), relative error 9.2e-8. */
 #define EXP2_C1 0x1.62e42ap-1f
@@ -21,7 +21,7 @@
 #define EXP2_C3 0x1.c6b752p-5f
 #define EXP2_C4 0x1.3cea88p-7f
 #define EXP2_C5 0x1.5bba14p-10f
-/* Within these bounds 2^x times a fraction in [0.7, 1.5] stays a normal number. */
+/* Within these bounds, 2^x times a number in [0.7, 1.5] is a normal number. */
 #define EXP2_LOW -125.0f
 #define EXP2_HIGH 126.0f
 
@@ -51,7 +51,7 @@ static inline void arithmetic_flush_denormals(void) {
     _mm_setcsr(_mm_getcsr() | 0x8040);
 }
 
-/* As maxps and minps: the second where either is NaN or both are zero. */
+/* As maxps and minps: b when either is NaN or both are zero. */
 static inline float float_max(float a, float b) {
     return a > b ? a : b;
 }
@@ -60,7 +60,8 @@ static inline float float_min(float a, float b) {
     return a < b ? a : b;
 }
 
-/* Sum of 16 partial sums: lanes i and i + 8, then + 4, + 2, + 1. Uses up the lanes. */
+/* The sum of 16 partial sums: adds lanes i and i + 8, then i + 4, i + 2 and i + 1. Overwrites them.
+ */
 static inline float lanes_sum(float lanes[LANES]) {
     for (int half = LANES / 2; half > 0; half /= 2)
         for (int i = 0; i < half; i++)
@@ -68,7 +69,7 @@ static inline float lanes_sum(float lanes[LANES]) {
     return lanes[0];
 }
 
-/* The two bf16 of a dword, exactly. */
+/* The two bf16 of a dword, widened exactly. */
 static inline float pair_low(uint32_t pair) {
     return float_from_bits(pair << 16);
 }
@@ -77,8 +78,8 @@ static inline float pair_high(uint32_t pair) {
     return float_from_bits(pair & 0xffff0000u);
 }
 
-/* 2^x for x within EXP2_LOW .. EXP2_HIGH; NaN gives NaN. Adding 1.5 * 2^23 leaves rint(x) in the
- * low bits of the sum. */
+/* 2^x for x from EXP2_LOW to EXP2_HIGH; NaN gives NaN. Adding 1.5 * 2^23 leaves rint(x) in the low
+ * bits of the sum. */
 static inline float exp2_bounded(float x) {
     float shifted = x + 12582912.0f;
     float f = x - (shifted - 12582912.0f);

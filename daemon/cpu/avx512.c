@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The kernels for AVX-512 (F, BW, DQ, VL); bf16 is widened to float in registers.
+ * Builds the kernels of simd.h for AVX-512 (F, BW, DQ, VL). bf16 is widened to float in registers.
  */
 #include "daemon/cpu/vector_avx512.h"
 

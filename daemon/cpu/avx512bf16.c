@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The kernels for AVX-512 with bf16 dot products, and the test that this CPU's are what all other
- * instruction sets compute: two fused multiply-adds, the high pair first, denormals flushed.
+ * Builds the kernels of simd.h for AVX-512 with bf16 dot products, and tests whether this CPU's dot
+ * product is what all other instruction sets compute: two fused multiply-adds, the high pair first,
+ * with denormals flushed.
  */
 #include "daemon/cpu/vector_avx512.h"
 
@@ -11,7 +12,8 @@
 #define KERNELS_NAME "avx512bf16"
 #include "daemon/cpu/simd.h"
 
-/* Random bits with, in turn, any exponents, like ones, and ones near the denormal range. */
+/* Random bits. The exponents are any for kind 0, nearly equal for 1, near the denormal range for 2.
+ */
 static uint32_t random_pair(uint64_t *state, unsigned kind) {
     static const uint32_t keep[3] = {0xffffffffu, 0x83ff83ffu, 0x87ff87ffu};
     static const uint32_t set[3] = {0, 0x3c003c00u, 0x20002000u};
@@ -19,7 +21,7 @@ static uint32_t random_pair(uint64_t *state, unsigned kind) {
     return ((uint32_t)(*state >> 32) & keep[kind]) | set[kind];
 }
 
-/* NaN payloads are no promise: all NaN are equal here. */
+/* The payload of a NaN is not promised, so all NaN are made equal. */
 static uint32_t comparable(float x) {
     return x != x ? 0x7fc00000u : float_bits(x);
 }

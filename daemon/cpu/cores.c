@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How many cores this process may use: those of its affinity mask, but no more than the CPU quota
- * of its cgroup, or of any above it, pays for. Knows cgroup v2 (cpu.max) and v1 (cpu.cfs_*).
+ * Counts the cores that this process may use: those of its affinity mask, but no more than the CPU
+ * quota of its cgroup, and of every cgroup above it, allows. It reads the files of cgroup v2
+ * (cpu.max) and v1 (cpu.cfs_*).
  */
 #include "daemon/cpu/cpu_features.h"
 
@@ -22,7 +23,7 @@ static unsigned affinity_cores(void) {
     return count > 0 ? (unsigned)count : 1;
 }
 
-/* The first line of directory/name; false when there is none. */
+/* Reads the first line of directory/name. Returns false when there is none. */
 static bool line_read(char *line, int size, const char *directory, const char *name) {
     char path[4200];
     snprintf(path, sizeof path, "%s/%s", directory, name);
@@ -33,7 +34,7 @@ static bool line_read(char *line, int size, const char *directory, const char *n
     return read;
 }
 
-/* Cores that one cgroup directory pays for, rounded up; 0 when it sets no limit. */
+/* The cores that a cgroup's directory allows, rounded up, or 0 when it sets no limit. */
 static unsigned directory_quota(const char *directory) {
     char line[128], period_line[128];
     long long quota, period;
@@ -52,7 +53,7 @@ static unsigned directory_quota(const char *directory) {
     return (unsigned)((quota + period - 1) / period);
 }
 
-/* The least quota from root/path up to root itself. */
+/* The least quota of the directories from root/path up to root, or 0. */
 static unsigned path_quota(const char *root, const char *path) {
     char directory[4096];
     unsigned least = 0;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Asks CPUID what the CPU has and XCR0 which registers the operating system keeps; both must agree.
- * $ESM1NV_CPU masks the answer downward, so that every variant can be tested on one machine.
+ * Asks CPUID which instructions the CPU has, and XCR0 which registers the operating system saves;
+ * an instruction set needs both. $ESM1NV_CPU can choose a lower set, so that every variant can be
+ * tested on one machine.
  */
 #include "daemon/cpu/cpu_features.h"
 
@@ -22,7 +23,7 @@ static struct cpuid cpuid_read(unsigned leaf, unsigned subleaf) {
     return id;
 }
 
-/* XCR0: bits 1-2 the 256-bit registers, 5-7 the 512-bit ones and their masks. */
+/* XCR0: bits 1 and 2 are for the 256-bit registers, 5 to 7 for the 512-bit ones and their masks. */
 static unsigned enabled_registers(void) {
     unsigned low, high;
     if (!(cpuid_read(1, 0).ecx & bit_OSXSAVE))
@@ -35,7 +36,9 @@ const char *instruction_set_name(enum instruction_set set) {
     return names[set];
 }
 
-bool features_fma(void) {
+/* Whether the CPU has fused multiply-add instructions and the operating system saves their
+ * registers. */
+static bool features_fma(void) {
     unsigned needed = bit_FMA | bit_AVX;
     return (cpuid_read(1, 0).ecx & needed) == needed && (enabled_registers() & 0x6) == 0x6;
 }

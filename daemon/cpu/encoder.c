@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Makes and unmakes the encoder, plans how the team shares it out, and runs it.
- * All memory is taken here, once.
+ * Creates and destroys the encoder, plans how the team shares a batch, and runs it. All memory that
+ * a batch needs is allocated here, once.
  */
 #include "daemon/cpu/forward.h"
 #include "daemon/cpu/arithmetic.h"
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <sysexits.h>
 
-/* Hands out pieces of one block of memory; with base NULL it only counts. */
+/* Hands out pieces of one block of memory. If base is NULL, it only counts how much is needed. */
 struct carver {
     unsigned char *base;
     size_t used;
@@ -94,10 +94,6 @@ uint64_t encoder_weight_bytes(const struct encoder *e) {
     return e->model.bytes;
 }
 
-const double *encoder_phases(const struct encoder *e) {
-    return e->phases;
-}
-
 static uint32_t divide_up(uint32_t a, uint32_t b) {
     return (a + b - 1) / b;
 }
@@ -106,7 +102,7 @@ static void plan(struct encoder *e) {
     uint32_t tokens = e->batch->tokens;
     e->tiles = 0;
     if (e->threads > 1 && tokens < e->column_tokens) {
-        /* At least two units of work per member in the narrowest product. */
+        /* Every member gets at least two units of work in the narrowest product. */
         uint32_t chunks = divide_up(2 * e->threads, e->model.panels);
         e->chunk_rows = divide_up(divide_up(tokens, chunks), 6) * 6;
         e->chunks = divide_up(tokens, e->chunk_rows);
@@ -123,14 +119,12 @@ static void plan(struct encoder *e) {
 static void encode(void *user, unsigned member) {
     struct encoder *e = user;
     unsigned mode = _mm_getcsr();
-    struct phase_clock clock = phase_clock_start(member == 0 ? e->phases : NULL);
     arithmetic_flush_denormals();
     if (e->tiles)
-        forward_rows(e, member, &clock);
+        forward_rows(e, member);
     else
-        forward_columns(e, member, &clock);
+        forward_columns(e, member);
     output_run(e, member);
-    phase_end(&clock, PHASE_OUTPUT);
     _mm_setcsr(mode);
 }
 

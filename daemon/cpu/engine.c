@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The CPU backend behind engine.h: one thread that takes whole batches from the queue and runs them
- * as the first member of the encoder's team.
+ * The CPU backend: implements engine.h with one thread, which takes whole batches from the queue
+ * and runs them as the first member of the encoder's team.
  */
 #include "daemon/base/clock.h"
 #include "daemon/cpu/cpu_features.h"
 #include "daemon/cpu/encoder.h"
-#include "daemon/engine/queue.h"
+#include "daemon/engine/queued.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -16,34 +16,33 @@
 #define BATCH_TOKENS 2048
 #define THREADS_MAX 1024
 
-struct engine {
-    struct engine_info info;
+struct cpu_engine {
+    struct engine engine;
     struct encoder *encoder;
-    struct engine_queue queue;
     pthread_t thread;
     bool started;
 };
 
-/* Locked, but for the computing itself. */
-static void batch_run(struct engine *engine) {
+/* Called with the lock held, which is released while the batch is computed. */
+static void batch_run(struct engine_queue *queue, struct encoder *encoder) {
     struct engine_part whole;
-    engine_queue_take(&engine->queue, &whole, UINT32_MAX);
-    pthread_mutex_unlock(&engine->queue.lock);
+    engine_queue_take(queue, &whole, UINT32_MAX);
+    pthread_mutex_unlock(&queue->lock);
     double start = clock_seconds();
-    encoder_run(engine->encoder, whole.batch);
+    encoder_run(encoder, whole.batch);
     double seconds = clock_seconds() - start;
-    pthread_mutex_lock(&engine->queue.lock);
-    engine_queue_part_done(&engine->queue, &whole, seconds, NULL);
+    pthread_mutex_lock(&queue->lock);
+    engine_queue_part_done(queue, &whole, seconds, NULL);
 }
 
 static void *engine_main(void *argument) {
-    struct engine *engine = argument;
-    struct engine_queue *queue = &engine->queue;
+    struct cpu_engine *cpu = argument;
+    struct engine_queue *queue = &cpu->engine.queue;
     pthread_setname_np(pthread_self(), "cpu-engine-0");
     pthread_mutex_lock(&queue->lock);
     while (!engine_queue_is_over(queue)) {
         if (engine_queue_has_work(queue))
-            batch_run(engine);
+            batch_run(queue, cpu->encoder);
         else
             pthread_cond_wait(&queue->changed, &queue->lock);
     }
@@ -52,35 +51,37 @@ static void *engine_main(void *argument) {
 }
 
 static int cpu_probe(struct error *error) {
-    (void)error; /* portable C runs everywhere */
+    (void)error; /* there is nothing to probe, because portable C runs everywhere */
     return 0;
 }
 
 static void cpu_close(struct engine *engine) {
     if (!engine)
         return;
+    struct cpu_engine *cpu = container_of(engine, struct cpu_engine, engine);
     engine_queue_close(&engine->queue);
-    if (engine->started)
-        pthread_join(engine->thread, NULL);
-    encoder_destroy(engine->encoder);
+    if (cpu->started)
+        pthread_join(cpu->thread, NULL);
+    encoder_destroy(cpu->encoder);
     engine_queue_finish(&engine->queue);
-    free(engine);
+    free(cpu);
 }
 
-static int engine_start(struct engine *engine, const struct model *model,
+static int engine_start(struct cpu_engine *cpu, const struct model *model,
                         const struct kernels *kernels, const struct engine_options *options,
                         struct error *error) {
+    struct engine *engine = &cpu->engine;
     if (engine_queue_init(&engine->queue, DEPTH, &model->config, options->max_batch_tokens, error) <
             0 ||
-        encoder_create(&engine->encoder, model, kernels, engine->info.threads,
+        encoder_create(&cpu->encoder, model, kernels, engine->info.threads,
                        options->max_batch_tokens, error) < 0)
         return -1;
-    int result = pthread_create(&engine->thread, NULL, engine_main, engine);
+    int result = pthread_create(&cpu->thread, NULL, engine_main, cpu);
     if (result)
         return error_set(error, EX_SOFTWARE, "cannot start the engine's thread: %s",
                          strerror(result));
-    engine->started = true;
-    engine->info.weight_bytes = encoder_weight_bytes(engine->encoder);
+    cpu->started = true;
+    engine->info.weight_bytes = encoder_weight_bytes(cpu->encoder);
     return 0;
 }
 
@@ -101,44 +102,23 @@ static int cpu_open(struct engine **out, const struct model *model,
     *out = NULL;
     if (options_check(options, error) < 0 || features_choose(&set, error) < 0)
         return -1;
-    struct engine *engine = calloc(1, sizeof *engine);
-    if (!engine)
+    struct cpu_engine *cpu = calloc(1, sizeof *cpu);
+    if (!cpu)
         return error_set(error, EX_SOFTWARE, "out of memory");
     const struct kernels *kernels = features_kernels(set, bf16 ? PRECISION_BF16 : PRECISION_F32);
-    engine->info =
+    cpu->engine.info =
         (struct engine_info){.backend = "cpu",
                              .precision = bf16 ? "bf16" : "f32",
                              .instructions = kernels->instructions,
                              .threads = options->threads ? options->threads : usable_cores(),
                              .depth = DEPTH,
                              .batch_tokens = BATCH_TOKENS};
-    if (engine_start(engine, model, kernels, options, error) < 0) {
-        cpu_close(engine);
+    if (engine_start(cpu, model, kernels, options, error) < 0) {
+        cpu_close(&cpu->engine);
         return -1;
     }
-    *out = engine;
+    *out = &cpu->engine;
     return 0;
-}
-
-static const struct engine_info *cpu_info(const struct engine *engine) {
-    return &engine->info;
-}
-
-static void cpu_submit(struct engine *engine, struct engine_batch *batch) {
-    engine_queue_submit(&engine->queue, batch);
-}
-
-static int cpu_completion_fd(const struct engine *engine) {
-    return engine->queue.fd;
-}
-
-static struct engine_batch *cpu_reap(struct engine *engine) {
-    return engine_queue_reap(&engine->queue);
-}
-
-static const char *cpu_broken(const struct engine *engine) {
-    (void)engine;
-    return NULL;
 }
 
 const struct engine_table cpu_engine_table = {.abi = ENGINE_ABI,
@@ -147,9 +127,9 @@ const struct engine_table cpu_engine_table = {.abi = ENGINE_ABI,
                                               .last_resort = true,
                                               .probe = cpu_probe,
                                               .open = cpu_open,
-                                              .info = cpu_info,
-                                              .submit = cpu_submit,
-                                              .completion_fd = cpu_completion_fd,
-                                              .reap = cpu_reap,
-                                              .broken = cpu_broken,
+                                              .info = queued_info,
+                                              .submit = queued_submit,
+                                              .completion_fd = queued_completion_fd,
+                                              .reap = queued_reap,
+                                              .broken = queued_broken,
                                               .close = cpu_close};

@@ -1,26 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The layers. By rows: a member takes a tile of tokens through everything between two attentions
- * (output projection, LayerNorm, MLP, next LayerNorm, next q, k, v), so there are two barriers a
- * layer. By columns, for few tokens: every product is shared out panel by panel, each member reads
- * its part of the weights once, at the price of seven barriers. Both give the same bits.
+ * Computes the layers in one of two ways, which give the same bits. By rows, a member takes a tile
+ * of tokens through everything between two attentions (output projection, LayerNorm, feed-forward
+ * layer, next LayerNorm, next q, k and v), so that a layer has two barriers. By columns, for few
+ * tokens, the panels of each product are shared among the members, so that each reads only its part
+ * of the weights, and once; the price is seven barriers.
  */
-#include "daemon/base/clock.h"
 #include "daemon/cpu/forward.h"
 
-struct phase_clock phase_clock_start(double *seconds) {
-    return (struct phase_clock){seconds, seconds ? clock_seconds() : 0};
-}
-
-void phase_end(struct phase_clock *clock, enum phase phase) {
-    if (!clock->seconds)
-        return;
-    double time = clock_seconds();
-    clock->seconds[phase] += time - clock->last;
-    clock->last = time;
-}
-
-/* A range of rows, and of what they are multiplied with. */
 struct range {
     uint32_t first, count;
 };
@@ -46,7 +33,7 @@ static void embed(const struct encoder *e, const struct engine_item *item, uint3
     }
 }
 
-/* Embeds the tokens of a range, whatever sequences they belong to. */
+/* Embeds the tokens of a range of rows, which may belong to several sequences. */
 static void embed_range(const struct encoder *e, struct range rows) {
     for (uint32_t i = 0; i < e->batch->count; i++) {
         const struct engine_item *item = &e->batch->items[i];
@@ -64,9 +51,9 @@ static void norm_range(const struct encoder *e, const struct norm *norm, struct 
     e->kernels->norm(norm, residual_at(e, rows.first), rows.count, out);
 }
 
-/* Below, `next` is the panel to fetch meanwhile. */
+/* In the functions below, a column is one of 64 values, and `next` the panel to prefetch. */
 
-/* Columns 64 column .. of q, k, v for rows whose normalised form is at `norm`. */
+/* Computes a column of q, k or v for rows whose LayerNorm is at `norm`. */
 static void qkv_panel(const struct encoder *e, uint32_t layer, uint32_t column, struct range rows,
                       const void *norm, const void *next) {
     const struct packed_model *m = &e->model;
@@ -83,7 +70,7 @@ static void qkv_panel(const struct encoder *e, uint32_t layer, uint32_t column, 
                         .epilogue = EPILOGUE_STORE});
 }
 
-/* Adds columns 64 column .. of the attention's output projection to the residual. */
+/* Adds a column of the attention's output projection to the residual. */
 static void dense_panel(const struct encoder *e, uint32_t layer, uint32_t column, struct range rows,
                         const void *next) {
     const struct packed_model *m = &e->model;
@@ -100,7 +87,8 @@ static void dense_panel(const struct encoder *e, uint32_t layer, uint32_t column
                         .epilogue = EPILOGUE_RESIDUAL});
 }
 
-/* Hidden values 64 column .. of a block; out points at their first row, out_stride in elements. */
+/* Computes a column of a block of hidden values. `out` is the first row of the block, out_stride is
+ * in elements. */
 static void fc1_panel(const struct encoder *e, uint32_t layer, uint32_t block, uint32_t column,
                       uint32_t rows, const void *norm, void *out, size_t out_stride,
                       const void *next) {
@@ -119,7 +107,8 @@ static void fc1_panel(const struct encoder *e, uint32_t layer, uint32_t block, u
         .epilogue = m->config.gelu == GELU_ERF ? EPILOGUE_GELU_ERF : EPILOGUE_GELU_TANH});
 }
 
-/* Adds a block's share of columns 64 column .. to the residual; the first block brings the bias. */
+/* Adds what a block contributes to a column of the residual, and for the first block the bias too.
+ */
 static void fc2_panel(const struct encoder *e, uint32_t layer, uint32_t block, uint32_t column,
                       struct range rows, const void *hidden, size_t hidden_stride,
                       const void *next) {
@@ -152,97 +141,77 @@ static void attend(const struct encoder *e, struct member_space *space, uint32_t
                             .scratch = space->scratch});
 }
 
-static void attention_all(struct encoder *e, unsigned member, struct phase_clock *clock) {
+static void attention_all(struct encoder *e, unsigned member) {
     uint32_t heads = e->model.panels, unit;
     while ((unit = team_take(e->team)) < e->batch->count * heads)
         attend(e, &e->members[member], unit / heads, unit % heads);
-    phase_end(clock, PHASE_ATTENTION);
     team_barrier(e->team);
-    phase_end(clock, PHASE_WAIT);
 }
 
-/* The LayerNorm and q, k, v that begin a layer. */
+/* Begins a layer: LayerNorm, and q, k and v. */
 static void tile_begin(const struct encoder *e, uint32_t layer, struct range rows,
-                       struct member_space *space, struct phase_clock *clock) {
+                       struct member_space *space) {
     norm_range(e, &e->model.layers[layer].input_norm, rows, space->norm);
-    phase_end(clock, PHASE_NORM);
     for (uint32_t p = 0; p < 3 * e->model.panels; p++)
         qkv_panel(e, layer, p, rows, space->norm, panel_qkv(&e->model, layer, p + 1));
-    phase_end(clock, PHASE_QKV);
 }
 
-/* All of a layer behind its attention. */
+/* Computes everything of a layer after its attention. */
 static void tile_end(const struct encoder *e, uint32_t layer, struct range rows,
-                     struct member_space *space, struct phase_clock *clock) {
+                     struct member_space *space) {
     const struct packed_model *m = &e->model;
     for (uint32_t p = 0; p < m->panels; p++)
         dense_panel(e, layer, p, rows, panel_dense(m, layer, p + 1));
-    phase_end(clock, PHASE_DENSE);
     norm_range(e, &m->layers[layer].post_norm, rows, space->norm);
-    phase_end(clock, PHASE_NORM);
     for (uint32_t block = 0; block < m->blocks; block++) {
         for (uint32_t p = 0; p < m->panels; p++)
             fc1_panel(e, layer, block, p, rows.count, space->norm, space->hidden, m->config.hidden,
                       panel_fc1(m, layer, block, p + 1));
-        phase_end(clock, PHASE_FC1);
         bool last = layer + 1 == m->config.layers && block + 1 == m->blocks;
         for (uint32_t p = 0; p < m->panels; p++)
             fc2_panel(e, layer, block, p, rows, space->hidden, m->row_dwords,
                       last && p + 1 == m->panels ? NULL : panel_fc2(m, layer, block, p + 1));
-        phase_end(clock, PHASE_FC2);
     }
 }
 
-static struct range tile_range(const struct encoder *e, uint32_t tile) {
-    uint32_t first = tile * e->tile_rows, left = e->batch->tokens - first;
-    return (struct range){first, left < e->tile_rows ? left : e->tile_rows};
+/* Tile or chunk `index` of the batch, each of `rows` rows but the last. */
+static struct range range_at(const struct encoder *e, uint32_t index, uint32_t rows) {
+    uint32_t first = index * rows, left = e->batch->tokens - first;
+    return (struct range){first, left < rows ? left : rows};
 }
 
-void forward_rows(struct encoder *e, unsigned member, struct phase_clock *clock) {
+void forward_rows(struct encoder *e, unsigned member) {
     struct member_space *space = &e->members[member];
     uint32_t layers = e->model.config.layers, tile;
     while ((tile = team_take(e->team)) < e->tiles) {
-        embed_range(e, tile_range(e, tile));
-        phase_end(clock, PHASE_EMBEDDING);
-        tile_begin(e, 0, tile_range(e, tile), space, clock);
+        struct range rows = range_at(e, tile, e->tile_rows);
+        embed_range(e, rows);
+        tile_begin(e, 0, rows, space);
     }
     for (uint32_t layer = 0; layer < layers; layer++) {
         team_barrier(e->team);
-        phase_end(clock, PHASE_WAIT);
-        attention_all(e, member, clock);
+        attention_all(e, member);
         while ((tile = team_take(e->team)) < e->tiles) {
-            tile_end(e, layer, tile_range(e, tile), space, clock);
+            struct range rows = range_at(e, tile, e->tile_rows);
+            tile_end(e, layer, rows, space);
             if (layer + 1 < layers)
-                tile_begin(e, layer + 1, tile_range(e, tile), space, clock);
+                tile_begin(e, layer + 1, rows, space);
         }
     }
     team_barrier(e->team);
-    phase_end(clock, PHASE_WAIT);
 }
 
-/* A member's share of count units. */
+/* A member's share of `count` rows. */
 static struct range share(const struct encoder *e, uint32_t count, unsigned member) {
     uint32_t first = (uint32_t)((uint64_t)count * member / e->threads);
     uint32_t last = (uint32_t)((uint64_t)count * (member + 1) / e->threads);
     return (struct range){first, last - first};
 }
 
-static struct range chunk_range(const struct encoder *e, uint32_t chunk) {
-    uint32_t first = chunk * e->chunk_rows, left = e->batch->tokens - first;
-    return (struct range){first, left < e->chunk_rows ? left : e->chunk_rows};
-}
-
-static void barrier(const struct encoder *e, struct phase_clock *clock, enum phase done) {
-    phase_end(clock, done);
-    team_barrier(e->team);
-    phase_end(clock, PHASE_WAIT);
-}
-
-static void columns_norm(const struct encoder *e, const struct norm *norm, unsigned member,
-                         struct phase_clock *clock) {
+static void columns_norm(const struct encoder *e, const struct norm *norm, unsigned member) {
     struct range rows = share(e, e->batch->tokens, member);
     norm_range(e, norm, rows, e->norm + (size_t)rows.first * e->model.row_dwords * 4);
-    barrier(e, clock, PHASE_NORM);
+    team_barrier(e->team);
 }
 
 static void qkv_unit(const struct encoder *e, uint32_t layer, uint32_t column, struct range rows,
@@ -250,7 +219,7 @@ static void qkv_unit(const struct encoder *e, uint32_t layer, uint32_t column, s
     qkv_panel(e, layer, column, rows, row_at(e, e->norm, rows.first), next);
 }
 
-/* Where the hidden values of a block begin. */
+/* Where a row's hidden values of a block begin. */
 static unsigned char *hidden_at(const struct encoder *e, uint32_t row, uint32_t block) {
     size_t at = (size_t)row * e->model.config.ffn + (size_t)block * e->model.config.hidden;
     return e->hidden + at * e->model.element_bytes;
@@ -263,7 +232,7 @@ static void fc1_unit(const struct encoder *e, uint32_t layer, uint32_t column, s
               hidden_at(e, rows.first, block), e->model.config.ffn, next);
 }
 
-/* All blocks, for they are added to the residual in order. */
+/* Goes through all blocks, because they must be added to the residual in order. */
 static void fc2_unit(const struct encoder *e, uint32_t layer, uint32_t column, struct range rows,
                      const void *next) {
     const struct packed_model *m = &e->model;
@@ -273,32 +242,30 @@ static void fc2_unit(const struct encoder *e, uint32_t layer, uint32_t column, s
                   block + 1 < m->blocks ? panel_fc2(m, layer, block + 1, column) : next);
 }
 
-static const void *fc1_first(const struct packed_model *m, uint32_t layer, uint32_t column) {
+static void *fc1_first(const struct packed_model *m, uint32_t layer, uint32_t column) {
     return panel_fc1(m, layer, column / m->panels, column % m->panels);
 }
 
-static const void *fc2_first(const struct packed_model *m, uint32_t layer, uint32_t column) {
+static void *fc2_first(const struct packed_model *m, uint32_t layer, uint32_t column) {
     return panel_fc2(m, layer, 0, column);
 }
 
-/* A product of every layer. Its unit u is column (of panels) u / chunks for row chunk u % chunks.
- */
+/* A product of a layer. Its unit u is column u / chunks for the rows of chunk u % chunks. */
 struct product {
-    enum phase phase;
-    uint32_t columns; /* in times H / 64; 0: as there are blocks */
-    /* The panel that a column begins with. */
-    const void *(*panel)(const struct packed_model *m, uint32_t layer, uint32_t column);
+    uint32_t columns; /* in units of H / 64, or 0 for as many units as there are blocks */
+    /* Returns the panel that a column begins with. */
+    void *(*panel)(const struct packed_model *m, uint32_t layer, uint32_t column);
     void (*run)(const struct encoder *e, uint32_t layer, uint32_t column, struct range rows,
                 const void *next);
 };
 
-static const struct product products[] = {{PHASE_QKV, 3, panel_qkv, qkv_unit},
-                                          {PHASE_DENSE, 1, panel_dense, dense_panel},
-                                          {PHASE_FC1, 0, fc1_first, fc1_unit},
-                                          {PHASE_FC2, 1, fc2_first, fc2_unit}};
+static const struct product products[] = {{3, panel_qkv, qkv_unit},
+                                          {1, panel_dense, dense_panel},
+                                          {0, fc1_first, fc1_unit},
+                                          {1, fc2_first, fc2_unit}};
 enum { QKV, DENSE, FC1, FC2 };
 
-/* The panel that a unit begins with; NULL when there is no such unit. */
+/* Returns the panel that a unit begins with, or NULL when there is no such unit. */
 static const void *unit_panel(const struct encoder *e, const struct product *product,
                               uint32_t layer, uint32_t unit) {
     uint32_t columns = (product->columns ? product->columns : e->model.blocks) * e->model.panels;
@@ -307,11 +274,11 @@ static const void *unit_panel(const struct encoder *e, const struct product *pro
     return product->panel(&e->model, layer, unit / e->chunks);
 }
 
-/* A member begins with the unit of its own number, so that its panel can be fetched before the
- * barrier; the others go to whoever is free, and a slow core does fewer. Each is taken one unit
- * early, for its panel to be fetched meanwhile. */
+/* A member begins with the unit of its own number, so that the panel of that unit can be prefetched
+ * before the barrier. The other units go to whichever member is free, so that a slow core does
+ * fewer. A member takes each of them one unit ahead, so that it knows which panel to prefetch. */
 static void columns_share(const struct encoder *e, const struct product *product, uint32_t layer,
-                          unsigned member, struct phase_clock *clock) {
+                          unsigned member) {
     const struct product *after = product == &products[FC2] ? &products[QKV] : product + 1;
     uint32_t unit = member;
     const void *panel = unit_panel(e, product, layer, unit);
@@ -320,24 +287,24 @@ static void columns_share(const struct encoder *e, const struct product *product
         const void *next = unit_panel(e, product, layer, then), *ahead = next;
         if (!next)
             ahead = unit_panel(e, after, layer + (after == &products[QKV]), member);
-        product->run(e, layer, unit / e->chunks, chunk_range(e, unit % e->chunks), ahead);
+        product->run(e, layer, unit / e->chunks, range_at(e, unit % e->chunks, e->chunk_rows),
+                     ahead);
         unit = then;
         panel = next;
     }
-    barrier(e, clock, product->phase);
+    team_barrier(e->team);
 }
 
-void forward_columns(struct encoder *e, unsigned member, struct phase_clock *clock) {
+void forward_columns(struct encoder *e, unsigned member) {
     const struct packed_model *m = &e->model;
     embed_range(e, share(e, e->batch->tokens, member));
-    phase_end(clock, PHASE_EMBEDDING);
     for (uint32_t layer = 0; layer < m->config.layers; layer++) {
-        columns_norm(e, &m->layers[layer].input_norm, member, clock);
-        columns_share(e, &products[QKV], layer, member, clock);
-        attention_all(e, member, clock);
-        columns_share(e, &products[DENSE], layer, member, clock);
-        columns_norm(e, &m->layers[layer].post_norm, member, clock);
-        columns_share(e, &products[FC1], layer, member, clock);
-        columns_share(e, &products[FC2], layer, member, clock);
+        columns_norm(e, &m->layers[layer].input_norm, member);
+        columns_share(e, &products[QKV], layer, member);
+        attention_all(e, member);
+        columns_share(e, &products[DENSE], layer, member);
+        columns_norm(e, &m->layers[layer].post_norm, member);
+        columns_share(e, &products[FC1], layer, member);
+        columns_share(e, &products[FC2], layer, member);
     }
 }

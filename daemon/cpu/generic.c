@@ -1,19 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The kernels in portable C: the definition of the encoder's results, which every other instruction
- * set equals bit for bit. Each sum of products is one accumulator walking k upwards; a bf16 dword
- * adds its high pair before its low one. Compiled twice, the second time with fused multiply-add
- * instructions (GENERIC_TABLE names the table).
+ * The kernels in portable C. They define the encoder's results; every other instruction set must
+ * give the same bits. Each sum of products is one accumulator to which products are added in the
+ * order of k; of a dword of two bf16, the product of the high halves is added before that of the
+ * low ones. The file is compiled twice, once with fused multiply-add instructions; GENERIC_TABLE is
+ * the name of the table.
  */
 #include "daemon/cpu/arithmetic.h"
 #include "daemon/cpu/kernels.h"
 
-#include <assert.h>
-
 #define BLOCK_ROWS 4
 #define COLUMNS 16
 
-/* sums[r][c] += a[r][k] * b[k][c] over k; the rows behind the last repeat it. */
+/* sums[r][c] += a[r][k] * b[k][c], for k from 0 to depth - 1. b has `step` dwords from k to k + 1.
+ */
 static void multiply_f32(float sums[BLOCK_ROWS][COLUMNS], const uint32_t *const a[BLOCK_ROWS],
                          const uint32_t *b, size_t step, size_t depth) {
     for (size_t k = 0; k < depth; k++, b += step)
@@ -36,7 +36,8 @@ static void multiply_bf16(float sums[BLOCK_ROWS][COLUMNS], const uint32_t *const
         }
 }
 
-/* BLOCK_ROWS x COLUMNS sums, started from bias or zero. Only `rows` rows of a may be read. */
+/* BLOCK_ROWS x COLUMNS sums that start from bias, or zero. Only `rows` rows of a may be read; where
+ * there are fewer than BLOCK_ROWS, the last one takes the place of those missing. */
 static void product(bool bf16, float sums[BLOCK_ROWS][COLUMNS], const uint32_t *a, size_t a_stride,
                     uint32_t rows, const float *bias, const uint32_t *b, size_t step,
                     size_t depth) {
@@ -92,7 +93,7 @@ static void panel(bool bf16, const struct panel *p) {
     }
 }
 
-/* Keys as columns: turned[k][key] for each dword k of a key; keys behind the last are zeros. */
+/* Transposes the keys: turned[d][key] is dword d of a key. Keys after the last are zeros. */
 static void keys_turn(const uint32_t *k, uint32_t tokens, size_t depth, size_t stride,
                       uint32_t *turned) {
     for (size_t d = 0; d < depth; d++)
@@ -100,7 +101,8 @@ static void keys_turn(const uint32_t *k, uint32_t tokens, size_t depth, size_t s
             turned[d * stride + key] = key < tokens ? k[key * depth + d] : 0;
 }
 
-/* Values of two neighbouring keys as one dword, a zero beside the last of an odd number. */
+/* Makes a dword of the values of two neighbouring keys. Where the number of keys is odd, the last
+ * one is paired with zeros. */
 static void values_pair(const uint16_t *v, uint32_t tokens, uint32_t *pairs) {
     for (uint32_t key = 0; key < tokens; key += 2)
         for (size_t c = 0; c < HEAD_SIZE; c++) {
@@ -110,8 +112,9 @@ static void values_pair(const uint16_t *v, uint32_t tokens, uint32_t *pairs) {
         }
 }
 
-/* Scores to 2^((s - max) log2(e) / 8), as elements in place; returns the inverse of their sum,
- * which is taken before they are rounded. bf16 weights are closed with a zero to whole pairs. */
+/* Replaces scores by weights, 2^((s - max) log2(e) / 8), as elements. Returns the inverse of the
+ * sum of the weights before they are rounded. An odd number of bf16 weights is followed by a zero,
+ * which completes the last pair. */
 static float softmax(bool bf16, float *scores, uint32_t tokens) {
     float partial[LANES] = {0}, max = scores[0];
     for (uint32_t i = 1; i < tokens; i++)
@@ -127,7 +130,8 @@ static float softmax(bool bf16, float *scores, uint32_t tokens) {
     return 1.0f / lanes_sum(partial);
 }
 
-/* As many query rows as a block holds: their scores, their weights, and the values so weighted. */
+/* Computes the scores of up to BLOCK_ROWS queries, their weights, and the sums of weighted values.
+ */
 static void attention_rows(bool bf16, const struct attention *t, uint32_t row, uint32_t rows,
                            float *scores, const uint32_t *keys, const uint32_t *values) {
     size_t stride = attention_score_stride(t->tokens), depth = bf16 ? HEAD_SIZE / 2 : HEAD_SIZE;
@@ -164,7 +168,7 @@ static void attention(bool bf16, const struct attention *t) {
     }
 }
 
-/* The mean, and 1 / sqrt(variance + epsilon) of what is left without it. */
+/* The mean of a row, and 1 / sqrt(variance + epsilon). */
 static void row_moments(const struct norm *norm, const float *x, float *mean, float *inverse) {
     float sums[LANES] = {0}, squares[LANES] = {0};
     for (uint32_t i = 0; i < norm->width; i++)
@@ -205,31 +209,4 @@ static bool norm_output(const struct norm *norm, const float *x, float *out) {
     return finite;
 }
 
-static void panel_f32(const struct panel *p) {
-    panel(false, p);
-}
-
-static void panel_bf16(const struct panel *p) {
-    panel(true, p);
-}
-
-static void attention_f32(const struct attention *t) {
-    attention(false, t);
-}
-
-static void attention_bf16(const struct attention *t) {
-    attention(true, t);
-}
-
-static void norm_f32(const struct norm *norm, const float *x, uint32_t rows, void *out) {
-    norm_rows(false, norm, x, rows, out);
-}
-
-static void norm_bf16(const struct norm *norm, const float *x, uint32_t rows, void *out) {
-    norm_rows(true, norm, x, rows, out);
-}
-
-const struct kernels GENERIC_TABLE[2] = {
-    {"generic", PRECISION_F32, COLUMNS, panel_f32, attention_f32, norm_f32, norm_output},
-    {"generic", PRECISION_BF16, COLUMNS, panel_bf16, attention_bf16, norm_bf16, norm_output},
-};
+KERNELS_DEFINE(GENERIC_TABLE, "generic", COLUMNS);

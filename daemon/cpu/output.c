@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The end of a batch: final LayerNorm, pooling, conversion, into the rows that the submitter named.
- * That memory may be shared with a client, so it is only ever written; what is checked and summed
- * is the encoder's own. A mean is taken by one member, token after token, so it never depends on
- * the number of threads.
+ * Ends a batch: final LayerNorm, pooling and conversion, into the rows that the submitter named. A
+ * client may share that memory, so it is only ever written; what is checked and summed is the
+ * encoder's own memory. One member sums a mean, token after token, so that the result never depends
+ * on the number of threads.
  */
 #include "daemon/cpu/arithmetic.h"
 #include "daemon/cpu/forward.h"
 
-/* Residue rows that leave in one unit, so that several members can share a long sequence. */
+/* Rows of residues in a unit, so that several members can share a long sequence. */
 #define OUTPUT_ROWS 32
 
 void output_plan(struct encoder *e) {
@@ -27,7 +27,7 @@ void output_plan(struct encoder *e) {
     }
 }
 
-/* Writes one finite row of values as the item's type; returns failure bits. */
+/* Writes one row, which is finite, as values of the item's type. Returns failure bits. */
 static unsigned row_write(const struct engine_item *item, uint32_t hidden, uint32_t index,
                           const float *row) {
     unsigned failures = 0;
@@ -44,7 +44,8 @@ static unsigned row_write(const struct engine_item *item, uint32_t hidden, uint3
     return failures ? 1u << RECORD_OVERFLOW : 0;
 }
 
-/* The final form of residue row `residue` (-1: the one before the first, <s>) of an item. */
+/* Computes the final row of a residue of an item, or of <s> if residue is -1. Returns whether it is
+ * finite. */
 static bool row_final(const struct encoder *e, const struct engine_item *item, int64_t residue,
                       float *out) {
     int64_t token = (int64_t)item->first_token + item->first_residue + residue;

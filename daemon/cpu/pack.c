@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reads the tensors row by row, 64 rows at a time, and writes them as panels; the members of the
- * team share the panels out. Runs with the ordinary floating-point mode, so that small float16
- * weights are widened exactly; bf16 weights are rounded as everything else is.
+ * Reads the tensors 64 rows at a time and writes them as panels, which the members of the team
+ * share. It runs in the ordinary floating-point mode, so that small float16 weights are widened
+ * exactly. For bf16, weights are rounded like everything else.
  */
 #include "daemon/cpu/pack.h"
 #include "daemon/cpu/arithmetic.h"
@@ -18,11 +18,10 @@ void *big_alloc(size_t bytes) {
     bytes = (bytes + BIG_PAGE - 1) / BIG_PAGE * BIG_PAGE;
     void *memory = aligned_alloc(BIG_PAGE, bytes);
     if (memory)
-        madvise(memory, bytes, MADV_HUGEPAGE); /* a wish */
+        madvise(memory, bytes, MADV_HUGEPAGE); /* only makes it faster, and may fail */
     return memory;
 }
 
-/* One packing run. */
 struct packing {
     const struct model *model;
     struct packed_model *packed;
@@ -31,87 +30,69 @@ struct packing {
     atomic_bool out_of_memory;
 };
 
-/* 64 rows x K floats of a weight matrix to its panel. */
-static void panel_write_f32(const float *rows, size_t row_stride, uint32_t depth, unsigned columns,
-                            float *panel) {
-    for (unsigned first = 0; first < PANEL_COLUMNS; first += columns)
-        for (uint32_t k = 0; k < depth; k++)
-            for (unsigned c = 0; c < columns; c++)
-                *panel++ = rows[(first + c) * row_stride + k];
-}
-
-static void panel_write_bf16(const float *rows, size_t row_stride, uint32_t depth, unsigned columns,
-                             uint32_t *panel) {
-    for (unsigned first = 0; first < PANEL_COLUMNS; first += columns)
-        for (uint32_t k = 0; k < depth; k += 2)
-            for (unsigned c = 0; c < columns; c++) {
-                const float *pair = rows + (first + c) * row_stride + k;
-                uint32_t low = bf16_from_float(pair[0]), high = bf16_from_float(pair[1]);
-                *panel++ = low | high << 16;
+/* Writes 64 rows of `depth` weights as the dwords of a panel. */
+static void panel_write(const struct kernels *kernels, const float *rows, size_t row_stride,
+                        uint32_t depth, uint32_t *panel) {
+    const bool bf16 = kernels->precision == PRECISION_BF16;
+    for (unsigned first = 0; first < PANEL_COLUMNS; first += kernels->sub_columns)
+        for (uint32_t k = 0; k < depth; k += bf16 ? 2 : 1)
+            for (unsigned c = 0; c < kernels->sub_columns; c++) {
+                const float *at = rows + (first + c) * row_stride + k;
+                *panel++ = bf16 ? bf16_from_float(at[0]) | (uint32_t)bf16_from_float(at[1]) << 16
+                                : float_bits(at[0]);
             }
 }
 
-/* Rows 64 column .. of a matrix; rows longer than H become a panel for each H inputs. `first` is
- * the panel of the first inputs, later ones lie `distance` panels apart. */
+/* Packs 64 rows of a matrix, those of a column. Rows that are longer than H become one panel for
+ * each H inputs: the first is at `panel`, and each next one two panels of H columns later. */
 static void matrix_pack(const struct packing *run, const struct tensor *tensor, uint32_t column,
-                        unsigned char *first, size_t distance, float *rows) {
+                        unsigned char *panel, float *rows) {
     const struct packed_model *packed = run->packed;
     size_t stride = (size_t)tensor->columns;
     for (uint32_t r = 0; r < PANEL_COLUMNS; r++)
         tensor_read_row(tensor, (int64_t)column * PANEL_COLUMNS + r, rows + r * stride);
     uint32_t depth = packed->config.hidden;
-    for (size_t k = 0; k < stride; k += depth, first += distance * packed->panel_bytes)
-        if (run->kernels->precision == PRECISION_BF16)
-            panel_write_bf16(rows + k, stride, depth, run->kernels->sub_columns,
-                             (uint32_t *)(void *)first);
-        else
-            panel_write_f32(rows + k, stride, depth, run->kernels->sub_columns,
-                            (float *)(void *)first);
+    for (size_t k = 0; k < stride; k += depth, panel += 2 * packed->panels * packed->panel_bytes)
+        panel_write(run->kernels, rows + k, stride, depth, (uint32_t *)(void *)panel);
 }
 
-/* One 64th part of the rows of a layer's matrices, in the order qkv, dense, fc1, fc2. */
-static void layer_pack(const struct packing *run, uint32_t layer, uint32_t part, float *rows) {
+/* Packs column `column` of a layer's matrices, counted through qkv, dense, fc1 and fc2. */
+static void column_pack(const struct packing *run, uint32_t layer, uint32_t column, float *rows) {
     const struct packed_model *m = run->packed;
     const struct layer_weights *w = &run->model->layers[layer];
-    uint32_t dense = 3 * m->panels, fc1 = 4 * m->panels, fc2 = (4 + m->blocks) * m->panels;
-    const struct tensor *tensor;
-    size_t panel; /* within the layer */
-    if (part < dense) {
-        tensor = &w->qkv_weight;
-        panel = part;
-    } else if (part < fc1) {
-        tensor = &w->dense_weight;
-        panel = part;
-        part -= dense;
-    } else if (part < fc2) {
-        tensor = &w->fc1_weight;
-        part -= fc1;
-        panel = (4 + 2 * (size_t)(part / m->panels)) * m->panels + part % m->panels;
+    const uint32_t dense = 3 * m->panels, fc1 = dense + m->panels,
+                   fc2 = fc1 + m->blocks * m->panels;
+    if (column < dense) {
+        matrix_pack(run, &w->qkv_weight, column, panel_qkv(m, layer, column), rows);
+    } else if (column < fc1) {
+        column -= dense;
+        matrix_pack(run, &w->dense_weight, column, panel_dense(m, layer, column), rows);
+    } else if (column < fc2) {
+        column -= fc1;
+        matrix_pack(run, &w->fc1_weight, column,
+                    panel_fc1(m, layer, column / m->panels, column % m->panels), rows);
     } else {
-        tensor = &w->fc2_weight;
-        part -= fc2;
-        panel = 5 * (size_t)m->panels + part;
+        column -= fc2;
+        matrix_pack(run, &w->fc2_weight, column, panel_fc2(m, layer, 0, column), rows);
     }
-    matrix_pack(run, tensor, part, m->layers[layer].panels + panel * m->panel_bytes,
-                2 * (size_t)m->panels, rows);
 }
 
 static void pack_job(void *user, unsigned member) {
     struct packing *run = user;
     const struct packed_model *m = run->packed;
-    uint32_t parts = (5 + m->blocks) * m->panels, unit;
+    uint32_t columns = (5 + m->blocks) * m->panels, unit;
     float *rows = malloc(sizeof(float) * PANEL_COLUMNS * m->config.ffn);
     (void)member;
     if (!rows) {
         atomic_store(&run->out_of_memory, true);
         return;
     }
-    while ((unit = team_take(run->team)) < parts * m->config.layers)
-        layer_pack(run, unit / parts, unit % parts, rows);
+    while ((unit = team_take(run->team)) < columns * m->config.layers)
+        column_pack(run, unit / columns, unit % columns, rows);
     free(rows);
 }
 
-/* Copies a tensor of floats to *at, which moves on. */
+/* Copies a tensor, as floats, to *at, which moves past it. */
 static const float *floats_copy(float **at, const struct tensor *tensor) {
     float *start = *at;
     for (int64_t row = 0; row < tensor->rows; row++, *at += tensor->columns)
@@ -126,7 +107,7 @@ static struct norm norm_copy(const struct packed_model *packed, float **at,
                          packed->config.epsilon};
 }
 
-/* Everything that is not a panel. */
+/* Packs everything that is not a panel. */
 static void small_tensors_copy(struct packed_model *packed, const struct model *model,
                                size_t layer_bytes, size_t float_bytes) {
     float *at = packed->memory;

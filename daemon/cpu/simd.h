@@ -1,18 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The kernels over vectors of sixteen floats. Included once by each instruction set's file, behind
- * its vector_*.h, which says how many vectors a block of sums is wide; KERNELS_TABLE and
- * KERNELS_NAME name the result. Everything is inlined with constant shapes, so that sums live in
- * registers; what is computed, and in what order, is generic.c's.
+ * The kernels in terms of vectors of sixteen floats. Each instruction set's file includes this one
+ * once, after its vector_*.h, which says how many vectors wide a block of sums is, and after
+ * defining KERNELS_TABLE and KERNELS_NAME. Everything is inlined with constant shapes, so that sums
+ * stay in registers. generic.c defines what is computed, and in what order.
  *
- * A file that has bf16 dot products defines v16_dot(sum, pairs, pairs); else pairs are widened and
- * the high ones added before the low ones.
+ * A file whose instruction set has bf16 dot products defines v16_dot(sum, pairs, pairs). Elsewhere
+ * pairs are widened, and the products of the high halves are added before those of the low ones.
  */
 #include "daemon/cpu/arithmetic.h"
 #include "daemon/cpu/kernels.h"
 
-/* Sanitizers check every access: unrolled, that takes compilers minutes. The code means the same
- * without. */
+/* Sanitizers check every access, and unrolled code then takes minutes to compile. Without unrolling
+ * it computes the same. */
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 #define ROLLED
@@ -77,8 +77,9 @@ INLINE void element_store(bool bf16, void *out, size_t index, v16 x) {
         v16_store((float *)out + index, x);
 }
 
-/* Memory to bring into L2, evenly over a product's time: with every eight steps, `pace` lines in
- * units of 1 / AHEAD_LINE are due. Faster, the lines on their way would keep others waiting. */
+/* Memory to prefetch into L2, evenly over the time of a product: every eight steps, pace /
+ * AHEAD_LINE cache lines become due. If they were fetched faster, other loads would wait for them.
+ */
 #define AHEAD_LINE 1024
 struct ahead {
     const char *at, *end;
@@ -140,8 +141,8 @@ INLINE void half_step(v16 sums[][BLOCK_VECTORS], const uint32_t *a, size_t a_str
     }
 }
 
-/* The low halves are loaded anew: kept from the first step, they would push sums out of registers.
- */
+/* The barrier makes the compiler load the dwords again for the low halves: kept from the high ones,
+ * they would push sums out of registers. */
 INLINE void step_bf16(v16 sums[][BLOCK_VECTORS], const uint32_t *a, size_t a_stride,
                       const uint32_t *b, const int rows, const int vectors) {
     half_step(sums, a, a_stride, b, rows, vectors, true);
@@ -158,7 +159,7 @@ INLINE void step(bool bf16, v16 sums[][BLOCK_VECTORS], const uint32_t *a, size_t
         step_f32(sums, a, a_stride, b, rows, vectors);
 }
 
-/* sums[r] += a[r][k] * b[k] over k; b moves on by b_step dwords. */
+/* sums[r] += a[r][k] * b[k], for k from 0 to depth - 1. b has b_step dwords from k to k + 1. */
 INLINE void multiply(bool bf16, v16 sums[][BLOCK_VECTORS], const uint32_t *a, size_t a_stride,
                      const uint32_t *b, size_t b_step, size_t depth, const int rows,
                      const int vectors, struct ahead *ahead) {
@@ -173,7 +174,8 @@ INLINE void multiply(bool bf16, v16 sums[][BLOCK_VECTORS], const uint32_t *a, si
         step(bf16, sums, a, a_stride, b, rows, vectors);
 }
 
-/* GELU of whole rows by way of memory: fully unrolled it would be most of the program's code. */
+/* Applies GELU to sums that were stored in memory, because a loop is much less code: unrolled over
+ * the registers, it would be most of the program. */
 INLINE void gelu_store(bool bf16, const struct panel *p, v16 sums[][BLOCK_VECTORS], size_t at,
                        const int rows) {
     float buffer[BLOCK_ROWS * BLOCK_COLUMNS] __attribute__((aligned(64)));
@@ -213,14 +215,14 @@ INLINE void panel_add(const struct panel *p, v16 sums[][BLOCK_VECTORS], size_t a
     }
 }
 
-/* Rows of the residual are far apart: the hardware does not see them coming. */
+/* Rows of the residual are too far apart for the hardware to prefetch them. */
 INLINE void residual_fetch(const struct panel *p, size_t at, const int rows) {
     for (size_t r = 0; r < (size_t)rows; r++)
         for (size_t c = 0; c < BLOCK_COLUMNS; c += 16)
             _mm_prefetch((const char *)((float *)p->out + at + r * p->out_stride + c), _MM_HINT_T0);
 }
 
-/* A block of rows x BLOCK_COLUMNS outputs of a panel product, from its column `column` on. */
+/* Computes rows x BLOCK_COLUMNS outputs of a panel product, from `row` and `column` on. */
 INLINE void panel_block(bool bf16, const struct panel *p, size_t row, size_t column,
                         struct ahead *ahead, const int rows) {
     v16 sums[BLOCK_ROWS][BLOCK_VECTORS];
@@ -245,30 +247,24 @@ INLINE void panel_block(bool bf16, const struct panel *p, size_t row, size_t col
         gelu_store(bf16, p, sums, at, rows);
 }
 
-/* Calls block(arguments, n) with a constant n, 1 to 6. */
+/* Calls block(arguments, count), with count, which is 1 to 6, as a constant. */
 #define WITH_ROWS(count, block, ...)                                                               \
     switch (count) {                                                                               \
-    case 1:                                                                                        \
-        block(__VA_ARGS__, 1);                                                                     \
-        break;                                                                                     \
-    case 2:                                                                                        \
-        block(__VA_ARGS__, 2);                                                                     \
-        break;                                                                                     \
-    case 3:                                                                                        \
-        block(__VA_ARGS__, 3);                                                                     \
-        break;                                                                                     \
-    case 4:                                                                                        \
-        block(__VA_ARGS__, 4);                                                                     \
-        break;                                                                                     \
-    case 5:                                                                                        \
-        block(__VA_ARGS__, 5);                                                                     \
-        break;                                                                                     \
+        ROWS_CASE(1, block, __VA_ARGS__)                                                           \
+        ROWS_CASE(2, block, __VA_ARGS__)                                                           \
+        ROWS_CASE(3, block, __VA_ARGS__)                                                           \
+        ROWS_CASE(4, block, __VA_ARGS__)                                                           \
+        ROWS_CASE(5, block, __VA_ARGS__)                                                           \
     default:                                                                                       \
         block(__VA_ARGS__, 6);                                                                     \
     }
+#define ROWS_CASE(n, block, ...)                                                                   \
+    case n:                                                                                        \
+        block(__VA_ARGS__, n);                                                                     \
+        break;
 
-/* The next of `blocks` nearly equal shares of what is left: 30 rows are 5 x 6, 32 are 6 6 5 5 5 5.
- */
+/* The size of the next of `blocks` nearly equal shares of the rows left: 30 rows become 6 6 6 6 6,
+ * and 32 become 6 6 5 5 5 5. */
 INLINE uint32_t next_rows(uint32_t left, uint32_t blocks) {
     return (left + blocks - 1) / blocks;
 }
@@ -290,8 +286,8 @@ INLINE void panel(bool bf16, const struct panel *p) {
     }
 }
 
-/* Keys as columns, in panels [depth][BLOCK_COLUMNS]; a multiple of 16 keys, the last ones of which
- * may be anything. */
+/* Transposes the keys into panels [depth][BLOCK_COLUMNS]. Keys after the last, up to a multiple of
+ * 16, may be anything. */
 INLINE void keys_turn(const uint32_t *k, uint32_t tokens, size_t depth, uint32_t *turned) {
     for (size_t key = 0; key < tokens; key += 16) {
         uint32_t *to = turned + key / BLOCK_COLUMNS * BLOCK_COLUMNS * depth + key % BLOCK_COLUMNS;
@@ -310,7 +306,7 @@ INLINE void values_pair(const uint16_t *v, uint32_t tokens, uint32_t *pairs) {
     }
 }
 
-/* Scores of some queries against 16 * vectors keys. */
+/* Computes the scores of some queries with 16 * vectors keys. */
 INLINE void score_block(bool bf16, const uint32_t *q, const uint32_t *keys, float *scores,
                         size_t stride, const int vectors, const int rows) {
     v16 sums[BLOCK_ROWS][BLOCK_VECTORS];
@@ -360,8 +356,8 @@ INLINE float score_largest(const float *scores, uint32_t tokens) {
     return v16_largest(largest);
 }
 
-/* Scores to weights, in place; returns the inverse of their sum. What lies behind the last token,
- * up to a whole vector, becomes zero. */
+/* Replaces scores by weights and returns the inverse of their sum. The weights after the last
+ * token, up to a whole vector, become zero. */
 INLINE float softmax(bool bf16, float *scores, uint32_t tokens, float largest) {
     v16 scale = v16_set(SOFTMAX_SCALE), top = v16_set(largest);
     v16 partial = v16_set(0.0f);
@@ -376,7 +372,7 @@ INLINE float softmax(bool bf16, float *scores, uint32_t tokens, float largest) {
     return 1.0f / v16_sum(partial);
 }
 
-/* Weighted values: BLOCK_COLUMNS of the head for some queries. */
+/* Computes the sums of weighted values, for some queries and BLOCK_COLUMNS columns of the head. */
 INLINE void value_block(bool bf16, const struct attention *t, size_t row, size_t column,
                         const float *weights, size_t stride, const uint32_t *values,
                         const float *inverse, const int rows) {
@@ -460,7 +456,8 @@ INLINE void norm_rows(bool bf16, const struct norm *norm, const float *x, uint32
     }
 }
 
-/* Anything not finite, times zero, is NaN and stays it. */
+/* A value that is not finite gives NaN when it is multiplied by zero, and a sum with NaN stays NaN.
+ */
 static bool norm_output(const struct norm *norm, const float *x, float *out) {
     float mean, inverse;
     v16 zero = v16_set(0.0f), check = zero;
@@ -473,32 +470,4 @@ static bool norm_output(const struct norm *norm, const float *x, float *out) {
     return v16_sum(check) == 0.0f;
 }
 
-static void panel_f32(const struct panel *p) {
-    panel(false, p);
-}
-
-static void panel_bf16(const struct panel *p) {
-    panel(true, p);
-}
-
-static void attention_f32(const struct attention *t) {
-    attention(false, t);
-}
-
-static void attention_bf16(const struct attention *t) {
-    attention(true, t);
-}
-
-static void norm_f32(const struct norm *norm, const float *x, uint32_t rows, void *out) {
-    norm_rows(false, norm, x, rows, out);
-}
-
-static void norm_bf16(const struct norm *norm, const float *x, uint32_t rows, void *out) {
-    norm_rows(true, norm, x, rows, out);
-}
-
-const struct kernels KERNELS_TABLE[2] = {
-    {KERNELS_NAME, PRECISION_F32, BLOCK_COLUMNS, panel_f32, attention_f32, norm_f32, norm_output},
-    {KERNELS_NAME, PRECISION_BF16, BLOCK_COLUMNS, panel_bf16, attention_bf16, norm_bf16,
-     norm_output},
-};
+KERNELS_DEFINE(KERNELS_TABLE, KERNELS_NAME, BLOCK_COLUMNS);

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One barrier does everything: members wait at it for a job, in a job for each other, and at its
- * end. The last to arrive resets the work counter and raises the generation (release); the others
- * spin on the generation for a bounded time, then sleep on it as a futex. A sleeper counts itself
- * before it looks again, and the last one looks at the count after raising the generation, both
- * sequentially consistent, so that no wake-up is lost. Within a job they spin for longer than
- * anyone should be late: to be woken costs a virtual machine more than a panel's product. Who spins
- * yields the core now and then, for it may be the one that a late member waits for.
+ * One barrier does everything: members wait at it for a job, for each other within a job, and for
+ * the end of a job. The last member to arrive resets the work counter and raises the generation
+ * (release); the others spin on the generation for a bounded time, then sleep on it as a futex. A
+ * sleeper counts itself before it looks at the generation again, and the last member looks at the
+ * count after it has raised the generation; both are sequentially consistent, so that no wake-up is
+ * lost. Within a job, members spin for longer than any other should be late, because a wake-up
+ * costs a virtual machine more time than the product of a panel. A member that spins yields its
+ * core now and then, because a late member may be waiting for that core.
  */
 #include "daemon/cpu/team.h"
 
@@ -25,9 +26,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#define SPINS 1000    /* some tens of microseconds, then the core is yielded once */
-#define JOB_YIELDS 20 /* within a job: some tenths of a millisecond */
-#define IDLE_YIELDS 1 /* between jobs */
+#define SPINS 1000    /* some tens of microseconds, after which the core is yielded once */
+#define JOB_YIELDS 20 /* before a member sleeps within a job: some tenths of a millisecond */
+#define IDLE_YIELDS 1 /* before it sleeps between jobs */
 
 struct member {
     struct team *team;
@@ -38,7 +39,7 @@ struct member {
 struct team {
     unsigned size;
     unsigned started; /* threads to join, member 1 onwards */
-    team_job job;     /* NULL: leave */
+    team_job job;     /* NULL tells the threads to end */
     void *user;
     struct member *members;
     alignas(64) atomic_uint arrived;
@@ -54,7 +55,8 @@ static void generation_sleep(struct team *team, unsigned generation) {
     atomic_fetch_sub(&team->sleepers, 1);
 }
 
-/* True for the last of `count` arrivals made at once: it has opened the barrier. */
+/* Arrives `count` times at once. Returns true when the last member has arrived, and opens the
+ * barrier then. */
 static bool barrier_arrive(struct team *team, unsigned generation, unsigned count) {
     unsigned before = atomic_fetch_add_explicit(&team->arrived, count, memory_order_acq_rel);
     if (before + count < team->size)
@@ -86,10 +88,6 @@ void team_barrier(struct team *team) {
 
 uint32_t team_take(struct team *team) {
     return atomic_fetch_add_explicit(&team->taken, 1, memory_order_relaxed);
-}
-
-unsigned team_members(const struct team *team) {
-    return team->size;
 }
 
 void team_run(struct team *team, team_job job, void *user) {
@@ -143,7 +141,7 @@ void team_destroy(struct team *team) {
     if (!team)
         return;
     team->job = NULL;
-    /* Arrives for itself and for the members that never started. */
+    /* Arrives for the caller and for the members that never started. */
     barrier_arrive(team, atomic_load(&team->generation), team->size - team->started);
     for (unsigned i = 1; i <= team->started; i++)
         pthread_join(team->members[i].thread, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Sixteen floats in two AVX2 registers, for simd.h. A block is 6 rows x 1 such vector: 12 sums, 2
- * loaded weights and an activation fit the 16 registers.
+ * Sixteen floats in two AVX2 registers, for simd.h. A block of sums is 6 rows x 1 vector, because
+ * 12 registers of sums, 2 of weights and 1 of an activation fit into the 16 there are.
  */
 #ifndef ESM1NV_CPU_VECTOR_H
 #define ESM1NV_CPU_VECTOR_H
@@ -36,30 +36,18 @@ static inline v16 v16_broadcast(const uint32_t *from) {
     return (v16){x, x};
 }
 
-static inline v16 v16_add(v16 a, v16 b) {
-    return (v16){_mm256_add_ps(a.low, b.low), _mm256_add_ps(a.high, b.high)};
-}
-
-static inline v16 v16_sub(v16 a, v16 b) {
-    return (v16){_mm256_sub_ps(a.low, b.low), _mm256_sub_ps(a.high, b.high)};
-}
-
-static inline v16 v16_mul(v16 a, v16 b) {
-    return (v16){_mm256_mul_ps(a.low, b.low), _mm256_mul_ps(a.high, b.high)};
-}
-
-static inline v16 v16_div(v16 a, v16 b) {
-    return (v16){_mm256_div_ps(a.low, b.low), _mm256_div_ps(a.high, b.high)};
-}
-
-/* The second where either is NaN or both are zero. */
-static inline v16 v16_max(v16 a, v16 b) {
-    return (v16){_mm256_max_ps(a.low, b.low), _mm256_max_ps(a.high, b.high)};
-}
-
-static inline v16 v16_min(v16 a, v16 b) {
-    return (v16){_mm256_min_ps(a.low, b.low), _mm256_min_ps(a.high, b.high)};
-}
+/* v16_add and so on, lane by lane. v16_max and v16_min give b when either lane is NaN or both are
+ * zero. */
+#define V16_BINARY(name)                                                                           \
+    static inline v16 v16_##name(v16 a, v16 b) {                                                   \
+        return (v16){_mm256_##name##_ps(a.low, b.low), _mm256_##name##_ps(a.high, b.high)};        \
+    }
+V16_BINARY(add)
+V16_BINARY(sub)
+V16_BINARY(mul)
+V16_BINARY(div)
+V16_BINARY(max)
+V16_BINARY(min)
 
 /* a * b + c, rounded once. */
 static inline v16 v16_fma(v16 a, v16 b, v16 c) {
@@ -76,7 +64,7 @@ static inline v16 v16_negate(v16 x) {
     return (v16){_mm256_xor_ps(x.low, sign), _mm256_xor_ps(x.high, sign)};
 }
 
-/* To the nearest integer, ties to even. */
+/* Rounds to the nearest integer, ties to even. */
 static inline v16 v16_round(v16 x) {
     return (v16){_mm256_round_ps(x.low, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
                  _mm256_round_ps(x.high, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
@@ -96,7 +84,7 @@ static inline __m256 avx2_pair_low(__m256 pairs) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(pairs), 16));
 }
 
-/* The mask comes from memory each time: as a register, it would push a block's sums out. */
+/* The mask is read from memory each time: in a register, it would push a sum out. */
 static inline __m256 avx2_pair_high(__m256 pairs) {
     static const uint32_t mask[8]
         __attribute__((aligned(32))) = {0xffff0000, 0xffff0000, 0xffff0000, 0xffff0000,
@@ -128,7 +116,7 @@ static inline v16 v16_broadcast_high(const uint32_t *from) {
     return (v16){x, x};
 }
 
-/* Lanes below count. */
+/* Selects the lanes below count. */
 static inline v16_mask v16_below(unsigned count) {
     __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     __m256i limit = _mm256_set1_epi32((int)count), next = _mm256_set1_epi32((int)count - 8);
@@ -141,7 +129,7 @@ static inline v16 v16_select(v16_mask mask, v16 a, v16 b) {
                  _mm256_blendv_ps(b.high, a.high, mask.high)};
 }
 
-/* Lanes i and i + 8, then + 4, + 2, + 1. */
+/* Adds lanes i and i + 8, then i + 4, i + 2 and i + 1, as lanes_sum() does. */
 static inline float v16_sum(v16 x) {
     __m256 y = _mm256_add_ps(x.low, x.high);
     __m128 z = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
@@ -168,7 +156,7 @@ static inline __m256i avx2_round_bf16(__m256 x) {
     return _mm256_blendv_epi8(rounded, quiet, nan);
 }
 
-/* To nearest even, NaN quiet. x comes out of arithmetic that flushes: it is never denormal. */
+/* Rounds to nearest even and makes NaN quiet. x is never denormal, because arithmetic flushes. */
 static inline void v16_store_bf16(uint16_t *to, v16 x) {
     __m256i low = _mm256_srli_epi32(avx2_round_bf16(x.low), 16);
     __m256i high = _mm256_srli_epi32(avx2_round_bf16(x.high), 16);
@@ -182,7 +170,7 @@ static inline __m256 avx2_pair(const uint16_t *low, const uint16_t *high) {
     return _mm256_castsi256_ps(_mm256_or_si256(l, _mm256_slli_epi32(h, 16)));
 }
 
-/* 16 dwords of two bf16, the low ones from one row and the high ones from another. */
+/* Pairs the 16 bf16 at `low`, as low halves, with those at `high`. */
 static inline v16 v16_pair(const uint16_t *low, const uint16_t *high) {
     return (v16){avx2_pair(low, high), avx2_pair(low + 8, high + 8)};
 }
@@ -208,7 +196,7 @@ static inline void avx2_turn(const uint32_t *from, size_t from_step, uint32_t *t
     }
 }
 
-/* to[j * to_step + i] = from[i * from_step + j] for i, j below 16. */
+/* Transposes: to[j * to_step + i] = from[i * from_step + j] for i and j below 16. */
 static inline void v16_turn(const uint32_t *from, size_t from_step, uint32_t *to, size_t to_step) {
     for (size_t i = 0; i < 16; i += 8)
         for (size_t j = 0; j < 16; j += 8)

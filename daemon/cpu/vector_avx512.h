@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Sixteen floats in one AVX-512 register, for simd.h. A block is 6 rows x 4 vectors: 24 sums, 4
- * loaded weights and an activation fill the 32 registers.
+ * Sixteen floats in one AVX-512 register, for simd.h. A block of sums is 6 rows x 4 vectors,
+ * because 24 registers of sums, 4 of weights and 1 of an activation fit into the 32 there are.
  */
 #ifndef ESM1NV_CPU_VECTOR_H
 #define ESM1NV_CPU_VECTOR_H
@@ -31,30 +31,18 @@ static inline v16 v16_broadcast(const uint32_t *from) {
     return _mm512_castsi512_ps(_mm512_set1_epi32((int)*from));
 }
 
-static inline v16 v16_add(v16 a, v16 b) {
-    return _mm512_add_ps(a, b);
-}
-
-static inline v16 v16_sub(v16 a, v16 b) {
-    return _mm512_sub_ps(a, b);
-}
-
-static inline v16 v16_mul(v16 a, v16 b) {
-    return _mm512_mul_ps(a, b);
-}
-
-static inline v16 v16_div(v16 a, v16 b) {
-    return _mm512_div_ps(a, b);
-}
-
-/* The second where either is NaN or both are zero. */
-static inline v16 v16_max(v16 a, v16 b) {
-    return _mm512_max_ps(a, b);
-}
-
-static inline v16 v16_min(v16 a, v16 b) {
-    return _mm512_min_ps(a, b);
-}
+/* v16_add and so on, lane by lane. v16_max and v16_min give b when either lane is NaN or both are
+ * zero. */
+#define V16_BINARY(name)                                                                           \
+    static inline v16 v16_##name(v16 a, v16 b) {                                                   \
+        return _mm512_##name##_ps(a, b);                                                           \
+    }
+V16_BINARY(add)
+V16_BINARY(sub)
+V16_BINARY(mul)
+V16_BINARY(div)
+V16_BINARY(max)
+V16_BINARY(min)
 
 /* a * b + c, rounded once. */
 static inline v16 v16_fma(v16 a, v16 b, v16 c) {
@@ -69,7 +57,7 @@ static inline v16 v16_negate(v16 x) {
     return _mm512_xor_ps(x, _mm512_set1_ps(-0.0f));
 }
 
-/* To the nearest integer, ties to even. */
+/* Rounds to the nearest integer, ties to even. */
 static inline v16 v16_round(v16 x) {
     return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }
@@ -98,7 +86,7 @@ static inline v16 v16_broadcast_high(const uint32_t *from) {
     return _mm512_castsi512_ps(_mm512_set1_epi32((int)(*from & 0xffff0000)));
 }
 
-/* Lanes below count, 1 to 16. */
+/* Selects the lanes below count, which is 1 to 16. */
 static inline v16_mask v16_below(unsigned count) {
     return (v16_mask)(0xffffu >> (16 - count));
 }
@@ -107,7 +95,7 @@ static inline v16 v16_select(v16_mask mask, v16 a, v16 b) {
     return _mm512_mask_mov_ps(b, mask, a);
 }
 
-/* Lanes i and i + 8, then + 4, + 2, + 1. */
+/* Adds lanes i and i + 8, then i + 4, i + 2 and i + 1, as lanes_sum() does. */
 static inline float v16_sum(v16 x) {
     __m256 y = _mm256_add_ps(_mm512_castps512_ps256(x), _mm512_extractf32x8_ps(x, 1));
     __m128 z = _mm_add_ps(_mm256_castps256_ps128(y), _mm256_extractf128_ps(y, 1));
@@ -119,7 +107,7 @@ static inline float v16_largest(v16 x) {
     return _mm512_reduce_max_ps(x);
 }
 
-/* To nearest even, NaN quiet. x comes out of arithmetic that flushes: it is never denormal. */
+/* Rounds to nearest even and makes NaN quiet. x is never denormal, because arithmetic flushes. */
 static inline void v16_store_bf16(uint16_t *to, v16 x) {
 #ifdef __AVX512BF16__
     _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh(x));
@@ -135,14 +123,14 @@ static inline void v16_store_bf16(uint16_t *to, v16 x) {
 #endif
 }
 
-/* 16 dwords of two bf16, the low ones from one row and the high ones from another. */
+/* Pairs the 16 bf16 at `low`, as low halves, with those at `high`. */
 static inline v16 v16_pair(const uint16_t *low, const uint16_t *high) {
     __m512i l = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)low));
     __m512i h = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)high));
     return _mm512_castsi512_ps(_mm512_or_si512(l, _mm512_slli_epi32(h, 16)));
 }
 
-/* to[j * to_step + i] = from[i * from_step + j] for i, j below 16. */
+/* Transposes: to[j * to_step + i] = from[i * from_step + j] for i and j below 16. */
 static inline void v16_turn(const uint32_t *from, size_t from_step, uint32_t *to, size_t to_step) {
     __m512 a[16], b[16];
     for (size_t i = 0; i < 16; i++)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The chooser among engines: finds the table that a name asks for, probes and opens it.
+ * The chooser among engines: finds the table that a name asks for, probes the machine, and opens
+ * the engine with all signals blocked.
  */
 #include "daemon/engine/chooser.h"
-#include "daemon/engine/plugin.h"
 
 #include <assert.h>
 #include <signal.h>
@@ -36,11 +36,11 @@ static int table_open(const struct engine_table *table, struct engine **engine,
                       const struct model *model, const struct engine_options *options,
                       struct error *error) {
     struct engine_options own = *options;
-    sigset_t all, before;
     if (own.max_batch_tokens == 0)
         own.max_batch_tokens = table->default_batch_tokens > model->config.positions
                                    ? table->default_batch_tokens
                                    : model->config.positions;
+    sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     int result = table->probe(error);
@@ -59,19 +59,31 @@ static int row_open(const struct row *row, const struct engine_table **table,
     return result == 0 ? table_open(*table, engine, model, options, error) : result;
 }
 
-/* That a plugin was not built is nothing to tell; that it does not work is. */
+static const struct row *row_find(const char *name) {
+    size_t i = 0;
+    while (i < ROWS && strcmp(rows[i].name, name) != 0)
+        i++;
+    assert(i < ROWS);
+    return &rows[i];
+}
+
+const char *engine_last_resort(void) {
+    size_t i = 0;
+    while (i < ROWS && !(rows[i].table && rows[i].table->last_resort))
+        i++;
+    assert(i < ROWS);
+    return rows[i].name;
+}
+
+/* A plugin that does not work is reported in the note; one that was not built is not. */
 static int best_open(const struct engine_table **table, struct engine **engine,
                      const struct model *model, const struct engine_options *options,
                      char note[ENGINE_NOTE_MAX], struct error *error) {
-    const struct row *last = NULL;
     struct error reason = {0};
-    for (size_t i = 0; i < ROWS; i++) {
+    for (size_t i = 0; i < ROWS; i++)
         if (rows[i].load && row_open(&rows[i], table, engine, model, options, &reason) == 0)
             return 0;
-        if (rows[i].table && rows[i].table->last_resort)
-            last = &rows[i];
-    }
-    if (row_open(last, table, engine, model, options, error) < 0)
+    if (row_open(row_find(engine_last_resort()), table, engine, model, options, error) < 0)
         return reason.text[0] ? error_prefix(error, "%s", reason.text) : -1;
     if (reason.text[0])
         snprintf(note, ENGINE_NOTE_MAX, "%s; using the CPU", reason.text);
@@ -85,12 +97,9 @@ int engine_open(const struct engine_table **table, struct engine **engine, const
     note[0] = '\0';
     if (strcmp(backend, "auto") == 0)
         return best_open(table, engine, model, options, note, error);
-    size_t i = 0;
-    while (i < ROWS && strcmp(rows[i].name, backend) != 0)
-        i++;
-    assert(i < ROWS);
-    int result = row_open(&rows[i], table, engine, model, options, error);
+    const struct row *row = row_find(backend);
+    int result = row_open(row, table, engine, model, options, error);
     if (result > 0)
-        return error_set(error, EX_CONFIG, "backend %s: %s", backend, rows[i].absent);
+        return error_set(error, EX_CONFIG, "backend %s: %s", backend, row->absent);
     return result;
 }

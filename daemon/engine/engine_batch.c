@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What every engine does with the items of a batch: asks whether the submitter kept his promises,
- * fails them, and puts them in an order that threads share well.
+ * What every engine does with the items of a batch: it checks that the submitter kept the rules of
+ * engine.h, marks items as failed, and orders them so that threads share the work evenly.
  */
 #include "daemon/engine/engine.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* `left` tokens of the batch begin with the item's. */
+/* `left` is how many tokens the batch has from the item's first one on. */
 static const char *item_fault(const struct engine_item *item, uint32_t positions, uint32_t left) {
     if (item->tokens == 0 || item->tokens > positions)
         return "a sequence is empty or longer than the model's positions";

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The engine that does no arithmetic of the model, for measuring and testing everything around it.
- * It fills rows with a known pattern of small whole numbers. With n residues whose tokens add up
- * to s, in row r (from 0): column 0 holds s mod 2048, column 1 holds r mod 2048, all others hold
- * n mod 2048; exact in float32 and float16. Batches are done within submit(), in the caller's
- * thread, so that its descriptor never has anything to tell.
+ * The engine that does none of the model's arithmetic, for measuring and testing everything around
+ * it. It fills rows with a known pattern of small whole numbers: for n residues whose tokens add up
+ * to s, column 0 of row r (from 0) holds s mod 2048, column 1 holds r mod 2048, and all others hold
+ * n mod 2048, which is exact in float32 and float16. Batches are run within submit(), in the
+ * caller's thread, so the completion descriptor never becomes readable.
  */
 #include "daemon/base/clock.h"
 #include "daemon/engine/chooser.h"
-#include "daemon/engine/queue.h"
+#include "daemon/engine/queued.h"
 #include "ipc/base/half.h"
 
 #include <stdlib.h>
@@ -18,12 +18,6 @@
 
 #define DEPTH 2
 #define MODULUS 2048
-
-struct engine {
-    uint32_t hidden;
-    struct engine_queue queue;
-    struct engine_info info;
-};
 
 static int null_probe(struct error *error) {
     (void)error;
@@ -49,7 +43,6 @@ static int null_open(struct engine **out, const struct model *model,
         null_close(engine);
         return -1;
     }
-    engine->hidden = model->config.hidden;
     engine->info = (struct engine_info){.backend = "null",
                                         .precision = engine_precisions[precision],
                                         .instructions = "none",
@@ -60,11 +53,7 @@ static int null_open(struct engine **out, const struct model *model,
     return 0;
 }
 
-static const struct engine_info *null_info(const struct engine *engine) {
-    return &engine->info;
-}
-
-/* The bits of a whole number as a value of a row; float16 twice, to fill a word. */
+/* The bits of a whole number as a value of a row; those of a float16 twice, to fill 32 bits. */
 static uint32_t value_bits(enum dtype dtype, uint32_t number) {
     if (dtype == DTYPE_F16)
         return f16_from_float((float)number) * UINT32_C(0x10001);
@@ -83,7 +72,7 @@ static void item_run(const struct engine *engine, const uint16_t *ids, struct en
     sum = value_bits(item->dtype, sum % MODULUS);
     uint32_t count = value_bits(item->dtype, item->residues % MODULUS);
     uint32_t rows = item->pooling == POOLING_NONE ? item->residues : 1;
-    size_t size = dtype_size(item->dtype), row_bytes = engine->hidden * size;
+    size_t size = dtype_size(item->dtype), row_bytes = engine->queue.config->hidden * size;
     for (uint32_t row = 0; row < rows; row++) {
         char *at = (char *)item->rows + row * row_bytes;
         uint32_t number = value_bits(item->dtype, row % MODULUS);
@@ -103,29 +92,16 @@ static void null_submit(struct engine *engine, struct engine_batch *batch) {
     engine_queue_submit_done(&engine->queue, batch);
 }
 
-static int null_completion_fd(const struct engine *engine) {
-    return engine->queue.fd;
-}
-
-static struct engine_batch *null_reap(struct engine *engine) {
-    return engine_queue_reap(&engine->queue);
-}
-
-static const char *null_broken(const struct engine *engine) {
-    (void)engine;
-    return NULL;
-}
-
 const struct engine_table null_engine_table = {
     .abi = ENGINE_ABI,
     .name = "null",
     .default_batch_tokens = 2048,
     .probe = null_probe,
     .open = null_open,
-    .info = null_info,
+    .info = queued_info,
     .submit = null_submit,
-    .completion_fd = null_completion_fd,
-    .reap = null_reap,
-    .broken = null_broken,
+    .completion_fd = queued_completion_fd,
+    .reap = queued_reap,
+    .broken = queued_broken,
     .close = null_close,
 };

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Finding and loading the CUDA engine. What dlopen() says is passed on, for it names the library
- * that is missing. Nothing is ever unloaded: CUDA leaves threads and handlers behind.
+ * Finds and loads the CUDA engine, esm1nv-cuda.so. The text of dlopen() is passed on, because it
+ * names the library that is missing. Nothing is ever unloaded: CUDA leaves threads and handlers
+ * behind.
  */
-#include "daemon/engine/plugin.h"
-
+#include "daemon/engine/chooser.h"
 #include "ipc/base/beside.h"
 
 #include <dlfcn.h>
@@ -15,16 +15,18 @@
 
 #define PLUGIN "esm1nv-cuda.so"
 
-/* CUDA's libraries take 0.2 s and 200 MB to load: not without a driver. What cudart says of one
- * that is too old, or has no device, comes later. */
+/* CUDA's libraries take 0.2 s and 200 MB to load, so the driver is looked for first. A driver that
+ * is too old or has no device is found by the plugin's probe(). */
 static int find_driver(struct error *error) {
     if (dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL))
         return 0;
     return error_set(error, EX_CONFIG, "backend cuda: there is no NVIDIA driver (%s)", dlerror());
 }
 
-/* Returns 0, 1 when there is none, or -1. One that is named need not be there, nor be for a real
- * GPU: dlopen() complains. */
+/* The plugin that $ESM1NV_CUDA_PLUGIN names (empty: none), else that of the build which the program
+ * is part of, else the installed one. A named one is taken unseen, and without looking for a
+ * driver: it may be an emulation, and dlopen() reports what is wrong. Returns 0, 1 when there is
+ * none, or -1. */
 static int plugin_find(char path[PATH_MAX], struct error *error) {
     const char *named = getenv("ESM1NV_CUDA_PLUGIN");
     if (named) {

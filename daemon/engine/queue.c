@@ -2,7 +2,7 @@
  *
  * Jobs are numbered in order of submission: those below `reaped` are gone, those below `taken` have
  * no item left to take, and the rest wait. The descriptor is written once for any number of
- * batches that are done, and read when the oldest that is left is not.
+ * finished batches, and is read when the oldest remaining batch is not finished.
  */
 #include "daemon/engine/queue.h"
 
@@ -65,13 +65,13 @@ static bool oldest_is_done(const struct engine_queue *queue) {
     return queue->reaped < queue->taken && job_at(queue, queue->reaped)->open_parts == 0;
 }
 
-/* Passes over jobs that have nothing left to take. */
+/* Advances `taken` past the jobs that have no item left to take. */
 static void jobs_pass(struct engine_queue *queue) {
     while (engine_queue_has_work(queue) && job_is_taken(job_at(queue, queue->taken)))
         queue->taken++;
 }
 
-/* Says what has changed: when the oldest batch is done to the submitter, always to the threads. */
+/* After a change: wakes the threads, and the submitter if the oldest batch is done. */
 static void changes_tell(struct engine_queue *queue) {
     jobs_pass(queue);
     if (oldest_is_done(queue) && !queue->told) {
@@ -116,12 +116,11 @@ void engine_queue_submit_done(struct engine_queue *queue, struct engine_batch *b
 
 struct engine_batch *engine_queue_reap(struct engine_queue *queue) {
     struct engine_batch *batch = NULL;
-    eventfd_t ignored;
     pthread_mutex_lock(&queue->lock);
     if (oldest_is_done(queue))
         batch = job_at(queue, queue->reaped++)->batch;
     if (queue->told && !oldest_is_done(queue)) {
-        eventfd_read(queue->fd, &ignored);
+        eventfd_read(queue->fd, &(eventfd_t){0});
         queue->told = false;
     }
     pthread_mutex_unlock(&queue->lock);
@@ -147,7 +146,7 @@ void engine_queue_take(struct engine_queue *queue, struct engine_part *part, uin
         part->tokens += items[job->next++].tokens;
         part->count++;
     }
-    assert(part->count > 0); /* else the largest sequence is larger than most_tokens */
+    assert(part->count > 0); /* the largest sequence has at most most_tokens */
     job->open_parts++;
     changes_tell(queue);
 }

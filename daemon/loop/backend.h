@@ -20,11 +20,12 @@ struct loop_watch {
     struct loop_callbacks callbacks;
     void *context;
     int fd;
-    unsigned operations; /* by which the kernel still refers to this watch */
-    bool reading, ended; /* io_uring: the receive, accept or poll is under way; is over for good */
+    unsigned operations; /* that are under way in the kernel, and refer to this watch */
+    bool reading,
+        ended; /* io_uring: the receive, accept or poll is under way; has ended for good */
     bool paused, wants_writable;
     bool removed, close_socket;
-    _Atomic unsigned *account; /* or NULL: nobody is charged */
+    _Atomic unsigned *account; /* see loop_charge(); NULL: nobody's */
 };
 
 struct loop_backend {
@@ -33,9 +34,9 @@ struct loop_backend {
     void (*destroy)(void *state);
     int (*add)(void *state, struct loop_watch *watch);
     void (*want_writable)(void *state, struct loop_watch *watch);
-    /* Follows watch->paused. */
+    /* watch->paused has changed. */
     void (*pause)(void *state, struct loop_watch *watch);
-    /* Ends what the kernel does for the watch; when operations is 0 it may be freed. */
+    /* Ends the kernel's operations for the watch, which may be freed when none is left. */
     void (*remove)(void *state, struct loop_watch *watch);
     int (*turn)(void *state, bool wait);
 };
@@ -43,8 +44,8 @@ struct loop_backend {
 extern const struct loop_backend loop_uring;
 extern const struct loop_backend loop_epoll;
 
-/* For the backends: hand over what happened. They do nothing for a watch that was removed, except
- * to have its descriptors closed. */
+/* With these the backends report events. For a watch that was removed they only have the received
+ * descriptors closed. */
 void loop_accepted(struct loop_watch *watch, int fd);
 void loop_received(struct loop_watch *watch, const uint8_t *data, size_t size, int flags,
                    void *control, size_t control_size);

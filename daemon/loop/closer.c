@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Two queues of descriptors, clients' sockets and what clients passed, each with a few detached
- * threads that close them: one as long as nothing blocks, more, up to a limit, when more wait than
- * threads are idle. Sockets are emptied first, so that closing them does not block, and what others
- * passed never holds them up.
+ * Two queues of descriptors, one of clients' sockets and one of what clients passed, each with
+ * detached threads that close them: one thread as long as nothing blocks, and more, up to a limit,
+ * when more descriptors wait than threads are idle. Sockets are emptied first, so that closing them
+ * does not block; having a queue of their own, they never wait for what clients passed.
  */
 #include "daemon/loop/closer.h"
 #include "daemon/base/clock.h"
@@ -42,10 +42,9 @@ struct closer {
     bool ending;
 };
 
-/* Nothing waits for what a stranger's TCP socket still has to send. */
+/* A TCP socket is closed without waiting for what it still has to send. */
 static void close_passed(struct closer *closer, const struct doomed *doomed) {
     struct linger linger = {0};
-
     (void)closer;
     setsockopt(doomed->fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
     close(doomed->fd);
@@ -54,29 +53,26 @@ static void close_passed(struct closer *closer, const struct doomed *doomed) {
 static void pass_on(struct closer *closer, struct msghdr *header, _Atomic unsigned *account) {
     int fds[CHANNEL_FDS_MAX];
     unsigned count = channel_descriptors(header, fds);
-
     if (account)
         *account += count;
     for (unsigned i = 0; i < count; i++)
         closer_add(closer, fds[i], account);
 }
 
-/* After SHUT_RD nothing more can come in; what lies there is taken out here, because closing a
- * socket with unread messages resets the peer's side, and closes what was passed in them. With
- * SO_PASSCRED an empty message differs from the end: it has control data. */
+/* The socket is shut down, so nothing more can come in. Unread messages are received here, because
+ * closing the socket with them would reset the peer's side and close the descriptors in them. With
+ * SO_PASSCRED an empty message can be told from the end: it has control data. */
 static void close_socket(struct closer *closer, const struct doomed *doomed) {
     char byte;
     _Alignas(struct cmsghdr) char
         control[CMSG_SPACE(CHANNEL_FDS_MAX * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
     struct iovec part = {.iov_base = &byte, .iov_len = 1};
-
     setsockopt(doomed->fd, SOL_SOCKET, SO_PASSCRED, &(int){1}, sizeof(int));
     for (;;) {
         struct msghdr header = {.msg_iov = &part,
                                 .msg_iovlen = 1,
                                 .msg_control = control,
                                 .msg_controllen = sizeof control};
-
         if (recvmsg(doomed->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) < 0 ||
             header.msg_controllen == 0)
             break;
@@ -85,11 +81,10 @@ static void close_socket(struct closer *closer, const struct doomed *doomed) {
     close(doomed->fd);
 }
 
-/* With the lock held, but for the closing itself. */
+/* Called with the lock held, which it releases while it closes. */
 static void close_next(struct queue *queue) {
     struct closer *closer = queue->closer;
     struct doomed doomed = queue->places[queue->first];
-
     queue->first = (queue->first + 1) % closer->capacity;
     queue->count--;
     queue->busy++;
@@ -97,17 +92,16 @@ static void close_next(struct queue *queue) {
     queue->close(closer, &doomed);
     pthread_mutex_lock(&closer->lock);
     queue->busy--;
-    if (doomed.account && !closer->ending) /* then it may be gone */
+    if (doomed.account && !closer->ending) /* when ending, the account may be gone */
         --*doomed.account;
 }
 
 static void *queue_main(void *argument) {
     struct queue *queue = argument;
     struct closer *closer = queue->closer;
-
     pthread_mutex_lock(&closer->lock);
-    while (!closer->ending || queue->count) {
-        if (queue->count)
+    while (!closer->ending || queue->count > 0) {
+        if (queue->count > 0)
             close_next(queue);
         else
             pthread_cond_wait(&queue->work, &closer->lock);
@@ -120,13 +114,11 @@ static void *queue_main(void *argument) {
 
 static int start_thread(struct queue *queue) {
     pthread_attr_t attributes;
-    pthread_t thread;
-    int result;
-
     pthread_attr_init(&attributes);
     pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
     pthread_attr_setstacksize(&attributes, 128 * 1024);
-    result = pthread_create(&thread, &attributes, queue_main, queue);
+    pthread_t thread;
+    int result = pthread_create(&thread, &attributes, queue_main, queue);
     pthread_attr_destroy(&attributes);
     if (result == 0) {
         queue->threads++;
@@ -155,12 +147,10 @@ static void closer_free(struct closer *closer) {
     free(closer);
 }
 
-int closer_create(struct closer **result) {
+int closer_create(struct closer **out) {
+    *out = NULL;
     struct closer *closer = calloc(1, sizeof *closer);
     struct rlimit limit;
-    int error;
-
-    *result = NULL;
     if (!closer || getrlimit(RLIMIT_NOFILE, &limit) < 0) {
         free(closer);
         return -ENOMEM;
@@ -169,53 +159,40 @@ int closer_create(struct closer **result) {
     pthread_mutex_init(&closer->lock, NULL);
     pthread_cond_init(&closer->done, NULL);
     pthread_mutex_lock(&closer->lock);
-    error = queue_init(&closer->sockets, closer, close_socket);
-    if (error == 0)
-        error = queue_init(&closer->passed, closer, close_passed);
+    int result = queue_init(&closer->sockets, closer, close_socket);
+    if (result == 0)
+        result = queue_init(&closer->passed, closer, close_passed);
     pthread_mutex_unlock(&closer->lock);
-    if (error < 0) {
+    if (result < 0)
         closer_destroy(closer, 1000);
-        return error;
-    }
-    *result = closer;
-    return 0;
+    else
+        *out = closer;
+    return result;
 }
 
-static void add(struct closer *closer, struct queue *queue, struct doomed doomed) {
+static void queue_add(struct closer *closer, struct queue *queue, struct doomed doomed) {
     pthread_mutex_lock(&closer->lock);
     queue->places[(queue->first + queue->count++) % closer->capacity] = doomed;
     if (queue->count > queue->threads - queue->busy && queue->threads < CLOSER_THREADS_MAX)
-        start_thread(queue); /* without it the others only take longer */
+        start_thread(queue); /* if it cannot be started, the others only take longer */
     pthread_cond_signal(&queue->work);
     pthread_mutex_unlock(&closer->lock);
 }
 
 void closer_add(struct closer *closer, int fd, _Atomic unsigned *account) {
     if (fd >= 0)
-        add(closer, &closer->passed, (struct doomed){.fd = fd, .account = account});
+        queue_add(closer, &closer->passed, (struct doomed){.fd = fd, .account = account});
 }
 
 void closer_add_socket(struct closer *closer, int fd, _Atomic unsigned *account) {
     shutdown(fd, SHUT_RDWR);
-    add(closer, &closer->sockets, (struct doomed){.fd = fd, .account = account});
-}
-
-unsigned closer_pending(struct closer *closer) {
-    unsigned pending;
-
-    pthread_mutex_lock(&closer->lock);
-    pending =
-        closer->sockets.count + closer->sockets.busy + closer->passed.count + closer->passed.busy;
-    pthread_mutex_unlock(&closer->lock);
-    return pending;
+    queue_add(closer, &closer->sockets, (struct doomed){.fd = fd, .account = account});
 }
 
 bool closer_destroy(struct closer *closer, int milliseconds) {
-    struct timespec until = clock_deadline(milliseconds);
-    bool stuck;
-
     if (!closer)
         return true;
+    struct timespec until = clock_deadline(milliseconds);
     pthread_mutex_lock(&closer->lock);
     closer->ending = true;
     pthread_cond_broadcast(&closer->sockets.work);
@@ -223,7 +200,7 @@ bool closer_destroy(struct closer *closer, int milliseconds) {
     while (closer->sockets.threads + closer->passed.threads > 0 &&
            pthread_cond_timedwait(&closer->done, &closer->lock, &until) == 0)
         continue;
-    stuck = closer->sockets.threads + closer->passed.threads > 0;
+    bool stuck = closer->sockets.threads + closer->passed.threads > 0;
     pthread_mutex_unlock(&closer->lock);
     if (!stuck)
         closer_free(closer);

@@ -11,23 +11,20 @@
 
 struct closer;
 
-/* Returns 0 or -errno. No descriptor is ever queued twice, so the queue, with a place for each
- * that the process may have (RLIMIT_NOFILE, to be raised before), cannot overflow. */
+/* Returns 0 or -errno. Its queues have a place for each descriptor that the process may have now
+ * (RLIMIT_NOFILE), and cannot overflow, because no descriptor is queued twice. */
 int closer_create(struct closer **closer);
 
-/* Owns fd from now on. Ignores -1. *account, unless account is NULL, counts fd already and goes
- * down by one when it is closed; it must live until then, or until closer_destroy(). */
+/* Takes fd over; ignores -1. The caller has counted fd in *account, unless account is NULL; it is
+ * counted down when fd is closed, and must live until then or until closer_destroy(). */
 void closer_add(struct closer *closer, int fd, _Atomic unsigned *account);
 
 /* The same for a client's socket: shuts it down at once, and empties it before it is closed, so
- * that the peer reads what was sent to it last instead of ECONNRESET. What it finds there is
- * counted too. Never held up by what others passed. */
+ * that the peer reads what was sent to it last instead of ECONNRESET. Descriptors that are found in
+ * it are counted in *account too. Descriptors that clients passed never hold it up. */
 void closer_add_socket(struct closer *closer, int fd, _Atomic unsigned *account);
 
-/* Descriptors not closed yet. */
-unsigned closer_pending(struct closer *closer);
-
-/* Waits a moment for what is queued, no longer than `milliseconds`: a hostile descriptor may block
+/* Closes what is queued, for no longer than `milliseconds`, because a hostile descriptor may block
  * for ever. Returns false, and frees nothing, when a thread is stuck: the process must then leave
  * without waiting for it. Safe on NULL. */
 bool closer_destroy(struct closer *closer, int milliseconds);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The loop over epoll, level-triggered: per turn every ready watch gets one accept, one message
- * or one call, so that nobody's flood holds up the others.
+ * The loop over epoll, level-triggered. In each turn every ready watch gets one accept, one message
+ * or one call, so that no client that floods the daemon holds up the others.
  */
 #include "daemon/loop/backend.h"
 #include "ipc/wire.h"
@@ -19,31 +19,28 @@ struct epoll_state {
     _Alignas(struct cmsghdr) uint8_t control[LOOP_CONTROL_MAX];
 };
 
-static int epoll_create_state(void **result) {
+static int epoll_create_state(void **out) {
     struct epoll_state *state = malloc(sizeof *state);
-
     if (!state)
         return -ENOMEM;
     state->fd = epoll_create1(EPOLL_CLOEXEC);
     if (state->fd < 0) {
-        int error = -errno;
+        int result = -errno;
         free(state);
-        return error;
+        return result;
     }
-    *result = state;
+    *out = state;
     return 0;
 }
 
 static void epoll_destroy(void *argument) {
     struct epoll_state *state = argument;
-
     close(state->fd);
     free(state);
 }
 
 static int control(struct epoll_state *state, int operation, struct loop_watch *watch) {
     struct epoll_event event = {.data.ptr = watch};
-
     if (!watch->paused)
         event.events |= EPOLLIN;
     if (watch->wants_writable)
@@ -72,7 +69,6 @@ static void receive(struct epoll_state *state, struct loop_watch *watch) {
         .msg_controllen = sizeof state->control,
     };
     ssize_t size = recvmsg(watch->fd, &header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-
     if (size > 0 || (size == 0 && header.msg_controllen > 0))
         loop_received(watch, state->data, (size_t)size, header.msg_flags, header.msg_control,
                       header.msg_controllen);
@@ -82,7 +78,6 @@ static void receive(struct epoll_state *state, struct loop_watch *watch) {
 
 static void accept_one(struct loop_watch *watch) {
     int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC);
-
     if (fd >= 0)
         loop_accepted(watch, fd);
     else if (errno != EAGAIN && errno != EINTR)
@@ -112,7 +107,6 @@ static int epoll_turn(void *argument, bool wait) {
     struct epoll_state *state = argument;
     struct epoll_event events[EVENTS_MAX];
     int count = epoll_wait(state->fd, events, EVENTS_MAX, wait ? -1 : 0);
-
     if (count < 0)
         return errno == EINTR ? 0 : -errno;
     for (int i = 0; i < count; i++)

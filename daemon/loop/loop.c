@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The part of the loop that is the same for both backends: which one runs, the life of watches,
- * and unpacking of received descriptors. A removed watch is freed after the turn in which the
- * kernel gave up its last reference, and only then is its socket closed.
+ * The part of the loop that is the same for both backends: the choice between them, the life of
+ * watches, and received descriptors. A removed watch is freed after the turn in which its last
+ * operation in the kernel ended, and only then is its socket closed.
  */
 #include "daemon/loop/backend.h"
 
@@ -22,42 +22,35 @@ struct loop {
     char name[96];
 };
 
-static int choose(struct loop *loop, const char *force) {
-    int error = 0;
-
-    if (!force || !strcmp(force, "io_uring")) {
-        error = loop_uring.create(&loop->state);
-        if (error == 0) {
-            loop->backend = &loop_uring;
-            snprintf(loop->name, sizeof loop->name, "io_uring");
-            return 0;
-        }
-        if (force)
-            return error;
-    } else if (strcmp(force, "epoll") != 0) {
-        return -EINVAL;
+static int loop_choose(struct loop *loop, const char *force) {
+    int result = -EINVAL;
+    if (!force || strcmp(force, "io_uring") == 0) {
+        result = loop_uring.create(&loop->state);
+        loop->backend = &loop_uring;
+        snprintf(loop->name, sizeof loop->name, "io_uring");
     }
+    if (result == 0 || (force && strcmp(force, "epoll") != 0))
+        return result;
     loop->backend = &loop_epoll;
     if (force)
         snprintf(loop->name, sizeof loop->name, "epoll (asked for)");
     else
-        snprintf(loop->name, sizeof loop->name, "epoll (io_uring: %s)", strerror(-error));
+        snprintf(loop->name, sizeof loop->name, "epoll (io_uring: %s)", strerror(-result));
     return loop_epoll.create(&loop->state);
 }
 
-int loop_create(struct loop **result, const char *force, struct closer *closer) {
+int loop_create(struct loop **out, const char *force, struct closer *closer) {
+    *out = NULL;
     struct loop *loop = calloc(1, sizeof *loop);
-    int error = loop ? choose(loop, force) : -ENOMEM;
-
-    *result = NULL;
-    if (error < 0) {
+    int result = loop ? loop_choose(loop, force) : -ENOMEM;
+    if (result < 0) {
         free(loop);
-        return error;
+        return result;
     }
     loop->closer = closer;
     TAILQ_INIT(&loop->watches);
     TAILQ_INIT(&loop->removed);
-    *result = loop;
+    *out = loop;
     return 0;
 }
 
@@ -68,7 +61,6 @@ const char *loop_name(const struct loop *loop) {
 struct loop_watch *loop_add(struct loop *loop, int fd, const struct loop_callbacks *callbacks,
                             void *context) {
     struct loop_watch *watch = calloc(1, sizeof *watch);
-
     if (!watch)
         return NULL;
     *watch =
@@ -98,17 +90,10 @@ void loop_want_writable(struct loop_watch *watch) {
     watch->loop->backend->want_writable(watch->loop->state, watch);
 }
 
-void loop_pause(struct loop_watch *watch) {
-    if (watch->paused)
+void loop_pause(struct loop_watch *watch, bool paused) {
+    if (watch->paused == paused)
         return;
-    watch->paused = true;
-    watch->loop->backend->pause(watch->loop->state, watch);
-}
-
-void loop_resume(struct loop_watch *watch) {
-    if (!watch->paused)
-        return;
-    watch->paused = false;
+    watch->paused = paused;
     watch->loop->backend->pause(watch->loop->state, watch);
 }
 
@@ -125,11 +110,10 @@ void loop_remove(struct loop_watch *watch, bool close_socket) {
 }
 
 static void free_removed(struct loop *loop) {
-    struct loop_watch *watch, *next;
-
-    for (watch = TAILQ_FIRST(&loop->removed); watch; watch = next) {
+    struct loop_watch *next;
+    for (struct loop_watch *watch = TAILQ_FIRST(&loop->removed); watch; watch = next) {
         next = TAILQ_NEXT(watch, link);
-        if (watch->operations)
+        if (watch->operations > 0)
             continue;
         TAILQ_REMOVE(&loop->removed, watch, link);
         if (watch->close_socket)
@@ -139,15 +123,13 @@ static void free_removed(struct loop *loop) {
 }
 
 int loop_turn(struct loop *loop, bool wait) {
-    int error = loop->backend->turn(loop->state, wait);
-
+    int result = loop->backend->turn(loop->state, wait);
     free_removed(loop);
-    return error;
+    return result;
 }
 
 static void free_all(struct watch_list *list) {
     struct loop_watch *watch;
-
     while ((watch = TAILQ_FIRST(list))) {
         TAILQ_REMOVE(list, watch, link);
         free(watch);
@@ -183,7 +165,6 @@ void loop_received(struct loop_watch *watch, const uint8_t *data, size_t size, i
         .fd_count = channel_descriptors(&header, fds),
         .truncated = (flags & (MSG_TRUNC | MSG_CTRUNC)) != 0,
     };
-
     if (!watch->removed)
         watch->callbacks.message(watch->context, &message);
     for (unsigned i = 0; i < message.fd_count; i++) {

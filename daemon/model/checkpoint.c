@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A torch checkpoint: <root>/data.pkl names and describes tensors, <root>/data/<key> are the raw
- * storages they lie in. Here every description is held against its storage, so that whoever reads
- * a tensor by its shape and strides stays inside the mapping.
+ * Reads a torch checkpoint: <root>/data.pkl names and describes tensors, and <root>/data/<key> are
+ * the raw storages in which they lie. Every description is checked against its storage here, so
+ * that whoever reads a tensor by its shape and strides stays inside the mapping.
  */
 #include "daemon/model/container.h"
 
@@ -12,13 +12,13 @@
 #include <sysexits.h>
 
 #define ROOT_MAX 256
-#define NAME_SHOWN 128 /* bytes of a name in a message; keys of storages are shorter */
+#define NAME_SHOWN 128 /* the most bytes of a name in a message, and of a storage's key */
 
 static int shown(struct bytes name) {
     return name.size > NAME_SHOWN ? NAME_SHOWN : (int)name.size;
 }
 
-/* Finds the only <root>/data.pkl; *root includes its slash. */
+/* Finds the only <root>/data.pkl. *root ends with the slash. */
 static const struct zip_member *find_pickle(const struct zip *zip, struct bytes *root,
                                             struct error *error) {
     static const char file[] = "data.pkl";
@@ -55,7 +55,8 @@ static const struct zip_member *find_member(const struct zip *zip, struct bytes 
     return zip_find(zip, path, (size_t)(end - path) + name.size);
 }
 
-/* Storages are little endian here and in every file but those of a few machines. */
+/* Storages are read as little-endian. Only a file that was saved on a big-endian machine says that
+ * it is otherwise. */
 static int check_byte_order(const struct zip *zip, struct bytes root, struct error *error) {
     static const struct bytes name = {(const unsigned char *)"byteorder", 9};
     const struct zip_member *order = find_member(zip, root, "", name);
@@ -65,8 +66,9 @@ static int check_byte_order(const struct zip *zip, struct bytes root, struct err
                      shown(order->content), (const char *)order->content.data);
 }
 
-/* One past the last element of the storage that the tensor reaches, and how many it has. Returns
- * -1 where an offset, size or stride is negative or something overflows. */
+/* Sets *end to one past the last element of the storage that the tensor reaches, and *elements to
+ * the number of its elements. Returns -1 when an offset, size or stride is negative or a sum
+ * overflows. */
 static int tensor_extent(const struct pickle_tensor *tensor, int64_t *end, int64_t *elements) {
     int64_t last = tensor->offset, step;
     *elements = 1;
@@ -84,6 +86,7 @@ static int tensor_extent(const struct pickle_tensor *tensor, int64_t *end, int64
     return __builtin_add_overflow(last, 1, end) ? -1 : 0;
 }
 
+/* Sets where the tensor's elements lie, and how many there are. */
 static int place_tensor(struct checkpoint_tensor *tensor, const struct zip *zip, struct bytes root,
                         struct error *error) {
     const struct pickle_tensor *description = &tensor->description;
@@ -96,8 +99,7 @@ static int place_tensor(struct checkpoint_tensor *tensor, const struct zip *zip,
                                &bytes) ||
         bytes < 0 || (uint64_t)bytes != storage->content.size)
         return error_set(error, EX_CONFIG,
-                         "its storage should have %" PRId64 " elements of %s, "
-                         "but is of %zu bytes",
+                         "its storage should have %" PRId64 " elements of %s, but is of %zu bytes",
                          description->storage_items, description->storage->name,
                          storage->content.size);
     if (tensor_extent(description, &end, &tensor->elements) < 0 || end > description->storage_items)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * model_config.yaml: the handful of keys that decide what is computed, with OmegaConf's `${...}`
+ * Reads model_config.yaml: the few keys that decide what is computed, with OmegaConf's `${...}`
  * interpolations followed. Keys are dotted paths from the root. A key that is absent or null has
- * NeMo's default; one whose value asks for another architecture is refused, never passed over.
+ * NeMo's default. A value that asks for another architecture is refused, never ignored.
  */
 #include "daemon/model/loader.h"
 
@@ -15,17 +15,18 @@
 #include <sysexits.h>
 #include <yaml.h>
 
-#define CONFIG_MAX (64u << 10) /* libyaml takes time by the square of its anchors too */
-#define BRACKETS_MAX 1000      /* libyaml takes time by the square of them */
+/* libyaml takes time that grows with the square of the number of anchors, and of brackets. */
+#define CONFIG_MAX (64u << 10)
+#define BRACKETS_MAX 1000
 #define PATH_MAX_BYTES 256
-#define REFERENCES_MAX 16 /* interpolations that lead to each other */
+#define REFERENCES_MAX 16 /* interpolations followed from one key */
 
 struct reader {
     yaml_document_t document;
     struct error *error;
 };
 
-/* The value of a key of a mapping, NULL where it is absent. */
+/* Sets *found to the value of a key of a mapping, or to NULL when the key is absent. */
 static int find_key(struct reader *reader, const yaml_node_t *mapping, const char *key,
                     size_t length, yaml_node_t **found) {
     *found = NULL;
@@ -68,8 +69,9 @@ static bool is_null(const yaml_node_t *node) {
     return false;
 }
 
-/* Where a reference leads: relative to the key that holds it when it begins with dots, one for its
- * own mapping, one more for each above; else from the root. */
+/* Makes the path that a reference leads to. If the reference begins with dots, it is relative to
+ * the key `path` that holds it: one dot means the mapping of that key, and each further dot the
+ * mapping above. Otherwise it begins at the root. */
 static int target_path(char target[PATH_MAX_BYTES], const char *path, const char *reference,
                        size_t length) {
     size_t kept = 0;
@@ -86,8 +88,8 @@ static int target_path(char target[PATH_MAX_BYTES], const char *path, const char
     return written < PATH_MAX_BYTES && length > 0 && !memchr(reference, ':', length) ? 0 : -1;
 }
 
-/* One step from path, whose value is text: 1 and the next path where it is a reference, 0 where it
- * is a plain value. */
+/* Follows the value `text` of the key at `path` by one step. Returns 1 with path replaced when it
+ * is a reference, 0 when it is a plain value, or -1. */
 static int follow(struct reader *reader, char path[PATH_MAX_BYTES], const char *text) {
     const char *open = strstr(text, "${");
     size_t length = strlen(text);
@@ -98,12 +100,11 @@ static int follow(struct reader *reader, char path[PATH_MAX_BYTES], const char *
     if (open != text || strcspn(text, "}") != length - 1 ||
         target_path(target, path, text + 2, length - 3) < 0)
         return error_set(reader->error, EX_CONFIG,
-                         "%s: %s: an interpolation that is not "
-                         "understood: write the value itself",
+                         "%s: %s: an interpolation that is not understood: write the value itself",
                          path, text);
     if (find_path(reader, target, &node) < 0)
         return -1;
-    /* What was configured under `model` becomes the root of the file. */
+    /* NeMo saves what was configured under `model` as the root of the file. */
     if (!node && strncmp(target, "model.", 6) == 0)
         memmove(target, target + 6, strlen(target + 6) + 1);
     if (!node && (find_path(reader, target, &node) < 0 || !node))
@@ -112,7 +113,8 @@ static int follow(struct reader *reader, char path[PATH_MAX_BYTES], const char *
     return 1;
 }
 
-/* The value at a path, references followed; NULL when absent or null. */
+/* Sets *text to the value of a key after following references, or to NULL when it is absent or
+ * null. */
 static int get_text(struct reader *reader, const char *key, const char **text) {
     char path[PATH_MAX_BYTES];
     snprintf(path, sizeof path, "%s", key);
@@ -152,7 +154,7 @@ static int get_boolean(struct reader *reader, const char *key, bool fallback, bo
     return error_set(reader->error, EX_CONFIG, "%s: %s: neither true nor false", key, text);
 }
 
-/* A whole number from 1 to maximum. A fallback of 0 means that the key must be there. */
+/* Reads a whole number from 1 to maximum. A fallback of 0 means that the key must be present. */
 static int get_number(struct reader *reader, const char *key, uint32_t fallback, uint32_t maximum,
                       uint32_t *value) {
     const char *text;
@@ -188,12 +190,11 @@ static int get_epsilon(struct reader *reader, float *epsilon) {
 static int another(struct reader *reader, const char *key, const char *value,
                    const char *expected) {
     return error_set(reader->error, EX_CONFIG,
-                     "%s: %s: another architecture than ESM-1nv's; only "
-                     "%s can be computed",
-                     key, value, expected);
+                     "%s: %s: another architecture than ESM-1nv's; only %s can be computed", key,
+                     value, expected);
 }
 
-/* Keys of which one value, also meant when they are absent, is the architecture's. */
+/* Checks keys that have only one value in this architecture, which is also their default. */
 static int check_words(struct reader *reader) {
     static const struct {
         const char *key, *expected;
@@ -289,7 +290,8 @@ static int read_sizes(struct reader *reader, struct model_config *config) {
                : check_number(reader, "num_query_groups", config->heads);
 }
 
-/* The fused kernel, which is the default, computes the tanh form; NeMo renamed its switch. */
+/* The fused kernel, which is NeMo's default, computes the tanh form. NeMo has renamed its switch,
+ * so a file has one name or the other, or both with the same value. */
 static int read_gelu(struct reader *reader, enum gelu *gelu) {
     bool old_fused, fused, openai;
     if (get_boolean(reader, "bias_gelu_fusion", true, &old_fused) < 0 ||
@@ -299,8 +301,7 @@ static int read_gelu(struct reader *reader, enum gelu *gelu) {
         return -1;
     if (old_fused != fused)
         return error_set(reader->error, EX_CONFIG,
-                         "bias_gelu_fusion: %s: contradicts "
-                         "bias_activation_fusion",
+                         "bias_gelu_fusion: %s: contradicts bias_activation_fusion",
                          old_fused ? "true" : "false");
     *gelu = fused || openai ? GELU_TANH : GELU_ERF;
     return 0;
@@ -312,8 +313,7 @@ static int read_tokenizer_name(struct reader *reader, char member[256]) {
         return -1;
     if (!text || strncmp(text, "nemo:", 5) != 0 || strlen(text + 5) >= 256)
         return error_set(reader->error, EX_CONFIG,
-                         "tokenizer.model: %s: not a member of the "
-                         "archive, nemo:NAME",
+                         "tokenizer.model: %s: not a member of the archive, nemo:NAME",
                          text ? text : "null");
     snprintf(member, 256, "%s", text + 5);
     return 0;
@@ -326,8 +326,7 @@ static int read_document(struct reader *reader, struct model_config *config, cha
         return error_set(reader->error, EX_CONFIG, "not a YAML mapping");
     if (find_key(reader, root, "<<", 2, &merged) < 0 || merged)
         return error_set(reader->error, EX_CONFIG,
-                         "<<: merge keys are not understood: write the "
-                         "keys themselves");
+                         "<<: merge keys are not understood: write the keys themselves");
     if (check_words(reader) < 0 || check_switches(reader) < 0 || read_sizes(reader, config) < 0 ||
         get_epsilon(reader, &config->epsilon) < 0 || read_gelu(reader, &config->gelu) < 0)
         return -1;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * SHA-256 of the weights, and the model digest: SHA-256 of a text of all that decides the bytes of
- * an embedding. The text has one form for one model; its first line names that form.
+ * Computes the SHA-256 of the weights, and the model digest. The model digest is the SHA-256 of a
+ * text that lists everything that decides the bytes of an embedding. A model has exactly one such
+ * text; its first line names the version of the form.
  */
 #include "daemon/model/loader.h"
 

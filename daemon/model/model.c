@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Opening a model: from a .nemo, member by member, or from a seed. Whatever fails, fails here with
- * the file and the member before the reason.
+ * Opens a model: reads a .nemo file member by member, or makes a synthetic one from a seed. The
+ * functions called here report only what is wrong; the file and the member that it is wrong with
+ * are put before that text here.
  */
 #include "daemon/model/loader.h"
 
@@ -50,7 +51,7 @@ static int read_weights(struct model *model, const struct nemo *nemo, struct err
     return result < 0 ? error_prefix(error, "%s", name) : 0;
 }
 
-/* The digest is made while the pieces' texts are still mapped. */
+/* The digest needs the texts of the pieces, which are mapped for as long as the file is. */
 static int read_nemo(struct model *model, const struct nemo *nemo, struct error *error) {
     char tokenizer[256];
     struct pieces pieces = {0};
@@ -72,8 +73,9 @@ static int load_file(struct model *model, const char *path, struct error *error)
     int result = nemo_open(&nemo, path, error);
     if (result == 0) {
         result = read_nemo(model, &nemo, error);
-        /* The mapping stays for the tensors. */
-        *model->source = (struct model_source){nemo.memory, nemo.size};
+        /* The tensors point into the mapping, so the model takes it over. */
+        model->source = nemo.memory;
+        model->source_size = nemo.size;
         nemo.memory = NULL;
         nemo_close(&nemo);
     }
@@ -88,8 +90,7 @@ static int make_synthetic(struct model *model, const char *seed_text, struct err
         seed = strtoull(seed_text, &end, 10);
         if (*seed_text < '0' || *seed_text > '9' || *end || errno)
             return error_set(error, EX_CONFIG,
-                             "synthetic:%s: the seed is not a whole number from "
-                             "0 to %" PRIu64,
+                             "synthetic:%s: the seed is not a whole number from 0 to %" PRIu64,
                              seed_text, UINT64_MAX);
     }
     model->synthetic = true;
@@ -105,13 +106,11 @@ static int make_synthetic(struct model *model, const char *seed_text, struct err
 int model_open(struct model **model, const char *specification, struct error *error) {
     static const char synthetic[] = "synthetic";
     const size_t length = sizeof synthetic - 1;
+    int result;
     *model = calloc(1, sizeof **model);
-    if (*model)
-        (*model)->source = calloc(1, sizeof *(*model)->source);
-    int result = -1;
-    if (!*model || !(*model)->source)
-        error_set(error, EX_SOFTWARE, "%s: out of memory", specification);
-    else if (strcmp(specification, synthetic) == 0)
+    if (!*model)
+        return error_set(error, EX_SOFTWARE, "%s: out of memory", specification);
+    if (strcmp(specification, synthetic) == 0)
         result = make_synthetic(*model, NULL, error);
     else if (strncmp(specification, "synthetic:", length + 1) == 0)
         result = make_synthetic(*model, specification + length + 1, error);
@@ -125,17 +124,15 @@ int model_open(struct model **model, const char *specification, struct error *er
 }
 
 void model_drop_weights(struct model *model) {
-    if (model->source && model->source->memory)
-        munmap(model->source->memory, model->source->size);
     if (model->source)
-        *model->source = (struct model_source){0};
+        munmap(model->source, model->source_size);
+    model->source = NULL;
 }
 
 void model_destroy(struct model *model) {
     if (!model)
         return;
     model_drop_weights(model);
-    free(model->source);
     free(model->layers);
     free(model);
 }

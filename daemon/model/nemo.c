@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The .nemo file: a tar, plain or gzip. A plain one is mapped and its members are views into the
- * mapping; a compressed one is unpacked whole into anonymous memory first, checksum and all, so
- * that the rest sees one thing. A file that is cut or rewritten while it is mapped ends the daemon
- * with SIGBUS: the time between model_open and model_drop_weights is short.
+ * Reads the .nemo file, which is a tar, plain or compressed with gzip. A plain one is mapped, and
+ * its members are views into the mapping. A compressed one is first unpacked into anonymous memory,
+ * its checksums included, so that the rest is the same for both. A file that is truncated while it
+ * is mapped would end the daemon with SIGBUS, so the mapping lives only from model_open() to
+ * model_drop_weights().
  */
 #include "daemon/model/container.h"
 
@@ -21,7 +22,7 @@
 #include <zlib.h>
 
 #define MEMBERS_MAX 4096u
-#define UNPACKED_MAX (INT64_C(8) << 30) /* what a compressed file may unpack to */
+#define UNPACKED_MAX (INT64_C(8) << 30) /* bytes that a compressed file may unpack to */
 #define UNPACKED_FIRST (INT64_C(16) << 20)
 #define TAR_BLOCK 512
 
@@ -67,7 +68,7 @@ static unsigned clamp_to_int(size_t size) {
     return size > (1u << 30) ? 1u << 30 : (unsigned)size;
 }
 
-/* One call of inflate. Returns zlib's result, Z_BUF_ERROR where the input ends too soon. */
+/* Calls inflate() once. Returns its result, which is Z_BUF_ERROR when the input ends too soon. */
 static int inflate_some(z_stream *stream, const unsigned char *end, struct unpacked *out) {
     unsigned in = clamp_to_int((size_t)(end - stream->next_in));
     unsigned room = clamp_to_int(out->room - out->used);
@@ -79,7 +80,7 @@ static int inflate_some(z_stream *stream, const unsigned char *end, struct unpac
     return result;
 }
 
-/* All members of the gzip file, one behind the other. */
+/* Unpacks a gzip file, which may consist of several members, one after the other. */
 static int inflate_all(z_stream *stream, const struct nemo *nemo, struct unpacked *out,
                        struct error *error) {
     unsigned char *start = nemo->memory;
@@ -108,7 +109,7 @@ static bool is_gzip(const struct nemo *nemo) {
     return nemo->size >= 2 && memcmp(nemo->memory, "\x1f\x8b", 2) == 0;
 }
 
-/* Puts what the gzip file unpacks to in the mapping's place. */
+/* Replaces the mapping of the gzip file by the memory that it unpacks to. */
 static int unpack_gzip(struct nemo *nemo, struct error *error) {
     z_stream stream = {0};
     if (inflateInit2(&stream, 15 + 16) != Z_OK)
@@ -153,13 +154,13 @@ static int add_member(struct nemo *nemo, const char *name, struct bytes content,
     return 0;
 }
 
-/* Not for every failure does libarchive have words. */
+/* libarchive does not have a text for every failure. */
 static const char *reason(struct archive *archive) {
     const char *text = archive_error_string(archive);
     return text ? text : "it is damaged";
 }
 
-/* The content of the current entry, which lies in the mapping in one piece. */
+/* Finds the content of the current entry, which must lie in the mapping in one piece. */
 static int entry_content(struct bytes *content, const struct nemo *nemo, struct archive *archive,
                          int64_t size, struct error *error) {
     *content = (struct bytes){.data = nemo->memory};
@@ -180,7 +181,7 @@ static int entry_content(struct bytes *content, const struct nemo *nemo, struct 
     return 0;
 }
 
-/* Folders and links are passed over; a link to a member that is needed will be missing. */
+/* Skips folders and links. Where a needed member is a link, nemo_find() says that it is missing. */
 static int read_tar_entry(struct nemo *nemo, struct archive *archive, struct archive_entry *entry,
                           struct error *error) {
     const char *name = archive_entry_pathname(entry);
@@ -194,7 +195,7 @@ static int read_tar_entry(struct nemo *nemo, struct archive *archive, struct arc
     return add_member(nemo, name, content, error);
 }
 
-/* A whole tar ends with two blocks of zeros; without them it was cut between members. */
+/* A whole tar ends with two blocks of zeros. Without them, the file was cut between two members. */
 static int check_end(struct archive *archive, struct error *error) {
     int64_t end = archive_filter_bytes(archive, 0) - archive_read_header_position(archive);
     if (end < 2 * TAR_BLOCK)
@@ -257,20 +258,16 @@ int nemo_find(const struct nemo *nemo, const char *name, struct bytes *content,
     return 0;
 }
 
-/* Whether a member is the checkpoint of the only rank there is: 1, 0, or -1 for another rank's. */
+/* Returns 1 for the checkpoint of a model that is in one part, -1 for that of a part of another
+ * rank, and 0 for every other member. */
 static int is_weights(const char *name) {
-    static const char file[] = "model_weights.ckpt";
-    size_t length = strlen(name), folder = sizeof file - 1;
-    if (length < folder || strcmp(name + length - folder, file) != 0)
-        return 0;
-    folder = length - folder;
-    if (folder > 0 && name[folder - 1] != '/')
-        return 0;
-    static const char *const folders[] = {"", "mp_rank_00/", "tp_rank_00_pp_rank_000/"};
-    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++)
-        if (strlen(folders[i]) == folder && memcmp(folders[i], name, folder) == 0)
+    static const char *const paths[] = {"model_weights.ckpt", "mp_rank_00/model_weights.ckpt",
+                                        "tp_rank_00_pp_rank_000/model_weights.ckpt"};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++)
+        if (strcmp(name, paths[i]) == 0)
             return 1;
-    return -1;
+    const char *slash = strrchr(name, '/');
+    return strcmp(slash ? slash + 1 : name, paths[0]) == 0 ? -1 : 0;
 }
 
 int nemo_find_weights(const struct nemo *nemo, const char **name, struct bytes *content,

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The tensors that a pickled state dict describes. The machine runs the pickle; here its result is
- * searched for the dictionary, and every tensor's tuples are put into words.
+ * Reads the tensors that a pickled state dict describes. The machine runs the pickle; this file
+ * finds the dictionary in its result, and turns the tuples of every tensor into a struct
+ * pickle_tensor.
  */
 #include "daemon/model/pickle_machine.h"
 
@@ -41,7 +42,7 @@ static struct pickle_tensor describe(const struct machine *machine, struct bytes
     return tensor;
 }
 
-/* Values that are no tensors (step counts, empty extra states) are passed over. */
+/* Skips values that are no tensors, such as step counts and empty extra states. */
 static int collect(const struct machine *machine, const struct value *dict,
                    struct pickle_tensor **tensors, size_t *count) {
     size_t room = 0;
@@ -76,8 +77,7 @@ int pickle_read(struct pickle_tensor **tensors, size_t *count, struct bytes file
     *count = 0;
     if (file.size > PICKLE_MAX)
         return error_set(error, EX_CONFIG,
-                         "the pickle has %zu bytes, more than any dictionary of "
-                         "tensors needs",
+                         "the pickle has %zu bytes, more than any dictionary of tensors needs",
                          file.size);
     struct machine machine = {.at = file.data, .end = file.data + file.size, .error = error};
     int result = machine_run(&machine);

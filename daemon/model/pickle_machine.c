@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A pickle is a program for a stack machine. This one knows the opcodes that torch.save (pickle
- * protocol 2) writes for a dictionary of tensors and a few globals, calls nothing, and refuses all
- * else by name. Every opcode makes at most one value, so the size of the pickle bounds the memory.
+ * A pickle is a program for a stack machine. This machine runs the opcodes that torch.save (pickle
+ * protocol 2) writes for a dictionary of tensors, and knows a few globals. It calls nothing, and
+ * refuses everything else by name. An opcode makes at most one value, so that the size of the
+ * pickle bounds the memory.
  */
 #include "daemon/model/pickle_machine.h"
 
@@ -37,7 +38,7 @@ static const struct global globals[] = {
 
 static int pickle_damaged(struct machine *machine, const char *reason) {
     error_set(machine->error, EX_CONFIG, "the pickle is damaged: %s", reason);
-    return -1; /* said here, so that compilers see that it is always so */
+    return -1; /* a literal, so that compilers know that callers return here */
 }
 
 /* Makes room for one more item of `size` bytes. */
@@ -83,7 +84,7 @@ static int push_plain(struct machine *machine) {
     return push(machine, (struct value){.kind = KIND_PLAIN});
 }
 
-/* The number of the value on top, which is taken off. */
+/* Takes the value on top off the stack and gives its number. */
 static int pop(struct machine *machine, uint32_t *number) {
     struct numbers *stack = &machine->stack;
     if (stack->count == 0 || stack->list[stack->count - 1] == MARK)
@@ -92,7 +93,7 @@ static int pop(struct machine *machine, uint32_t *number) {
     return 0;
 }
 
-/* The value on top, of the wanted kind; it stays. */
+/* Gives the value on top, which must be of this kind and stays there. */
 static int top(struct machine *machine, enum kind kind, struct value **value) {
     const struct numbers *stack = &machine->stack;
     if (stack->count == 0 || machine->values[stack->list[stack->count - 1]].kind != kind)
@@ -101,8 +102,8 @@ static int top(struct machine *machine, enum kind kind, struct value **value) {
     return 0;
 }
 
-/* Takes off all down to the topmost mark, which goes too: they then lie in stack.list from
- * stack.count + 1, until the next push. */
+/* Takes all values above the topmost mark off the stack, and the mark too. Until the next push,
+ * their numbers still lie in stack.list from stack.count + 1 on. */
 static int pop_to_mark(struct machine *machine, size_t *count) {
     struct numbers *stack = &machine->stack;
     size_t at = stack->count;
@@ -294,7 +295,7 @@ static int run_long_binget(struct machine *machine) {
     return get_memo(machine, 4);
 }
 
-/* Lists are of no use to a state dict: what goes into one is dropped. */
+/* A state dict has no use for lists, so what goes into one is dropped. */
 static int run_append(struct machine *machine) {
     uint32_t number;
     struct value *list;
@@ -348,7 +349,7 @@ static int run_setitems(struct machine *machine) {
     return 0;
 }
 
-/* The attributes (_metadata) of an OrderedDict: of no use. */
+/* Sets attributes of an OrderedDict (_metadata). Nothing here needs them, so they are dropped. */
 static int run_build(struct machine *machine) {
     uint32_t state;
     struct value *dict;
@@ -356,12 +357,7 @@ static int run_build(struct machine *machine) {
         return -1;
     return machine->values[state].kind == KIND_DICT
                ? 0
-               : pickle_damaged(machine, "attributes of a kind "
-                                         "that no state dict has");
-}
-
-bool bytes_are(struct bytes bytes, const char *text) {
-    return bytes.size == strlen(text) && memcmp(bytes.data, text, bytes.size) == 0;
+               : pickle_damaged(machine, "attributes of a kind that no state dict has");
 }
 
 static int run_global(struct machine *machine) {
@@ -444,12 +440,11 @@ static int run_reduce(struct machine *machine) {
         machine_item(machine, &arguments, 0, KIND_TENSOR))
         return numbers_add(machine, &machine->stack, machine->items.list[arguments.items.first]);
     return error_set(machine->error, EX_CONFIG,
-                     "the pickle is damaged: it calls %s.%s with what "
-                     "torch does not give it",
+                     "the pickle is damaged: it calls %s.%s with what torch does not give it",
                      callable->global->module, callable->global->name);
 }
 
-/* Opcodes with a function are run; the others have a name to refuse them by. */
+/* Opcodes with a function are run. The others are refused, and have a name for the message. */
 static const struct opcode {
     const char *name;
     int (*run)(struct machine *machine);
@@ -526,7 +521,8 @@ static const struct opcode {
 };
 
 int machine_run(struct machine *machine) {
-    /* Value 0 is the mark, which no opcode may take for another. */
+    /* Value 0 stands for a mark: its kind, which no other value has, keeps opcodes from using it.
+     */
     if (push(machine, (struct value){.kind = KIND_MARK}) < 0)
         return -1;
     machine->stack.count = 0;

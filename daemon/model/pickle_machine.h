@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The stack machine that a pickle runs on (pickle_machine.c), and what it leaves behind for whoever
- * looks for tensors in it (pickle.c). Values are numbers into one array, so that a memo can share
- * them and nothing is walked recursively.
+ * The stack machine that runs a pickle (pickle_machine.c), and the values that it leaves behind, in
+ * which pickle.c looks for tensors. A value is known by its number in one array, so that the memo
+ * and the stack can share it, and nothing is walked recursively.
  */
 #ifndef ESM1NV_MODEL_PICKLE_MACHINE_H
 #define ESM1NV_MODEL_PICKLE_MACHINE_H
@@ -17,7 +17,7 @@ struct global {
     struct storage_class storage;
 };
 
-#define MARK 0u /* the number of no value; on the stack, a mark */
+#define MARK 0u /* the number of a mark on the stack; no other value has it */
 
 enum kind {
     KIND_MARK,
@@ -32,9 +32,10 @@ enum kind {
     KIND_TENSOR
 };
 
-/* Integers have a value, texts bytes, globals an entry of the table below. A tuple has items; a
- * storage and a tensor are the tuples that describe them. A dictionary has entries, first to last.
- * None, booleans and floats are plain: nothing depends on them. */
+/* An integer has its value, a text its bytes, a global its row of the table in pickle_machine.c. A
+ * tuple has items, and so have a storage and a tensor, which are kept as the tuples that describe
+ * them. A dictionary has entries, linked from first to last. None, booleans and floats are plain,
+ * for nothing depends on their values. */
 struct value {
     enum kind kind;
     union {
@@ -42,16 +43,17 @@ struct value {
         struct bytes text;
         const struct global *global;
         struct {
-            uint32_t first, count;
+            uint32_t first, count; /* in machine.items */
         } items;
         struct {
-            uint32_t first, last; /* 0: empty */
+            uint32_t first, last; /* in machine.entries; 0 when it is empty */
         } entries;
     };
 };
 
 struct dict_entry {
-    uint32_t key, value, next;
+    uint32_t key, value; /* numbers of values */
+    uint32_t next;       /* entry of the same dictionary, 0 after the last */
 };
 
 struct numbers {
@@ -70,14 +72,13 @@ struct machine {
     struct numbers items, stack, memo;
 };
 
-/* Runs the pickle between at and end. The value it leaves is numbered stack.list[0]. */
+/* Runs the pickle between at and end. Its result is the value with the number stack.list[0].
+ * Returns 0, or -1; machine_finish() is to be called in either case. */
 int machine_run(struct machine *machine);
 void machine_finish(struct machine *machine);
 
-/* The item of a tuple, if it is there and of this kind, else NULL. */
+/* An item of a tuple, or NULL when the tuple is shorter or the item of another kind. */
 const struct value *machine_item(const struct machine *machine, const struct value *tuple,
                                  uint32_t index, enum kind kind);
-
-bool bytes_are(struct bytes bytes, const char *text);
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The pieces of a SentencePiece model. Its file is a protobuf: fields of a number and a wire type,
- * lengths in base 128. ModelProto.pieces is field 1, and of a piece: text 1, score 2, type 3.
- * Everything else is walked over.
+ * Reads the pieces of a SentencePiece model. Its file is a protobuf: a sequence of fields, each
+ * with a number, a wire type and a value, with numbers and lengths in base 128. ModelProto.pieces
+ * is field 1; within a piece, the text is field 1, the score 2 and the type 3. All other fields are
+ * skipped.
  */
 #include "daemon/model/loader.h"
 
@@ -15,7 +16,7 @@ static int pieces_damaged(struct error *error) {
     return error_set(error, EX_CONFIG, "not a whole SentencePiece model");
 }
 
-/* Takes a number off the front of the file. */
+/* Reads a number in base 128 and moves the start of the file past it. */
 static int take_varint(struct bytes *file, uint64_t *number) {
     *number = 0;
     for (unsigned shift = 0; shift < 64 && file->size > 0; shift += 7) {
@@ -28,7 +29,8 @@ static int take_varint(struct bytes *file, uint64_t *number) {
     return -1;
 }
 
-/* Takes one field off: its number, and its value as a number or, of wire type 2, as bytes. */
+/* Reads one field and moves the start of the file past it. Its value is a number for wire type 0,
+ * and bytes for all others. */
 static int take_field(struct bytes *file, uint64_t *field, uint64_t *number, struct bytes *value) {
     uint64_t size;
     if (take_varint(file, field) < 0)
@@ -69,8 +71,7 @@ static int read_piece(struct piece *piece, struct bytes message, struct error *e
         return pieces_damaged(error);
     if (type < PIECE_NORMAL || type > PIECE_USER_DEFINED)
         return error_set(error, EX_CONFIG,
-                         "piece %.*s is of type %u, which a model of single "
-                         "letters does not have",
+                         "piece %.*s is of type %u, which a model of single letters does not have",
                          (int)(piece->text.size > 64 ? 64 : piece->text.size),
                          (const char *)piece->text.data, (unsigned)type);
     piece->type = (enum piece_type)type;

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Weights of the real shape out of a seed, for trying the software without the real file. Every
- * element is a hash of the seed and its number: four 16-bit parts of it summed are close to a
- * normal distribution, and integers, one multiplication and one addition of floats are the same on
- * every machine. A change of what is made must raise GENERATOR_REVISION.
+ * Makes weights of the real shape from a seed, so that the software can be tried without the real
+ * file. An element is made from a hash of the seed and of its number: the sum of the four 16-bit
+ * parts of the hash is close to a normal distribution. Only integer arithmetic, one multiplication
+ * and one addition of floats are used, and these give the same result on every machine. Whoever
+ * changes what is made must raise GENERATOR_REVISION.
  */
 #include "daemon/model/loader.h"
 
@@ -25,15 +26,15 @@
 
 /* The sum of four 16-bit uniforms has mean 131070 and standard deviation 37837.2. */
 #define SUM_MEAN 131070
-#define WEIGHT_SCALE 1.3214505e-06F /* to a standard deviation of 0.05 */
-#define GAIN_SCALE 5.285802e-06F    /* to 0.2 around 1 */
+#define WEIGHT_SCALE 1.3214505e-06F /* makes the standard deviation 0.05 */
+#define GAIN_SCALE 5.285802e-06F    /* makes it 0.2 */
 
 static const char *const special_pieces[] = {"<unk>", "<s>", "</s>", "<pad>", "<mask>"};
 static const enum piece_type special_types[] = {PIECE_UNKNOWN, PIECE_CONTROL, PIECE_CONTROL,
                                                 PIECE_CONTROL, PIECE_USER_DEFINED};
 static const char letters[] = "LASGVERTDIPKNFQYHMCWXBZUO";
 
-/* The tensors of a checkpoint as they are named and laid out, end to end. */
+/* The tensors of a checkpoint, which lie end to end, and their names. */
 struct layout {
     struct checkpoint_tensor tensors[TENSORS_MAX];
     char names[TENSORS_MAX][112];
@@ -43,7 +44,7 @@ struct layout {
 
 static const struct storage_class float32 = {"float32", 4, true, TENSOR_F32};
 
-/* rows 0: a vector. */
+/* If rows is 0, adds a vector of `columns` elements. */
 static void add_tensor(struct layout *layout, int64_t rows, int64_t columns, const char *name) {
     struct checkpoint_tensor *tensor = &layout->tensors[layout->count];
     char *copy = layout->names[layout->count++];
@@ -60,7 +61,7 @@ static void add_tensor(struct layout *layout, int64_t rows, int64_t columns, con
     layout->elements += tensor->elements;
 }
 
-/* A weight and a bias: of a LayerNorm, where rows is 0, or of a linear map. */
+/* Adds the weight and bias of a linear map or, if rows is 0, of a LayerNorm. */
 static void add_pair(struct layout *layout, int64_t rows, int64_t columns, const char *name) {
     char full[112];
     snprintf(full, sizeof full, "%s.weight", name);
@@ -97,14 +98,14 @@ static void lay_out(struct layout *layout) {
     add_pair(layout, 0, HIDDEN, "lm_head.layernorm");
 }
 
-/* A bijection that leaves no pattern of its argument (the finalizer of splitmix64). */
+/* The finalizer of splitmix64, a bijection that leaves no visible pattern of its argument. */
 static uint64_t mix(uint64_t x) {
     x = (x ^ x >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
     x = (x ^ x >> 27) * UINT64_C(0x94d049bb133111eb);
     return x ^ x >> 31;
 }
 
-/* Elements first to first + count, each `center` plus a deviate times `scale`. */
+/* Makes `count` elements from number `first` on: each is `center` plus a deviate times `scale`. */
 static void generate(float *out, uint64_t key, int64_t first, int64_t count, float center,
                      float scale) {
     for (int64_t i = 0; i < count; i++) {
@@ -137,8 +138,9 @@ static int allocate_weights(struct model *model, size_t size, struct error *erro
     if (memory == MAP_FAILED)
         return error_set(error, EX_SOFTWARE, "no memory for %zu bytes of weights: %s", size,
                          strerror(errno));
-    madvise(memory, size, MADV_HUGEPAGE); /* only faster */
-    *model->source = (struct model_source){memory, size};
+    madvise(memory, size, MADV_HUGEPAGE); /* saves page faults; it may fail */
+    model->source = memory;
+    model->source_size = size;
     return 0;
 }
 
@@ -163,7 +165,7 @@ static int build_weights(struct model *model, struct layout *layout, uint64_t se
     lay_out(layout);
     if (allocate_weights(model, (size_t)layout->elements * sizeof(float), error) < 0)
         return -1;
-    fill(layout, model->source->memory, seed);
+    fill(layout, model->source, seed);
     struct checkpoint checkpoint = {layout->tensors, layout->count};
     checkpoint_sort(&checkpoint);
     return weights_bind(model, &checkpoint, error);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Reading a tensor's values, whatever type and strides it is stored in. Alone in its file, because
- * engines that are plugins take it in and nothing else of the model's code.
+ * Reads the values of a tensor, whatever type and strides it is stored in. It has a file of its own
+ * because engines that are plugins link it, and nothing else of this folder.
  */
 #include "daemon/model/model.h"
 #include "ipc/base/half.h"

@@ -1,18 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From pieces to tokens. A residue is one byte, so the normal pieces must be single characters;
- * the alphabet is those that a cleaned sequence can hold. The specials are found by their names.
+ * Turns residues into tokens. A residue is one byte, so all normal pieces must be single bytes; the
+ * alphabet is those of them that a cleaned sequence can hold. Special pieces are found by name.
  */
 #include "daemon/model/loader.h"
 
 #include <string.h>
 #include <sysexits.h>
 
-static bool piece_is(const struct piece *piece, const char *text) {
-    return piece->text.size == strlen(text) && memcmp(piece->text.data, text, strlen(text)) == 0;
-}
-
-/* What the filter hands over: it upper-cases letters and passes over blanks and digits. */
+/* Clients clean sequences before they submit them: they make letters upper-case and leave out
+ * blanks and digits. */
 static bool may_be_residue(unsigned char byte) {
     return byte > ' ' && byte < 0x7f && !(byte >= '0' && byte <= '9') &&
            !(byte >= 'a' && byte <= 'z');
@@ -41,7 +38,7 @@ static int add_letter(struct tokenizer *tokenizer, const struct piece *piece, ui
 /* The id of a special piece, -1 where there is none. */
 static int find_special(const struct pieces *pieces, const char *name) {
     for (uint32_t id = 0; id < pieces->count; id++)
-        if (pieces->list[id].type != PIECE_NORMAL && piece_is(&pieces->list[id], name))
+        if (pieces->list[id].type != PIECE_NORMAL && bytes_are(pieces->list[id].text, name))
             return (int)id;
     return -1;
 }
@@ -70,7 +67,7 @@ static int find_specials(struct tokenizer *tokenizer, const struct pieces *piece
     tokenizer->unknown = (uint16_t)unknown;
     tokenizer->bos = (uint16_t)bos;
     tokenizer->eos = (uint16_t)eos;
-    /* Embedding needs neither: a model without them is none the worse. */
+    /* Embedding uses neither of these two, so a model may lack them. */
     tokenizer->pad = (uint16_t)(pad < 0 ? unknown : pad);
     tokenizer->mask = (uint16_t)(mask < 0 ? unknown : mask);
     return 0;
@@ -98,7 +95,7 @@ int model_tokenize(const struct model *model, const uint8_t *residues, size_t le
     const struct tokenizer *tokenizer = &model->tokenizer;
     const uint32_t positions = model->config.positions;
     uint32_t count = length < positions ? (uint32_t)length : positions, tokens = 0;
-    int32_t all = 0; /* negative when one of them is */
+    int32_t all = 0; /* every token ORed into it: negative when one of them is */
     *span = (struct token_span){.first_residue = count < positions, .residues = count};
     if (count < positions)
         ids[tokens++] = tokenizer->bos;

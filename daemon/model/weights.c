@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From a table of tensors to the weights of the encoder: every one is fetched by its name and held
- * against the shape that the configuration asks for. Tensors beside the encoder (lm_head) may be
- * there and are counted; one inside it that nothing here uses means another architecture.
+ * Finds the weights of the encoder in the table of tensors: each is looked up by its name, and its
+ * shape is checked against the configuration. Tensors outside the encoder, such as lm_head, may be
+ * present and are counted. A tensor inside the encoder that nothing here uses means that the model
+ * is of another architecture, and is refused.
  */
 #include "daemon/model/loader.h"
 
@@ -25,7 +26,7 @@ struct binder {
     struct error *error;
 };
 
-/* Names may begin with model. and module., as the class that was saved was wrapped. */
+/* Names begin with model. or module. when the class that was saved was wrapped in others. */
 static const char *find_prefix(const struct checkpoint *checkpoint) {
     static const char *const prefixes[] = {"model.", "", "model.module.", "module."};
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
@@ -44,15 +45,14 @@ static void print_shape(char text[TENSOR_RANK_MAX * 24], const struct pickle_ten
     stpcpy(at, "]");
 }
 
-/* rows 0: a tensor of rank 1; rows -1: any number. */
+/* The tensor must be [rows, columns]; rows is 0 for a tensor of rank 1, and -1 for any number. */
 static int check_tensor(const struct pickle_tensor *tensor, const char *name, int64_t rows,
                         int64_t columns, struct error *error) {
     char shape[TENSOR_RANK_MAX * 24], wanted[64];
     if (tensor->storage->type < 0)
         return error_set(error, EX_CONFIG,
-                         "%s: is of %s; only float32, float16 and bfloat16 are "
-                         "understood",
-                         name, tensor->storage->name);
+                         "%s: is of %s; only float32, float16 and bfloat16 are understood", name,
+                         tensor->storage->name);
     int rank = rows ? 2 : 1;
     if (tensor->rank == rank && tensor->shape[rank - 1] == columns &&
         (rows <= 0 || tensor->shape[0] == rows))
@@ -90,8 +90,8 @@ static int bind(struct binder *binder, struct tensor *tensor, int64_t rows, int6
     return 0;
 }
 
-/* The weight [rows, columns] and bias [rows] of a linear map of a layer; rows 0: the gain and bias
- * [columns] of its LayerNorm. */
+/* Binds the weight [rows, columns] and bias [rows] of a linear map of a layer, or, if rows is 0,
+ * the gain and bias [columns] of a LayerNorm. */
 static int bind_pair(struct binder *binder, struct tensor *weight, struct tensor *bias,
                      uint32_t layer, const char *name, int64_t rows, int64_t columns) {
     char full[128];
@@ -119,7 +119,7 @@ static int bind_layer(struct binder *binder, struct layer_weights *layer, uint32
                      hidden, ffn);
 }
 
-/* A row for every piece, in the 16 bits of a token. */
+/* There must be a row for every piece, and no more rows than 16-bit tokens can name. */
 static int bind_words(struct binder *binder) {
     struct model *model = binder->model;
     if (bind(binder, &model->word_embeddings, -1, model->config.hidden, WORD_EMBEDDINGS) < 0)
@@ -154,7 +154,7 @@ static bool name_begins_with(struct bytes name, const char *prefix, const char *
            memcmp(name.data + length, part, strlen(part)) == 0;
 }
 
-/* Counts the file's parameters, and finds those inside the encoder that nothing uses. */
+/* Counts the parameters of the file, and refuses tensors inside the encoder that nothing uses. */
 static int check_rest(const struct binder *binder) {
     for (size_t i = 0; i < binder->checkpoint->count; i++) {
         const struct checkpoint_tensor *tensor = &binder->checkpoint->tensors[i];
@@ -164,8 +164,7 @@ static int check_rest(const struct binder *binder) {
         if (!binder->used[i] && (name_begins_with(name, binder->prefix, EMBEDDING) ||
                                  name_begins_with(name, binder->prefix, ENCODER)))
             return error_set(binder->error, EX_CONFIG,
-                             "%.*s: a tensor that the configured "
-                             "architecture does not have",
+                             "%.*s: a tensor that the configured architecture does not have",
                              (int)(name.size > 256 ? 256 : name.size), (const char *)name.data);
         binder->model->parameters += (uint64_t)tensor->elements;
     }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The zip that torch.save writes. The central directory is the truth (torch leaves sizes out of
- * the local headers, for data descriptors); every local header must agree with it where it speaks.
- * Stored members only; zip64 where a value does not fit. All numbers are checked before use, in 64
- * bits that cannot overflow: every offset is below the file's size before anything is added to it.
+ * Reads the zip archive that torch.save writes. The central directory decides, because torch leaves
+ * sizes out of the local headers and puts them into data descriptors; a local header must agree
+ * with the directory in what it does say. Members must be stored without compression; zip64 is read
+ * where a value needs it. Every number is checked before it is used. Sums are made in 64 bits and
+ * cannot overflow, because an offset is known to be less than the size of the file before anything
+ * is added.
  */
 #include "daemon/model/container.h"
 
@@ -57,7 +59,8 @@ static const unsigned char *find_end(struct bytes file) {
     return NULL;
 }
 
-/* The zip64 end record, where the locator before `end` names one; NULL where there is none. */
+/* Finds the zip64 end record that a locator before `end` points to. *end64 is NULL when there is no
+ * locator. */
 static int find_end64(const unsigned char **end64, struct bytes file, const unsigned char *end,
                       struct error *error) {
     *end64 = NULL;
@@ -100,7 +103,7 @@ struct entry {
     uint16_t flags;
 };
 
-/* Replaces *value, if it says so, by the next 64-bit value of the zip64 extra field. */
+/* If *value is the 32-bit number that stands for "see zip64", reads it from the extra field. */
 static int widen(uint64_t *value, const unsigned char **at, const unsigned char *end) {
     if (*value != UINT32_MAX)
         return 0;
@@ -157,7 +160,8 @@ static int read_entry(struct entry *entry, const unsigned char **at, const unsig
     return 0;
 }
 
-/* Sizes that the local header gives, unless it leaves them to a descriptor or to zip64. */
+/* Compares the sizes in the local header, where it does not leave them to a descriptor or to zip64.
+ */
 static bool local_sizes_agree(const unsigned char *local, const struct entry *entry) {
     if (get16(local + 6) & FLAG_DESCRIPTOR)
         return true;
@@ -166,7 +170,7 @@ static bool local_sizes_agree(const unsigned char *local, const struct entry *en
            (size == entry->size || size == UINT32_MAX);
 }
 
-/* Finds the member's bytes behind its local header, before the directory. */
+/* Finds the content of the member, which lies between its local header and the directory. */
 static int read_local(struct zip_member *member, const struct entry *entry, struct bytes file,
                       const struct directory *directory, struct error *error) {
     if (directory->start < LOCAL_SIZE || entry->header > directory->start - LOCAL_SIZE)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Admission. A record from a ring that cannot go on is held, and the session takes nothing more
- * until the client frees space (a bell) or the user's other records are done; it never polls. A
- * leaving daemon admits nothing.
+ * Admission. A record from a ring for which there is no room is held by its session, which takes
+ * nothing more until the client frees space (and rings a bell) or other records of the user are
+ * done; nothing is polled. A leaving daemon admits nothing.
  */
 #include "daemon/serve/admission.h"
 #include "ipc/channel.h"
@@ -10,67 +10,31 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
-
-/* Tokens that a sequence gets beside those of its residues: <s> and </s>. */
-#define SPECIALS_MAX 2
 
 /* Records a session takes before others get their turn. */
-#define PUMP_QUANTUM 64
+#define RING_QUANTUM 64
 
 /* Why no record was admitted. */
-enum pump {
-    PUMP_AGAIN = 1, /* it is worth looking again at once */
-    PUMP_WAITS,     /* something will wake the session */
+enum admission_condition {
+    ADMISSION_AGAIN = 1, /* there may be one now: look again */
+    ADMISSION_WAITS,     /* something will wake the session */
 };
 
-/* Makes a record of what a session submitted: copies the residues, which the client may be
- * changing, and checks and tokenises the copy. Returns 0, -EPROTO when they are none of the model's
- * or too many or none, -ENOMEM. */
-static int make_record(struct record **result, struct session *session, uint64_t tag,
-                       const uint8_t *residues, size_t length) {
-    const struct model *model = session->generation->model;
-
-    *result = NULL;
-    if (length == 0 || length > model->config.positions)
-        return -EPROTO;
-
-    uint8_t copy[WIRE_POSITIONS_MAX];
-    memcpy(copy, residues, length);
-
-    struct record *record = malloc(sizeof *record + (length + SPECIALS_MAX) * sizeof *record->ids);
-    if (!record)
-        return -ENOMEM;
-    *record = (struct record){.session = session, .tag = tag};
-    if (model_tokenize(model, copy, length, record->ids, &record->span) < 0) {
-        record_destroy(record);
-        return -EPROTO;
-    }
-    record->sched.tokens = record->span.tokens;
-    record->sched.residues = record->span.residues;
-    record->rows = session->pooling == POOLING_NONE ? record->span.residues : 1;
-    record->bytes = (size_t)record->rows * model->config.hidden * dtype_size(session->dtype);
-    *result = record;
-    return 0;
-}
-
-/* From here on it is the scheduler's: every record passes. */
-static void admit(struct record *record) {
+/* The one place where records enter the scheduler. */
+static void record_admit(struct record *record) {
     struct session *session = record->session;
-
     assert(!session->service->draining && record->queued.amount == record->sched.residues);
     sched_admit(&session->service->sched, &session->sched, &record->sched);
 }
 
-/* By message at most WIRE_ONE_SHOT_MAX records are on their way, which bounds what they can hold:
- * they are counted as queued, but never wait for the user's other clients. */
+/* A session has at most WIRE_ONE_SHOT_MAX submissions by message under way, so what they can hold
+ * is small: they are charged as queued, but never wait for the user's share of the queue. */
 void admission_take_message(struct session *session, uint64_t tag, const uint8_t *residues,
                             size_t length) {
     if (session->service->draining)
         return;
-
     struct record *record;
-    int result = make_record(&record, session, tag, residues, length);
+    int result = record_create(&record, session, tag, residues, length);
     if (result < 0) {
         session_fail(session, result, "a sequence outside the alphabet");
     } else if (!charge_take(&record->unanswered, 1, &session->unanswered, NULL)) {
@@ -83,105 +47,100 @@ void admission_take_message(struct session *session, uint64_t tag, const uint8_t
     } else {
         charge_impose(&record->queued, record->sched.residues, &session->queued,
                       &session->user->queued);
-        admit(record);
+        record_admit(record);
         return;
     }
     record_destroy(record);
 }
 
-/* Takes the next submission as session->held, unless there is one. Returns 0, a pump condition, or
- * why the session must end. */
-static int take_submission(struct session *session) {
-    struct ring_submission header;
-    const uint8_t *body;
-
+/* Takes the next submission as session->held, unless there is one already. Returns 0, a condition,
+ * or why the session must end. */
+static int held_take(struct session *session) {
     if (session->held)
         return 0;
+    struct ring_submission header;
+    const uint8_t *body;
     int result = ring_take_submission(&session->submissions, &header, &body, &session->taken);
     if (result == RING_EMPTY)
-        return ring_consumer_sleeps(&session->submissions) ? PUMP_AGAIN : PUMP_WAITS;
+        return ring_consumer_sleeps(&session->submissions) ? ADMISSION_AGAIN : ADMISSION_WAITS;
     if (result < 0)
         return result;
     if (header.reserved != 0)
         return -EPROTO;
-    return make_record(&session->held, session, header.tag, body, header.length);
+    return record_create(&session->held, session, header.tag, body, header.length);
 }
 
-/* Finds the place of the held record's rows in the completion ring, unless it has one. Returns 0, a
- * pump condition, or why the session must end. */
-static int reserve_place(struct session *session) {
+/* Reserves the held record's place in the completion ring, unless it has one. Returns 0, a
+ * condition, or why the session must end. */
+static int held_reserve(struct session *session) {
     struct record *record = session->held;
-    void *place;
-
-    if (record->slot)
+    if (record->completion)
         return 0;
-    int result = ring_reserve(&session->completions, sizeof *record->slot, record->bytes, &place,
-                              &record->end);
+    void *place;
+    int result = ring_reserve(&session->completions, sizeof *record->completion, record->bytes,
+                              &place, &record->end);
     if (result == RING_FULL)
-        return ring_producer_sleeps(&session->completions) ? PUMP_AGAIN : PUMP_WAITS;
+        return ring_producer_sleeps(&session->completions) ? ADMISSION_AGAIN : ADMISSION_WAITS;
     if (result < 0)
         return result;
-    record->slot = place;
-    record->data = record->slot + 1;
+    record->completion = place;
+    record->data = record->completion + 1;
     return 0;
 }
 
-/* Charges the held record's residues when the user's share of the queue has room. Each of its
- * clients may fill an equal part, so that the first ones leave room for the next, and always one
- * record. Returns 0 or PUMP_WAITS. */
-static int charge_residues(struct session *session) {
+/* Charges the held record's residues if the user's share of the queue has room. Each of the user's
+ * clients may fill an equal part, so that the first ones leave room for the others, and may always
+ * have one record. Returns 0 or ADMISSION_WAITS. */
+static int held_charge(struct session *session) {
     struct user *user = session->user;
     struct record *record = session->held;
     uint64_t residues = record->sched.residues;
     uint64_t share = user->queued.limit / user->clients.held;
     bool fits = session->queued.held == 0 || session->queued.held + residues <= share;
-
     if (fits && charge_take(&record->queued, residues, &session->queued, &user->queued))
         return 0;
     session_wait_in(session, &user->blocked);
-    return PUMP_WAITS;
+    return ADMISSION_WAITS;
 }
 
-/* Takes and queues at most one record. Returns 0, a pump condition, or why the session must end. */
-static int pump_one(struct session *session) {
-    int result = take_submission(session);
-
+/* Admits at most one record. Returns 0, a condition, or why the session must end. */
+static int ring_admit_next(struct session *session) {
+    int result = held_take(session);
     if (result == 0)
-        result = reserve_place(session);
+        result = held_reserve(session);
     if (result == 0)
-        result = charge_residues(session);
+        result = held_charge(session);
     if (result == 0) {
-        admit(session->held);
+        record_admit(session->held);
         session->held = NULL;
     }
     return result;
 }
 
-/* A client that keeps changing its indices gets no more than its quantum of looks. */
-void admission_pump(struct session *session) {
-    int result = 0;
-
+/* Conditions count too, so a client that keeps changing its indices gets no more than a quantum of
+ * looks. */
+void admission_take_ring(struct session *session) {
     session_wait_in(session, NULL);
     if (session->service->draining)
         return;
-    for (unsigned count = 0; count < PUMP_QUANTUM && result >= 0 && result != PUMP_WAITS; count++)
-        result = pump_one(session);
+    int result = 0;
+    for (unsigned i = 0; i < RING_QUANTUM && result >= 0 && result != ADMISSION_WAITS; i++)
+        result = ring_admit_next(session);
     if (result < 0) {
         session_fail(session, result, "garbage in its ring");
         return;
     }
-    if (result != PUMP_WAITS)
+    if (result != ADMISSION_WAITS)
         session_wait_in(session, &session->service->ready);
     if (session->taken != session->submissions.released &&
         ring_release(&session->submissions, session->taken) && channel_ring_bell(session->fd) < 0)
         session_drop(session, "gone");
 }
 
-void admission_pump_ready(struct service *service) {
+void admission_take_ready(struct service *service) {
     struct session *last = TAILQ_LAST(&service->ready, session_list), *session;
-
     while ((session = TAILQ_FIRST(&service->ready))) {
-        admission_pump(session);
+        admission_take_ring(session);
         if (session == last)
             break; /* those behind it came in meanwhile */
     }

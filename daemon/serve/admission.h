@@ -8,15 +8,16 @@
 
 #include "daemon/serve/session.h"
 
-/* Takes one submission by message, or ends the session. */
+/* Admits one submission by message, or ends the session. */
 void admission_take_message(struct session *session, uint64_t tag, const uint8_t *residues,
                             size_t length);
 
-/* Takes up to a quantum of what the client has submitted through its ring, as far as there is room
- * for the results and in the user's share; where there may be more, the session stands ready. */
-void admission_pump(struct session *session);
+/* Admits what the client has submitted through its ring, up to a quantum of records, as far as
+ * there is room for their results and in the user's share of the queue. A session that may have
+ * submitted more stands in service->ready then. */
+void admission_take_ring(struct session *session);
 
-/* The same for every session that stands ready. */
-void admission_pump_ready(struct service *service);
+/* Calls admission_take_ring() for every session that stands in service->ready. */
+void admission_take_ready(struct service *service);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Detached threads, counted under a lock; the result of a load lies there until it is taken. The
- * eventfd wakes the loop.
+ * Detached threads, counted under a lock. The result of a load is kept here until it is taken, and
+ * the eventfd wakes the loop for it.
  */
 #include "daemon/serve/background.h"
 #include "daemon/base/clock.h"
@@ -14,7 +14,7 @@
 
 struct background {
     pthread_mutex_t lock;
-    pthread_cond_t ended; /* a thread */
+    pthread_cond_t ended; /* signalled when a thread ends */
     unsigned threads;
     int event;
     bool has_result;
@@ -29,10 +29,9 @@ struct job {
     const struct limits *limits;
 };
 
-int background_create(struct background **result) {
+int background_create(struct background **out) {
+    *out = NULL;
     struct background *background = calloc(1, sizeof *background);
-
-    *result = NULL;
     if (!background)
         return -ENOMEM;
     background->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -42,7 +41,7 @@ int background_create(struct background **result) {
     }
     pthread_mutex_init(&background->lock, NULL);
     pthread_cond_init(&background->ended, NULL);
-    *result = background;
+    *out = background;
     return 0;
 }
 
@@ -55,7 +54,6 @@ static void *background_main(void *argument) {
     struct background *background = job.background;
     struct generation *loaded = NULL;
     struct error error = {0};
-
     free(argument);
     if (job.closes)
         generation_close(job.closes);
@@ -70,17 +68,16 @@ static void *background_main(void *argument) {
     }
     background->threads--;
     pthread_cond_signal(&background->ended);
-    pthread_mutex_unlock(&background->lock); /* the background may be gone from now on */
+    pthread_mutex_unlock(&background->lock); /* background_destroy() may free it from now on */
     return NULL;
 }
 
 static int background_start(struct job job, const char *name) {
-    struct background *background = job.background;
     struct job *copy = malloc(sizeof *copy);
-
     if (!copy)
         return -ENOMEM;
     *copy = job;
+    struct background *background = job.background;
     pthread_mutex_lock(&background->lock);
     pthread_t thread;
     int result = pthread_create(&thread, NULL, background_main, copy);
@@ -98,14 +95,12 @@ static int background_start(struct job job, const char *name) {
 int background_load(struct background *background, const struct generation_request *request,
                     const struct limits *limits) {
     struct job job = {.background = background, .request = *request, .limits = limits};
-
     return background_start(job, "esm1nvd-load");
 }
 
 int background_take(struct background *background, struct generation **generation,
                     struct error *error) {
     int result = 1;
-
     *generation = NULL;
     pthread_mutex_lock(&background->lock);
     eventfd_read(background->event, &(eventfd_t){0});
@@ -122,16 +117,14 @@ int background_take(struct background *background, struct generation **generatio
 
 void background_close(struct background *background, struct generation *generation) {
     struct job job = {.background = background, .closes = generation};
-
     if (background_start(job, "esm1nvd-unload") < 0)
         generation_close(generation);
 }
 
 bool background_destroy(struct background *background, int milliseconds) {
-    struct timespec until = clock_deadline(milliseconds);
-
     if (!background)
         return true;
+    struct timespec until = clock_deadline(milliseconds);
     pthread_mutex_lock(&background->lock);
     while (background->threads > 0 &&
            pthread_cond_timedwait(&background->ended, &background->lock, &until) == 0)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What clients make the daemon hold (connections, bytes, residues that wait) is counted in
- * accounts of the one who holds it. A charge is one entry in one or two accounts, and lies in the
- * record or session that it is made for, which gives it back at its end. The owner of an account
- * asserts at its own end that nothing is held any more. Inline, for each record has some.
+ * Accounts count what clients make the daemon hold: connections, bytes, residues that wait. A
+ * charge is an entry in one or two accounts. It is embedded in the record or session that it is
+ * made for, which gives it back at its end; the owner of an account (a session, a user, the
+ * service) asserts at its own end that nothing is held any more. The functions are inline because
+ * every record has several charges.
  */
 #ifndef ESM1NV_CHARGE_H
 #define ESM1NV_CHARGE_H
@@ -16,10 +17,10 @@
 
 struct account {
     uint64_t held;
-    uint64_t limit; /* the most that charge_take() makes it hold */
+    uint64_t limit; /* charge_take() keeps `held` at or below it */
 };
 
-/* Null value: {0}, nothing is taken. The accounts must live until it is given back. */
+/* Null value: {0}, nothing is charged. The accounts must live until the charge is given back. */
 struct charge {
     struct account *first, *second; /* the second may be NULL */
     uint64_t amount;
@@ -29,8 +30,8 @@ static inline bool account_has_room(const struct account *account, uint64_t amou
     return account->held <= account->limit && amount <= account->limit - account->held;
 }
 
-/* Enters `amount`, which is not 0, in both accounts, whatever their limits are. The charge must not
- * be taken already. */
+/* Adds `amount`, which is not 0, to both accounts, whatever their limits are. The charge must be
+ * null or given back. */
 static inline void charge_impose(struct charge *charge, uint64_t amount, struct account *first,
                                  struct account *second) {
     assert(charge->amount == 0 && amount > 0);
@@ -40,7 +41,7 @@ static inline void charge_impose(struct charge *charge, uint64_t amount, struct 
         second->held += amount;
 }
 
-/* The same, unless an account would exceed its limit: then it returns false and changes nothing. */
+/* The same, unless an account would exceed its limit: then returns false and changes nothing. */
 static inline bool charge_take(struct charge *charge, uint64_t amount, struct account *first,
                                struct account *second) {
     if (!account_has_room(first, amount) || (second && !account_has_room(second, amount)))
@@ -49,7 +50,7 @@ static inline bool charge_take(struct charge *charge, uint64_t amount, struct ac
     return true;
 }
 
-/* Does nothing when nothing is taken, or was given back already. */
+/* Does nothing when the charge is null or was given back already. */
 static inline void charge_give_back(struct charge *charge) {
     if (charge->amount == 0)
         return;

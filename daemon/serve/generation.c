@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Loading and closing of generations. Both run in any thread: at the start in the main one, later
- * in threads of their own, so that the loop goes on serving.
+ * Loading and closing of generations. Both may run in any thread: the first generation is loaded in
+ * the main thread, later ones in threads of their own, so that the loop goes on serving.
  */
 #include "daemon/serve/generation.h"
 #include "daemon/base/log.h"
@@ -13,10 +13,10 @@
 #include <string.h>
 #include <sysexits.h>
 
-/* No record has fewer: <s>, a residue, </s>. */
+/* The fewest tokens of a record: <s>, a residue, </s>. */
 #define RECORD_TOKENS_MIN 3
 
-/* Limits that only make sense with the model's size known. */
+/* Checks the limits that depend on the model's size. */
 static int check_limits(const struct generation_request *request, const struct limits *limits,
                         uint32_t positions, struct error *error) {
     if (request->max_batch_residues > 0 && request->max_batch_residues < positions)
@@ -30,35 +30,30 @@ static int check_limits(const struct generation_request *request, const struct l
     return 0;
 }
 
-/* What was asked for, or what the engine finds good; one record always fits. */
+/* The size that was asked for, or the engine's own; one record always fits. */
 static uint32_t largest_batch(const struct generation *generation,
                               const struct generation_request *request) {
-    uint32_t tokens = generation->info->batch_tokens;
-    uint32_t positions = generation->model->config.positions;
-
     if (request->max_batch_residues > 0)
         return request->max_batch_residues;
+    uint32_t tokens = generation->info->batch_tokens;
+    uint32_t positions = generation->model->config.positions;
     return tokens > positions ? tokens : positions;
-}
-
-static bool slot_init(struct slot *slot, uint32_t tokens, unsigned records) {
-    slot->records = calloc(records, sizeof *slot->records);
-    slot->items = calloc(records, sizeof *slot->items);
-    slot->ids = calloc(tokens, sizeof *slot->ids);
-    return slot->records && slot->items && slot->ids;
 }
 
 static int generation_make_slots(struct generation *generation, struct error *error) {
     uint32_t tokens = generation->sched.budget_max;
-    unsigned depth = generation->info->depth;
-    bool made = true;
-
+    unsigned depth = generation->info->depth, made = 0;
     generation->slot_records = tokens / RECORD_TOKENS_MIN + 1;
     generation->slots = calloc(depth, sizeof *generation->slots);
     generation->slot_count = generation->slots ? depth : 0;
-    for (unsigned i = 0; i < generation->slot_count; i++)
-        made &= slot_init(&generation->slots[i], tokens, generation->slot_records);
-    if (generation->slots && made)
+    for (unsigned i = 0; i < generation->slot_count; i++) {
+        struct slot *slot = &generation->slots[i];
+        slot->records = calloc(generation->slot_records, sizeof *slot->records);
+        slot->items = calloc(generation->slot_records, sizeof *slot->items);
+        slot->ids = calloc(tokens, sizeof *slot->ids);
+        made += slot->records && slot->items && slot->ids;
+    }
+    if (made == depth)
         return 0;
     return error_set(error, EX_SOFTWARE, "cannot serve: %s", strerror(ENOMEM));
 }
@@ -73,7 +68,6 @@ static int generation_open_engine(struct generation *generation,
         .devices = request->devices,
         .max_batch_tokens = request->max_batch_residues,
     };
-
     if (check_limits(request, limits, positions, error) < 0 ||
         engine_open(&generation->table, &generation->engine, request->backend, generation->model,
                     &options, generation->note, error) < 0)
@@ -84,11 +78,10 @@ static int generation_open_engine(struct generation *generation,
     return generation_make_slots(generation, error);
 }
 
-int generation_load(struct generation **result, const struct generation_request *request,
+int generation_load(struct generation **out, const struct generation_request *request,
                     const struct limits *limits, struct error *error) {
+    *out = NULL;
     struct generation *generation = calloc(1, sizeof *generation);
-
-    *result = NULL;
     if (!generation)
         return error_set(error, EX_SOFTWARE, "%s: out of memory", request->model);
     if (model_open(&generation->model, request->model, error) < 0 ||
@@ -96,7 +89,7 @@ int generation_load(struct generation **result, const struct generation_request 
         generation_close(generation);
         return -1;
     }
-    *result = generation;
+    *out = generation;
     return 0;
 }
 
@@ -110,7 +103,6 @@ void generation_warn(const struct generation *generation) {
 
 void generation_describe(const struct generation *generation, char *text, size_t capacity) {
     const struct engine_info *info = generation->info;
-
     snprintf(text, capacity, "%s (%s %s, %s, %u thread%s)", generation->model->name, info->backend,
              info->precision, info->instructions, info->threads, info->threads == 1 ? "" : "s");
 }
@@ -128,6 +120,7 @@ void generation_close(struct generation *generation) {
     if (!generation)
         return;
     assert(generation->sessions == 0);
+    assert(generation->batches_in_flight == 0 && generation->tokens_in_flight == 0);
     if (generation->engine)
         generation->table->close(generation->engine);
     generation_free_slots(generation);

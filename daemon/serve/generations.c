@@ -1,21 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * At most one load is under way. What comes of it is served from the next HELLO on; a load that
- * fails changes nothing, unless the engine that serves is broken: then the model is opened on the
- * CPU, and when that cannot be, the daemon leaves.
+ * At most one load is under way. Its generation is served from the next HELLO on; a load that fails
+ * changes nothing. When the engine that serves breaks, the model is loaded on the engine of last
+ * resort, and if that fails too, the daemon leaves.
  */
 #include "daemon/serve/generations.h"
+#include "daemon/base/clock.h"
 #include "daemon/base/log.h"
-#include "daemon/base/notify.h"
 #include "daemon/serve/background.h"
 #include "daemon/serve/batch.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <systemd/sd-daemon.h>
 
 struct generations {
     struct service *service;
@@ -23,24 +25,22 @@ struct generations {
     struct background *background;
     struct loop_watch *watch; /* of the background */
     struct generation_list list;
-    unsigned count;     /* generations so far */
-    bool wanted;        /* somebody asked for another */
-    bool engine_broke;  /* of the generation that serves */
-    bool loading;       /* a load is under way */
-    bool on_cpu;        /* and is to take over from that engine */
-    bool failed;        /* nothing can be served any more */
-    struct error error; /* and why */
+    unsigned count;       /* of generations so far */
+    bool wanted;          /* a reload was asked for */
+    bool engine_broke;    /* that of the current generation, and it was noticed */
+    bool loading;         /* a load is under way */
+    bool takes_over;      /* the load is to take over from the engine that broke */
+    struct error failure; /* why nothing can be served any more; status 0: there is none */
 };
 
 static struct generation *generations_current(const struct generations *generations) {
     return generations->service->generation;
 }
 
-/* What is too long for a message is cut. */
+/* Cuts a note that is too long for a message. */
 __attribute__((format(printf, 2, 3))) static void service_note(struct service *service,
                                                                const char *format, ...) {
     va_list arguments;
-
     va_start(arguments, format);
     vsnprintf(service->note, sizeof service->note, format, arguments);
     va_end(arguments);
@@ -49,18 +49,16 @@ __attribute__((format(printf, 2, 3))) static void service_note(struct service *s
 void generations_announce(const struct generations *generations) {
     const char *more = generations->service->note;
     char text[256];
-
     generation_describe(generations_current(generations), text, sizeof text);
-    notify_status("Serving %s%s%s", text, more[0] ? "; " : "", more);
-    notify_ready();
+    sd_notifyf(0, "STATUS=Serving %s%s%s", text, more[0] ? "; " : "", more);
+    sd_notify(0, "READY=1");
 }
 
-/* Sessions are welcomed with it from now on. Returns 0 or -ENOMEM; the generation stays the
- * caller's then. */
+/* Has sessions welcomed with this generation from now on. Returns 0, or -ENOMEM when the generation
+ * stays the caller's. */
 static int generation_serve(struct generations *generations, struct generation *generation) {
     const struct loop_callbacks callbacks = {.readable = batches_on_completion};
     struct service *service = generations->service;
-
     generation->watch =
         loop_add(service->loop, generation->table->completion_fd(generation->engine), &callbacks,
                  generation);
@@ -83,7 +81,6 @@ static void generation_retire(struct generations *generations, struct generation
 
 static void generations_retire_unused(struct generations *generations) {
     struct generation *next;
-
     for (struct generation *generation = TAILQ_FIRST(&generations->list); generation;
          generation = next) {
         next = TAILQ_NEXT(generation, link);
@@ -95,6 +92,10 @@ static void generations_retire_unused(struct generations *generations) {
     }
 }
 
+const struct error *generations_failure(const struct generations *generations) {
+    return generations->failure.status != 0 ? &generations->failure : NULL;
+}
+
 /* --- Engines that break ----------------------------------------------------------------------- */
 
 static void describe_breakage(const struct generation *broken, char *text, size_t capacity) {
@@ -103,28 +104,24 @@ static void describe_breakage(const struct generation *broken, char *text, size_
 
 static void generations_fail(struct generations *generations, const char *why) {
     char broke[256];
-
     describe_breakage(generations_current(generations), broke, sizeof broke);
-    error_set(&generations->error, EX_SOFTWARE, "%s, and nothing can take over: %s", broke, why);
-    generations->failed = true;
+    error_set(&generations->failure, EX_SOFTWARE, "%s, and nothing can take over: %s", broke, why);
 }
 
-/* The engine that serves broke: says so once. */
+/* Notices, once, that the current engine broke. */
 static void generations_notice_breakage(struct generations *generations) {
     struct generation *broken = generations_current(generations);
     struct service *service = generations->service;
-
     generations->engine_broke = true;
     describe_breakage(broken, service->note, sizeof service->note);
     if (broken->table->last_resort)
         generations_fail(generations, "it was the last resort");
 }
 
-/* What takes over from an engine that broke: the CPU, in a precision that it has. */
-static struct generation_request on_the_cpu(const struct generation_request *request) {
+/* The last resort takes over from an engine that broke, in a precision that it has. */
+static struct generation_request takeover_request(const struct generation_request *request) {
     struct generation_request takeover = *request;
-
-    takeover.backend = "cpu";
+    takeover.backend = engine_last_resort();
     if (takeover.precision == PRECISION_F16)
         takeover.precision = PRECISION_AUTO;
     return takeover;
@@ -132,11 +129,10 @@ static struct generation_request on_the_cpu(const struct generation_request *req
 
 /* --- Loading ---------------------------------------------------------------------------------- */
 
-/* After a load that failed (`why`) or not (NULL): what people are told. */
+/* Logs and announces how a load ended: `why` it failed, or NULL when it did not. */
 static void load_settle(struct generations *generations, const char *why) {
     const char *note = generations_current(generations)->note;
-
-    if (why && generations->on_cpu) {
+    if (why && generations->takes_over) {
         generations_fail(generations, why);
         return;
     }
@@ -149,29 +145,27 @@ static void load_settle(struct generations *generations, const char *why) {
 }
 
 static void load_begin(struct generations *generations) {
-    bool on_cpu = generations->engine_broke;
-    const char *how = on_cpu ? "on the CPU" : "again";
+    bool takes_over = generations->engine_broke;
+    const char *how = takes_over ? "on the CPU" : "again";
     struct generation_request request =
-        on_cpu ? on_the_cpu(generations->request) : *generations->request;
-
-    if (!on_cpu)
+        takes_over ? takeover_request(generations->request) : *generations->request;
+    if (!takes_over)
         generations->wanted = false;
     log_info("loading %s %s", request.model, how);
-    notify_reloading();
-    notify_status("Loading %s %s", request.model, how);
-    generations->on_cpu = on_cpu;
+    sd_notifyf(0, "RELOADING=1\nMONOTONIC_USEC=%" PRIu64, (uint64_t)(clock_seconds() * 1e6));
+    sd_notifyf(0, "STATUS=Loading %s %s", request.model, how);
+    generations->takes_over = takes_over;
     int result = background_load(generations->background, &request, &generations->service->limits);
     generations->loading = result == 0;
     if (result < 0)
         load_settle(generations, strerror(-result));
 }
 
-/* What was loaded is served, or why not is said. Returns 0 or -1. */
+/* Serves the generation that was loaded. Returns 0, or -1 when it had to be closed instead. */
 static int load_serve(struct generations *generations, struct generation *generation,
                       struct error *error) {
     char text[256];
-
-    if (generations->on_cpu)
+    if (generations->takes_over)
         describe_breakage(generations_current(generations), generation->note,
                           sizeof generation->note);
     generation_warn(generation);
@@ -190,7 +184,6 @@ static void load_on_end(void *context) {
     struct generation *generation;
     struct error error = {0};
     int result = background_take(generations->background, &generation, &error);
-
     if (result > 0)
         return;
     generations->loading = false;
@@ -210,59 +203,49 @@ void generations_reload(struct generations *generations) {
 
 void generations_tend(struct generations *generations) {
     generations_retire_unused(generations);
-    if (generations->service->draining || generations->failed)
+    if (generations->service->draining || generations_failure(generations))
         return;
     if (generations_current(generations)->broken && !generations->engine_broke)
         generations_notice_breakage(generations);
-    if (!generations->loading && !generations->failed &&
+    if (!generations->loading && !generations_failure(generations) &&
         (generations->engine_broke || generations->wanted))
         load_begin(generations);
 }
 
 /* --- Life ------------------------------------------------------------------------------------- */
 
-const struct error *generations_failure(const struct generations *generations) {
-    return generations->failed ? &generations->error : NULL;
-}
-
-/* Everything but the first generation. Returns 0 or -errno. */
-static int generations_init(struct generations *generations) {
+/* Returns 0 or -errno; the first generation stays the caller's then. */
+static int generations_init(struct generations *generations, struct generation *first) {
     const struct loop_callbacks callbacks = {.readable = load_on_end};
+    TAILQ_INIT(&generations->list);
     int result = background_create(&generations->background);
-
     if (result < 0)
         return result;
     generations->watch = loop_add(generations->service->loop,
                                   background_fd(generations->background), &callbacks, generations);
-    return generations->watch ? 0 : -ENOMEM;
+    return generations->watch ? generation_serve(generations, first) : -ENOMEM;
 }
 
-int generations_create(struct generations **result, struct service *service,
-                       struct generation *first, const struct generation_request *request,
-                       struct error *error) {
+int generations_create(struct generations **out, struct service *service, struct generation *first,
+                       const struct generation_request *request, struct error *error) {
     struct generations *generations = calloc(1, sizeof *generations);
-    int failure = generations ? 0 : -ENOMEM;
-
-    *result = generations;
+    int result = -ENOMEM;
     if (generations) {
         *generations = (struct generations){.service = service, .request = request};
-        TAILQ_INIT(&generations->list);
-        failure = generations_init(generations);
+        result = generations_init(generations, first);
     }
-    if (failure == 0)
-        failure = generation_serve(generations, first);
-    if (failure == 0)
+    *out = generations;
+    if (result == 0)
         return 0;
     generation_close(first);
-    return error_set(error, EX_SOFTWARE, "cannot serve: %s", strerror(-failure));
+    return error_set(error, EX_SOFTWARE, "cannot serve: %s", strerror(-result));
 }
 
 bool generations_destroy(struct generations *generations) {
-    struct generation *generation;
-
     if (!generations)
         return true;
     loop_remove(generations->watch, false);
+    struct generation *generation;
     while ((generation = TAILQ_FIRST(&generations->list)))
         generation_retire(generations, generation);
     bool ended = background_destroy(generations->background, 1000);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What clients may take of the daemon, as its command line says.
+ * The limits on what clients may use, from the command line.
  */
 #ifndef ESM1NV_LIMITS_H
 #define ESM1NV_LIMITS_H
 
 #include <stdint.h>
 
-/* Connections beyond the limit on clients, so that status, stop and refusals still get through. */
+/* Connections beyond the limits on clients, so that status, stop and refusals still get through. */
 #define LIMITS_SPARE_CONNECTIONS 64u
 #define LIMITS_SPARE_CONNECTIONS_PER_USER 16u
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Listening: takes over what the service manager passed, or finds the path, makes its directory and
- * binds a socket there, and says in full why it cannot.
+ * Listening: takes over the sockets that the service manager passed, or makes the directory of its
+ * own path and binds a socket there. Each failure gets a message that says what to do about it.
  */
 #include "daemon/serve/listener.h"
 #include "daemon/base/log.h"
@@ -23,7 +23,7 @@
 
 #define REFUSALS_MAX 1024
 
-/* How long it is watched, each time, whether a socket's owner is still there. */
+/* See patience_ms of socket_file_open(). */
 #define PROBE_MS 1000
 
 static int take_passed(struct listener *listener, int count, struct error *error) {
@@ -62,7 +62,7 @@ static int set_path(struct listener *listener, const char *path, struct error *e
     return 0;
 }
 
-/* The directory of the socket, one level; an existing one stays as it is. */
+/* Makes the directory of the socket, but not its parents. An existing one stays as it is. */
 static int make_directory(const char *path, struct error *error) {
     char directory[sizeof((struct listener *)0)->path];
     snprintf(directory, sizeof directory, "%s", path);
@@ -157,11 +157,11 @@ int listener_open(struct listener *listener, const char *path, const char *group
     if (result < 0)
         listener_close(listener);
     for (unsigned i = 0; i < listener->count; i++)
-        channel_take_descriptors(listener->fds[i], false); /* a session does when it is welcomed */
+        channel_take_descriptors(listener->fds[i], false); /* a session takes them once welcomed */
     return result;
 }
 
-/* Emptied before it is closed, so that the peer reads the refusal and not ECONNRESET. */
+/* Empties the socket before it is closed, so that the peer reads the refusal and not ECONNRESET. */
 static void hang_up(int fd) {
     char byte;
     shutdown(fd, SHUT_RDWR);

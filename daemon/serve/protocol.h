@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What clients say: each message of wire.h that a daemon receives, and its answer. Whatever is not
- * expected in a session's state ends it; what the client may be told is told first.
+ * Handles the messages of wire.h that clients send, and answers them. A client that breaks the
+ * rules is dropped without a word; one that cannot be served is refused with a reason.
  */
 #ifndef ESM1NV_PROTOCOL_H
 #define ESM1NV_PROTOCOL_H
 
 #include "daemon/loop/loop.h"
 
-/* For the sockets of sessions; the context is the session. See session_accept(). */
+/* For session_accept(); their context is the session. */
 extern const struct loop_callbacks protocol_callbacks;
 
 #endif

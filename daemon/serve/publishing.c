@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Results: written where the client reads them as records end, and made visible for all sessions
- * at once afterwards. A reply that a full socket holds up is sent when there is room.
+ * Results. A record's completion or reply is prepared when the record ends; when all records of the
+ * finished batches have ended, each session is sent or shown its results at once. A reply for which
+ * the socket has no room is sent when it has.
  */
 #include "daemon/serve/publishing.h"
 #include "ipc/channel.h"
@@ -15,7 +16,6 @@
 unsigned publishing_one_shot_limit(const struct session *session) {
     size_t row = session->generation->model->config.hidden * dtype_size(session->dtype);
     bool fits = row <= WIRE_MESSAGE_MAX - RESULT_FRAME;
-
     return session->pooling == POOLING_NONE || !fits ? 0 : WIRE_ONE_SHOT_MAX;
 }
 
@@ -28,10 +28,10 @@ static void count_record(struct service *service, const struct record *record) {
     }
 }
 
-/* Writes the completion's header; the rows are there. A failed record keeps its place, for others
- * may lie behind it already. */
+/* Writes the completion's header in front of the rows. A failed record keeps its place, because
+ * others may have been reserved behind it already. */
 static void write_completion(struct session *session, const struct record *record) {
-    *record->slot = (struct ring_completion){
+    *record->completion = (struct ring_completion){
         .tag = record->tag,
         .status = record->status,
         .rows = record->status == RECORD_OK ? record->rows : 0,
@@ -40,16 +40,15 @@ static void write_completion(struct session *session, const struct record *recor
     session->done = record->end;
 }
 
-void publishing_finish(struct record *record) {
+void publishing_end_record(struct record *record) {
     struct session *session = record->session;
     bool dropped = session->state == SESSION_DROPPED;
-
     charge_give_back(&record->queued);
     count_record(session->service, record);
     if (!session->has_finished)
         TAILQ_INSERT_TAIL(&session->service->finished, session, finished_link);
     session->has_finished = true;
-    if (!dropped && !record->slot) {
+    if (!dropped && !record->completion) {
         STAILQ_INSERT_TAIL(&session->replies, record, reply_link);
         return;
     }
@@ -61,7 +60,6 @@ void publishing_finish(struct record *record) {
 static long encode_result(char *buffer, const struct record *record) {
     bool ok = record->status == RECORD_OK;
     struct message_writer writer;
-
     message_begin(&writer, buffer, WIRE_MESSAGE_MAX, WIRE_RESULT);
     message_put_number(&writer, WIRE_TAG, record->tag);
     message_put_number(&writer, WIRE_RECORD_STATUS, record->status);
@@ -72,11 +70,9 @@ static long encode_result(char *buffer, const struct record *record) {
 
 void publishing_send_replies(struct session *session) {
     char buffer[WIRE_MESSAGE_MAX];
-
-    while (!STAILQ_EMPTY(&session->replies)) {
-        struct record *record = STAILQ_FIRST(&session->replies);
+    struct record *record;
+    while ((record = STAILQ_FIRST(&session->replies))) {
         int result = session_send(session, buffer, encode_result(buffer, record));
-
         if (result == CHANNEL_FULL) {
             loop_want_writable(session->watch);
             return;
@@ -90,7 +86,7 @@ void publishing_send_replies(struct session *session) {
     }
 }
 
-static void publish_session(struct session *session) {
+static void publishing_publish_session(struct session *session) {
     publishing_send_replies(session);
     if (session->state != SESSION_RING || session->done == session->completions.published)
         return;
@@ -98,14 +94,13 @@ static void publish_session(struct session *session) {
         session_drop(session, "gone");
 }
 
-void publishing_publish(struct service *service) {
+void publishing_publish_all(struct service *service) {
     struct session *session;
-
     while ((session = TAILQ_FIRST(&service->finished))) {
         TAILQ_REMOVE(&service->finished, session, finished_link);
         session->has_finished = false;
         if (session->state != SESSION_DROPPED)
-            publish_session(session);
+            publishing_publish_session(session);
         session_unblock(service, session->user);
     }
 }

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-/* Sends REFUSED on a connected socket, without blocking and without minding a failure. */
+/* Sends REFUSED on a connected socket. Never blocks; a failure is only logged. */
 void refusal_send(int fd, enum wire_refusal code, bool retry, const char *text);
 
 #endif

@@ -28,7 +28,6 @@ static void flow_leave(struct sched_flow *flow, struct sched_rotation *rotation)
 /* The flow whose turn it is, or NULL when none has anything that waits. */
 static struct sched_flow *rotation_current(struct sched_rotation *rotation) {
     struct sched_flow *flow;
-
     while ((flow = TAILQ_FIRST(rotation))) {
         if (flow->deficit > 0 && flow->waiting)
             return flow;
@@ -63,10 +62,9 @@ void sched_client_init(struct sched_client *client, struct sched_user *user) {
     client->last = &client->first;
 }
 
-/* A user that comes anew owes nothing, and nor do its clients, which are all idle. */
+/* A user that joins the rotation owes nothing. Nor do its clients, which are all idle. */
 static void user_forget(struct sched_user *user) {
     struct sched_flow *flow;
-
     while ((flow = TAILQ_FIRST(&user->clients)))
         flow_leave(flow, &user->clients);
 }
@@ -103,7 +101,6 @@ static void client_is_empty(struct sched *sched, struct sched_client *client) {
 
 struct sched_record *sched_remove_client(struct sched *sched, struct sched_client *client) {
     struct sched_record *records = client->first;
-
     for (struct sched_record *record = records; record; record = record->next)
         sched->waiting_residues -= record->residues;
     if (records)
@@ -121,11 +118,10 @@ void sched_remove_user(struct sched *sched, struct sched_user *user) {
 
 static struct sched_client *current_client(struct sched *sched) {
     struct sched_client *newcomer;
-
     while ((newcomer = TAILQ_FIRST(&sched->newcomers))) {
         if (newcomer->user->flow.deficit > -SCHED_DEBT)
             return newcomer;
-        forget_newcomer(sched, newcomer); /* its turn comes, as everybody's */
+        forget_newcomer(sched, newcomer); /* it waits for its turn, as all others do */
     }
     struct sched_flow *flow = rotation_current(&sched->users);
     if (flow)
@@ -135,7 +131,6 @@ static struct sched_client *current_client(struct sched *sched) {
 
 static struct sched_record *client_take(struct sched *sched, struct sched_client *client) {
     struct sched_record *record = client->first;
-
     if (client->is_newcomer)
         client->came = sched->batches;
     forget_newcomer(sched, client);
@@ -150,7 +145,6 @@ static struct sched_record *client_take(struct sched *sched, struct sched_client
 
 struct sched_engine *sched_turn(struct sched *sched) {
     struct sched_client *client = current_client(sched);
-
     return client ? client->engine : NULL;
 }
 
@@ -160,11 +154,9 @@ unsigned sched_next_batch(struct sched *sched, struct sched_record **records, un
     bool newcomers = false;
     unsigned count = 0;
     struct sched_client *client;
-
     sched->batches++;
     while (count < capacity && (client = current_client(sched))) {
         bool backlog = !client->is_newcomer && client->came != sched->batches;
-
         if (newcomers && backlog)
             budget = sched_budget(sched, engine) / SCHED_NEWCOMER_PART;
         if (client->engine != engine || (count > 0 && tokens + client->first->tokens > budget))
@@ -178,7 +170,6 @@ unsigned sched_next_batch(struct sched *sched, struct sched_record **records, un
 
 uint32_t sched_budget(const struct sched *sched, const struct sched_engine *engine) {
     double tokens = engine->rate * SCHED_BATCH_SECONDS;
-
     if (sched->waiting_clients < 2 || engine->rate <= 0 || tokens >= engine->budget_max)
         return engine->budget_max;
     return tokens > engine->budget_min ? (uint32_t)tokens : engine->budget_min;
@@ -191,7 +182,6 @@ bool sched_runs_ahead(const struct sched_engine *engine, uint32_t tokens) {
 void sched_observe(struct sched_engine *engine, uint32_t tokens, double seconds) {
     if (seconds <= 0)
         return;
-
     double rate = tokens / seconds;
     /* Most of a batch that is over at once was fixed cost, so it does not show that the engine
      * became slower. */

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Who is served next: pure bookkeeping over records that wait, no I/O and no clock. Users share the
- * engine by deficit round robin counted in residues, the clients of a user share its part the same
- * way. The first record of a client that was idle goes first, so that a small request never stands
- * behind the backlog of a bulk stream; it is charged all the same, so nobody gains by pausing.
+ * Who is served next: pure bookkeeping over records that wait, without I/O and without a clock.
+ * Users share the engine by deficit round robin counted in residues, and the clients of a user
+ * share its part in the same way. The first record of a client that was idle goes first, so that a
+ * small request never waits behind the backlog of a bulk stream; its residues count all the same,
+ * so nobody gains by pausing.
  *
  * Clients may be of several engines (models). All stand in the same rotations, so that a user's
  * share does not grow by having clients of two; each batch is for one engine only.
@@ -24,12 +25,12 @@
 /* How long a batch should take while several clients wait. */
 #define SCHED_BATCH_SECONDS 0.05
 
-/* A batch that carries newcomers takes on backlogs of others only up to this part of the budget:
- * who asks for little soon has it, and the backlogs lose next to nothing. */
+/* A batch with newcomers takes records of others only up to the budget divided by this: newcomers
+ * have their results soon, and the others lose next to nothing. */
 #define SCHED_NEWCOMER_PART 4
 
-/* How much work may stand behind the batch that runs, where a newcomer cannot get before it: just
- * enough that the engine does not wait for the next batch. */
+/* How much work may be queued in the engine behind the batch that runs, where no newcomer can
+ * overtake it: just enough that the engine need not wait for the next batch. */
 #define SCHED_AHEAD_SECONDS 0.02
 
 /* One record that waits; the caller embeds it. */
@@ -42,7 +43,7 @@ struct sched_record {
 /* One competitor of a rotation: a user among users, or a client among its user's clients. */
 struct sched_flow {
     TAILQ_ENTRY(sched_flow) link;
-    bool rotates;     /* stands in its rotation */
+    bool rotates;     /* is in its rotation */
     int64_t deficit;  /* residues it may still take in this turn; negative: owed */
     uint64_t waiting; /* records (client) or clients with records (user) */
 };
@@ -54,7 +55,7 @@ struct sched_user {
     struct sched_rotation clients;
 };
 
-/* What the records of some clients run on; the caller embeds it. */
+/* An engine, on which the records of some clients run; the caller embeds it. */
 struct sched_engine {
     uint32_t budget_min, budget_max; /* tokens of a batch */
     double rate;                     /* tokens a second lately; 0: not known yet */
@@ -74,20 +75,21 @@ TAILQ_HEAD(sched_newcomers, sched_client);
 
 struct sched {
     struct sched_rotation users;
-    struct sched_newcomers newcomers; /* were idle, and were not served since */
+    struct sched_newcomers newcomers; /* clients that were idle, and were not served since */
     unsigned waiting_clients;
     uint64_t waiting_residues;
     uint64_t batches; /* made so far */
 };
 
 void sched_init(struct sched *sched);
-/* budget_min: tokens of the longest record. A newcomer may have to wait for such a one anyway, and
- * smaller batches cost throughput. */
+
+/* budget_min is the tokens of the longest record: a newcomer may have to wait for such a record in
+ * any case, and smaller batches would cost throughput. */
 void sched_engine_init(struct sched_engine *engine, uint32_t budget_min, uint32_t budget_max);
 void sched_user_init(struct sched_user *user);
 void sched_client_init(struct sched_client *client, struct sched_user *user);
 
-/* Queues a record behind the client's others. */
+/* Queues a record behind the client's other ones. */
 void sched_admit(struct sched *sched, struct sched_client *client, struct sched_record *record);
 
 /* Forgets the client; returns its queued records as a list, for the caller to free. */
@@ -106,10 +108,10 @@ unsigned sched_next_batch(struct sched *sched, struct sched_record **records, un
 /* The tokens of the engine's next batch: the largest, or less when several clients wait. */
 uint32_t sched_budget(const struct sched *sched, const struct sched_engine *engine);
 
-/* Whether another batch may be made while this many tokens are in the engine. */
+/* Whether another batch may be made while this many tokens are in flight in the engine. */
 bool sched_runs_ahead(const struct sched_engine *engine, uint32_t tokens);
 
-/* Tells how long a batch took. */
+/* Learns the engine's rate from how long a batch took. */
 void sched_observe(struct sched_engine *engine, uint32_t tokens, double seconds);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What all sessions share: the model of those to come, the limits, the scheduler, the users, the
- * counters. Owned by the server; used by everything that serves.
+ * What all sessions share: the current generation, the limits, the scheduler, the users, the
+ * counters. The server owns it, and everything in this folder uses it.
  */
 #ifndef ESM1NV_SERVICE_H
 #define ESM1NV_SERVICE_H
@@ -23,8 +23,8 @@ struct service_counters {
 };
 
 struct service {
-    struct generation *generation; /* what sessions are welcomed with now */
-    char note[1024];               /* what people should know about it; empty when nothing */
+    struct generation *generation; /* the current one, which sessions are welcomed with */
+    char note[1024];               /* what users should know about it, for STATUS; may be empty */
     struct limits limits;
     struct loop *loop;
     struct closer *closer;
@@ -32,14 +32,14 @@ struct service {
     struct user_list users;
     struct session_list sessions; /* connected */
     struct session_list dropped;  /* to be freed when no batch refers to them */
-    struct session_list ready;    /* have something to take, or may again */
+    struct session_list ready;    /* may have submitted more, which can be admitted now */
     struct session_list finished; /* have results that are not published yet */
     struct account connections;   /* sockets open */
     struct account clients;       /* welcomed sessions */
     struct account pinned;        /* bytes of rings */
     unsigned batches_in_flight;   /* of all engines */
     bool draining;                /* no new work is taken */
-    bool stop;                    /* a client asked for the end */
+    bool stop;                    /* a client sent STOP */
     double started;               /* clock_seconds() */
     struct service_counters total;
 };

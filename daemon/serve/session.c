@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The life of a session: what it takes to begin, and what is given back when it ends.
+ * The life of a session: it begins with a charge for its connection, and ends when it is dropped;
+ * what batches in flight still use is freed later.
  */
 #include "daemon/serve/session.h"
 #include "daemon/base/container_of.h"
@@ -14,7 +15,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* Descriptors of a user that may wait to be closed: what it passes can make that take for ever. */
+/* How many descriptors of a user may wait to be closed, which may take for ever: they can be of a
+ * kind whose close() blocks. */
 #define CLOSING_MAX 1024u
 
 void session_wait_in(struct session *session, struct session_list *list) {
@@ -29,23 +31,19 @@ void session_wait_in(struct session *session, struct session_list *list) {
 
 void session_unblock(struct service *service, struct user *user) {
     struct session *session;
-
     while ((session = TAILQ_FIRST(&user->blocked)))
         session_wait_in(session, &service->ready);
 }
 
 static void session_destroy_records(struct session *session) {
     struct sched_record *queued = sched_remove_client(&session->service->sched, &session->sched);
-
     while (queued) {
-        struct record *record = container_of(queued, struct record, sched);
-
-        queued = queued->next;
-        record_destroy(record);
+        struct sched_record *next = queued->next;
+        record_destroy(container_of(queued, struct record, sched));
+        queued = next;
     }
-    while (!STAILQ_EMPTY(&session->replies)) {
-        struct record *record = STAILQ_FIRST(&session->replies);
-
+    struct record *record;
+    while ((record = STAILQ_FIRST(&session->replies))) {
         STAILQ_REMOVE_HEAD(&session->replies, reply_link);
         record_destroy(record);
     }
@@ -54,10 +52,9 @@ static void session_destroy_records(struct session *session) {
 }
 
 void session_drop(struct session *session, const char *why) {
-    struct service *service = session->service;
-
     if (session->state == SESSION_DROPPED)
         return;
+    struct service *service = session->service;
     log_debug("client %d of user %u: %s", (int)session->pid, (unsigned)session->user->uid, why);
     session->state = SESSION_DROPPED;
     loop_remove(session->watch, true);
@@ -73,7 +70,6 @@ void session_drop(struct session *session, const char *why) {
 void session_drop_all(struct service *service, const struct generation *generation,
                       const char *why) {
     struct session *next;
-
     for (struct session *session = TAILQ_FIRST(&service->sessions); session; session = next) {
         next = TAILQ_NEXT(session, link);
         if (!generation || session->generation == generation)
@@ -85,7 +81,6 @@ void session_refuse(struct session *session, enum wire_refusal code, bool retry,
                     ...) {
     char why[320];
     va_list arguments;
-
     va_start(arguments, format);
     vsnprintf(why, sizeof why, format, arguments);
     va_end(arguments);
@@ -93,8 +88,8 @@ void session_refuse(struct session *session, enum wire_refusal code, bool retry,
     session_drop(session, why);
 }
 
-void session_fail(struct session *session, int error, const char *why) {
-    if (error == -ENOMEM)
+void session_fail(struct session *session, int result, const char *why) {
+    if (result == -ENOMEM)
         session_refuse(session, WIRE_REFUSED_BUSY, true, "busy: the daemon is out of memory");
     else
         session_drop(session, why);
@@ -106,6 +101,8 @@ int session_send(struct session *session, const char *message, long size) {
 
 static void session_free(struct session *session) {
     assert(session->queued.held == 0 && session->unanswered.held == 0);
+    assert(session->connection.amount == 0 && session->client.amount == 0);
+    assert(!session->held && STAILQ_EMPTY(&session->replies) && !session->waits_in);
     TAILQ_REMOVE(&session->service->dropped, session, link);
     if (session->has_finished)
         TAILQ_REMOVE(&session->service->finished, session, finished_link);
@@ -119,7 +116,6 @@ static void session_free(struct session *session) {
 
 void session_free_dropped(struct service *service) {
     struct session *next;
-
     for (struct session *session = TAILQ_FIRST(&service->dropped); session; session = next) {
         next = TAILQ_NEXT(session, link);
         if (session->in_flight == 0)
@@ -127,10 +123,9 @@ void session_free_dropped(struct service *service) {
     }
 }
 
-/* Charges the connection. */
-static bool session_may_connect(struct session *session) {
+/* Charges the connection, if there is room for it. */
+static bool session_charge_connection(struct session *session) {
     struct user *user = session->user;
-
     return user->descriptors <= user->connections.held + CLOSING_MAX &&
            charge_take(&session->connection, 1, &session->service->connections, &user->connections);
 }
@@ -138,14 +133,13 @@ static bool session_may_connect(struct session *session) {
 static struct session *session_begin(struct service *service, int fd, struct user *user,
                                      const struct loop_callbacks *callbacks) {
     struct session *session = calloc(1, sizeof *session);
-
     if (!session)
         return NULL;
     *session = (struct session){
         .service = service, .user = user, .fd = fd, .queued.limit = ACCOUNT_UNLIMITED};
     STAILQ_INIT(&session->replies);
     sched_client_init(&session->sched, &user->sched);
-    if (session_may_connect(session))
+    if (session_charge_connection(session))
         session->watch = loop_add(service->loop, fd, callbacks, session);
     if (!session->watch) {
         charge_give_back(&session->connection);
@@ -158,15 +152,11 @@ static struct session *session_begin(struct service *service, int fd, struct use
 }
 
 void session_accept(struct service *service, int fd, const struct loop_callbacks *callbacks) {
-    struct session *session = NULL;
-    struct user *user = NULL;
     pid_t pid;
     uid_t uid;
-
-    if (channel_peer(fd, &pid, &uid) == 0)
-        user = user_get(&service->users, uid, &service->limits);
-    if (user)
-        session = session_begin(service, fd, user, callbacks);
+    bool known = channel_peer(fd, &pid, &uid) == 0;
+    struct user *user = known ? user_get(&service->users, uid, &service->limits) : NULL;
+    struct session *session = user ? session_begin(service, fd, user, callbacks) : NULL;
     if (!session) {
         if (user)
             user_put(user);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Facts about the running daemon and the loaded model, as a message and as text.
+ * What is known about the running daemon and the loaded model, as a message and as text.
  */
 #include "daemon/serve/status.h"
 #include "daemon/base/clock.h"
@@ -12,7 +12,6 @@
 
 static void put_counters(struct message_writer *writer, const struct service *service) {
     const struct service_counters *total = &service->total;
-
     message_put_number(writer, WIRE_CLIENTS, service->clients.held);
     message_put_number(writer, WIRE_CLIENTS_TOTAL, total->clients);
     message_put_number(writer, WIRE_RECORDS, total->records);
@@ -23,11 +22,10 @@ static void put_counters(struct message_writer *writer, const struct service *se
     message_put_number(writer, WIRE_PINNED_BYTES, service->pinned.held);
 }
 
-/* Clients that keep an older generation. */
+/* How many clients keep an older generation. */
 static unsigned clients_before(const struct service *service) {
     const struct session *session;
     unsigned count = 0;
-
     TAILQ_FOREACH (session, &service->sessions, link)
         count += session->generation && session->generation != service->generation;
     return count;
@@ -41,7 +39,6 @@ long status_reply(char *buffer, const struct service *service) {
     const struct engine_info *engine = service->generation->info;
     const struct model *model = service->generation->model;
     struct message_writer writer;
-
     message_begin(&writer, buffer, WIRE_MESSAGE_MAX, WIRE_STATUS);
     message_put_text(&writer, WIRE_VERSION, ESM1NV_VERSION);
     message_put_number(&writer, WIRE_PID, (uint64_t)getpid());
@@ -69,7 +66,6 @@ long status_reply(char *buffer, const struct service *service) {
 static void print_tokenizer(FILE *stream, const struct tokenizer *tokenizer) {
     char letters[257];
     unsigned count = 0;
-
     for (unsigned byte = 0; byte < 256; byte++)
         if ((tokenizer->alphabet[byte / 8] >> (byte % 8)) & 1)
             letters[count++] = byte > ' ' && byte < 0x7f ? (char)byte : '?';
@@ -80,7 +76,6 @@ static void print_tokenizer(FILE *stream, const struct tokenizer *tokenizer) {
 
 int status_print_check(FILE *stream, const struct model *model, const struct engine_info *engine) {
     const struct model_config *config = &model->config;
-
     fprintf(stream, "model: %s\n", model->name);
     fprintf(stream,
             "architecture: %" PRIu32 " layers, hidden %" PRIu32 ", %" PRIu32 " heads, ffn %" PRIu32

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the daemon tells about itself: the answer to --status, and the text of --check.
+ * What the daemon reports about itself: the STATUS message, and the text of --check.
  */
 #ifndef ESM1NV_STATUS_H
 #define ESM1NV_STATUS_H

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The users, a short list: a machine has few of them at a time.
+ * The users are kept in a list, because a machine has few of them at a time.
  */
 #include "daemon/serve/user.h"
 
@@ -10,13 +10,13 @@
 static void user_free(struct user *user) {
     assert(user->references == 0 && user->connections.held == 0 && user->clients.held == 0);
     assert(user->pinned.held == 0 && user->queued.held == 0);
+    assert(TAILQ_EMPTY(&user->blocked) && user->sched.flow.waiting == 0);
     LIST_REMOVE(user, link);
     free(user);
 }
 
 static struct user *user_create(struct user_list *users, uid_t uid, const struct limits *limits) {
     struct user *user = calloc(1, sizeof *user);
-
     if (!user)
         return NULL;
     user->uid = uid;
@@ -32,7 +32,6 @@ static struct user *user_create(struct user_list *users, uid_t uid, const struct
 
 struct user *user_get(struct user_list *users, uid_t uid, const struct limits *limits) {
     struct user *found = NULL, *next;
-
     for (struct user *user = LIST_FIRST(users); user; user = next) {
         next = LIST_NEXT(user, link);
         if (user->uid == uid)
@@ -54,7 +53,6 @@ void user_put(struct user *user) {
 
 void user_free_all(struct user_list *users, struct sched *sched) {
     struct user *user;
-
     while ((user = LIST_FIRST(users))) {
         sched_remove_user(sched, &user->sched);
         user_free(user);

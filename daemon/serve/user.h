@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The accounts of each uid. A user is remembered until it has no connection and has paid its debts
- * to the scheduler, so that nobody gains by connecting anew.
+ * The accounts of each uid. A user is remembered until it has no connection and no debt to the
+ * scheduler, so that nobody gains by connecting again.
  */
 #ifndef ESM1NV_USER_H
 #define ESM1NV_USER_H
@@ -21,26 +21,26 @@ TAILQ_HEAD(session_list, session);
 struct user {
     LIST_ENTRY(user) link;
     struct sched_user sched;
-    struct session_list blocked; /* sessions that wait for queued residues to become fewer */
+    struct session_list blocked; /* sessions that wait for room in `queued` */
     uid_t uid;
     unsigned references;
     struct account connections; /* sockets open, welcomed or not */
     struct account clients;     /* welcomed */
     struct account pinned;      /* bytes of rings, and of rows that are sent in messages */
-    struct account queued;      /* residues taken and not finished */
-    /* Sockets and what came through them, until closed; the closer counts down. */
+    struct account queued;      /* residues admitted and not computed */
+    /* Sockets, and descriptors received through them, until the closer has closed them. */
     _Atomic unsigned descriptors;
 };
 
 LIST_HEAD(user_list, user);
 
-/* The user of that uid with one more reference, or NULL when memory is out. */
+/* Returns the user of that uid with one more reference, or NULL when memory is out. */
 struct user *user_get(struct user_list *users, uid_t uid, const struct limits *limits);
 
 /* Gives a reference back. */
 void user_put(struct user *user);
 
-/* Frees them all; none may be referred to. */
+/* Frees all users, to whom no reference may be left. */
 void user_free_all(struct user_list *users, struct sched *sched);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Starts from the program's own file, which the kernel knows whatever the program was called by.
+ * The search starts from /proc/self/exe, the program's own file, which the kernel knows under
+ * whatever name the program was started.
  */
 #include "ipc/base/beside.h"
 

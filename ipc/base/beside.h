@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Files that belong to the running program: those that are installed in its directory, and those
- * of the same build, which lie in other directories of the build.
+ * Finds files that belong to the running program: files in its own directory, and files of the same
+ * build in other directories.
  */
 #ifndef ESM1NV_BESIDE_H
 #define ESM1NV_BESIDE_H
@@ -9,10 +9,11 @@
 #include <limits.h>
 #include <stdbool.h>
 
-/* Puts the path of `name` together. With `room` "" that is a name in the program's own directory.
- * Otherwise room is where a build leaves the program, "/client/filter" for instance, and name is a
- * path from the top of the build; a program that lies elsewhere was installed and finds nothing, so
- * that it never loads what chanced to lie near it. Returns whether the file exists. */
+/* Puts the path of `name` together. With `room` "", name is a file in the program's own directory.
+ * Otherwise room is the directory where a build leaves the program, such as "/client/filter", and
+ * name is a path from the top of the build. A program that lies elsewhere was installed and finds
+ * nothing then, so it never loads a file that only happens to be near. Returns whether the file
+ * exists. */
 bool beside_find(char path[PATH_MAX], const char *room, const char *name);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A ring of items of one size that grows, for a queue whose length nobody knows beforehand. Items
- * have free-running numbers, which the owner counts: item n lies in slot n modulo the slots.
+ * A growing ring of items of one size, for a queue whose length is not known beforehand. The owner
+ * counts items with numbers that only go up; item n lies in slot n modulo the number of slots.
  */
 #ifndef ESM1NV_FIFO_H
 #define ESM1NV_FIFO_H
@@ -23,9 +23,9 @@ static inline void *fifo_at(const struct fifo *fifo, uint64_t number, size_t siz
     return (char *)fifo->slots + (number & (fifo->count - 1)) * size;
 }
 
-/* Doubles the slots, from 0 to `least`, when all of them are taken, by the items from number
- * `first` on; items keep their numbers but not their places. New slots are zero. Returns 0, or
- * -ENOMEM, which changes nothing. */
+/* Doubles the number of slots, or makes the first `least`. The owner calls it when all slots are
+ * taken, by the items from number `first` on. Items keep their numbers but not their places; new
+ * slots are zero. Returns 0, or -ENOMEM, which changes nothing. */
 static inline int fifo_grow(struct fifo *fifo, uint64_t first, uint64_t least, size_t size) {
     struct fifo grown = {.count = fifo->count > 0 ? 2 * fifo->count : least};
     grown.slots = calloc(grown.count, size);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Float32 as bits, and to and from the two 16-bit types. Only integers are computed with where a
- * value could be subnormal, so that results do not depend on whether the thread flushes those.
+ * float32 as bits, and its conversion to and from the two 16-bit types. Where a value could be
+ * subnormal the arithmetic is on integers, so that results do not depend on whether the thread
+ * flushes subnormal numbers to zero.
  */
 #ifndef ESM1NV_HALF_H
 #define ESM1NV_HALF_H
@@ -26,7 +27,7 @@ static inline bool float_is_finite(float x) {
     return (float_bits(x) & 0x7f800000u) != 0x7f800000u;
 }
 
-/* To nearest even; denormals become zero, NaN stays NaN and becomes quiet. */
+/* Rounds to nearest even. Subnormal numbers become zero; NaN stays NaN and becomes quiet. */
 static inline uint16_t bf16_from_float(float x) {
     uint32_t bits = float_bits(x), magnitude = bits & 0x7fffffffu;
     if (magnitude < 0x00800000u)
@@ -40,7 +41,8 @@ static inline float float_from_bf16(uint16_t bits) {
     return float_from_bits((uint32_t)bits << 16);
 }
 
-/* To nearest even, subnormal results kept; from 65520 on, and for NaN, infinite. */
+/* Rounds to nearest even and keeps subnormal results. From 65520 on, and for NaN, it is infinite.
+ */
 static inline uint16_t f16_from_float(float x) {
     uint32_t bits = float_bits(x), sign = bits >> 16 & 0x8000u, magnitude = bits & 0x7fffffffu;
     if (magnitude >= 0x477ff000u)
@@ -55,7 +57,7 @@ static inline uint16_t f16_from_float(float x) {
     return (uint16_t)(sign | (mantissa + half) >> shift);
 }
 
-/* Exact: float32 holds every float16, the subnormal ones as normal numbers. */
+/* Exact, since float32 holds every float16, the subnormal ones as normal numbers. */
 static inline float float_from_f16(uint16_t bits) {
     uint32_t sign = (uint32_t)(bits & 0x8000) << 16, exponent = bits >> 10 & 31;
     uint32_t mantissa = bits & 0x3ff;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * getopt_long() finds the options, in tables made from the rows; the rest follows from a row's
- * kind. A default is read by the same functions as what people give, so a bad one cannot hide.
+ * getopt_long() finds the options in tables that are made from the rows; what is done with one
+ * depends on the row's kind. Defaults are read by the same functions as given values, so a bad
+ * default is found at the first start.
  */
 #include "ipc/base/options.h"
 
@@ -18,7 +19,7 @@
 #define HELP_WIDTH 80
 #define HELP_COLUMN 36
 
-/* What functions here are handed: what is filled, and where the message goes. */
+/* What a function here fills: the program's structure, the action, and the message. */
 struct option_reader {
     char *into;
     const struct option_row **action;
@@ -73,7 +74,8 @@ static int option_set_choice(const struct option_reader *reader, const struct op
     return option_fail(reader, "--%s: '%s' is not one of %s", row->name, value, list);
 }
 
-/* Digits, and a suffix where one may be. Returns false for anything else, or when too large. */
+/* Reads digits and, if allowed, a suffix. Returns false for anything else, or if it is too large.
+ */
 static bool option_read_number(const char *text, bool suffixes, uint64_t *number) {
     static const char units[] = "KMG";
     if (text[0] < '0' || text[0] > '9')
@@ -108,7 +110,7 @@ static int option_set_text(const struct option_reader *reader, const struct opti
     return 0;
 }
 
-/* The last of a few actions would win silently. */
+/* A second action is refused, since it would silently replace the first. */
 static int option_set_action(const struct option_reader *reader, const struct option_row *row,
                              const char *value) {
     const struct option_row *before = *reader->action;
@@ -149,12 +151,12 @@ static int option_argument(const struct option_row *row) {
     return row->kind == OPTION_FLAG ? no_argument : required_argument;
 }
 
-/* The rows in getopt_long()'s terms. */
+/* Makes getopt_long()'s tables from the rows. */
 static void option_table_convert(const struct option_table *table,
                                  struct option longs[OPTION_ROWS_MAX + 1],
                                  char letters[2 * OPTION_ROWS_MAX + 2]) {
     assert(table->count <= OPTION_ROWS_MAX);
-    *letters++ = ':'; /* a missing value is told from an unknown option */
+    *letters++ = ':'; /* so that a missing value is not reported as an unknown option */
     for (size_t i = 0; i < table->count; i++) {
         const struct option_row *row = &table->rows[i];
         int argument = option_argument(row);
@@ -168,7 +170,7 @@ static void option_table_convert(const struct option_table *table,
     *letters = '\0';
 }
 
-/* getopt_long()'s ':' and '?' in words. */
+/* Puts getopt_long()'s ':' and '?' into words. */
 static int option_bad(const struct option_reader *reader, int found, const char *given,
                       const char *program) {
     if (found == ':')
@@ -210,7 +212,7 @@ int option_table_read(const struct option_table *table, void *into,
 
 /* --- Help ------------------------------------------------------------------------------------- */
 
-/* "  -f, --format tsv|npy", of which the length is returned. */
+/* Prints "  -f, --format tsv|npy" and returns its length. */
 static int option_print_head(const struct option_row *row) {
     int size = row->letter ? printf("  -%c, --%s", row->letter, row->name)
                            : printf("      --%s", row->name);
@@ -222,7 +224,7 @@ static int option_print_head(const struct option_row *row) {
     return size;
 }
 
-/* Words from a column on, lines broken at the width. Returns where the line stands. */
+/* Prints words from a column on, and breaks lines at the width. Returns the column at the end. */
 static int option_print_words(const char *words, int at) {
     while (*words) {
         int size = (int)strcspn(words, " ");

@@ -1,11 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The command line of a program as a table: each option is one row, from which parsing, defaults,
+ * The command line of a program as a table. Each option is one row, from which parsing, defaults,
  * --help and error messages follow. The manual page describes the same rows in the same order; a
- * test compares them.
- *
- * A program puts its rows together with OPTION_INTO() for the destination, a member of the
- * structure that option_table_read() fills:
+ * test compares the two. OPTION_INTO() in a row names the member that option_table_read() sets:
  *
  *     {"wait", .kind = OPTION_SECONDS, OPTION_INTO(struct options, wait), .most = 60,
  *      .value = "SECONDS", .standard = "30", .help = "how long to wait for a busy daemon"},
@@ -19,13 +16,13 @@
 
 enum option_kind {
     OPTION_FLAG,    /* bool: true when it is given */
-    OPTION_CHOICE,  /* int or bool: the place among `names`; with `means` a pointer, see there */
+    OPTION_CHOICE,  /* int or bool: the index in `names`; with `means`, a pointer of that */
     OPTION_NUMBER,  /* unsigned or uint64_t, from `least` to `most`; takes K, M, G, Ki, Mi, Gi */
     OPTION_SECONDS, /* the same without suffixes */
-    OPTION_TEXT,    /* const char *: the argument itself, where `accepts` finds it good */
-    OPTION_ACTION,  /* asks for something else than usual; two actions exclude each other. With
-                     * `names`, an optional value goes where one of a choice does. */
-    OPTION_ACTION_LAST, /* the same, but wins over another action and over all that follows it */
+    OPTION_TEXT,    /* const char *: the argument itself, if `accepts` allows it */
+    OPTION_ACTION,  /* asks the program to do something else; two actions exclude each other. With
+                     * `names` it takes an optional value, which is stored as that of a choice. */
+    OPTION_ACTION_LAST, /* the same, but it overrides another action and all that follows it */
 };
 
 struct option_row {
@@ -33,17 +30,17 @@ struct option_row {
     char letter;              /* '\0': none */
     uint8_t kind;             /* enum option_kind */
     uint16_t offset, size;    /* of the destination; size 0: none */
-    uint16_t given;           /* offset of a bool that becomes true when it is given; 0: none */
+    uint16_t given;           /* offset of a bool that is set when it is given; 0: none */
     const char *const *names; /* ended by NULL */
-    const void *means;        /* of a choice: as many pointers, one of which is stored; of an action
-                               * what the program likes */
-    const char *value;        /* how the value is called; NULL: by `names`, or there is none */
+    const void *means;        /* for a choice: an array of pointers, one per name, of which one is
+                               * stored; for an action: anything that the program needs */
+    const char *value;        /* what --help calls the value; NULL: it lists `names`, if any */
     const char *standard;     /* the default as it would be given; NULL: the destination stays 0 */
     uint64_t least, most;
     bool (*accepts)(const char *text); /* NULL: everything */
     const char *wanted;                /* what it accepts, for "is not ..." */
     const char *group;                 /* heading above this row in the help; NULL: none */
-    const char *help;                  /* the default is added to it */
+    const char *help;                  /* --help adds the default to it */
 };
 #define OPTION_INTO(type, member)                                                                  \
     .offset = offsetof(type, member), .size = sizeof((type *)0)->member
@@ -58,11 +55,11 @@ struct option_table {
 #define OPTION_ROWS_MAX 64
 #define OPTION_TEXT_MAX 1024
 
-/* Fills `into` from the rows' defaults and the command line; destinations without either are left
- * alone. *action becomes the row of the action that is asked for, or NULL. Long names may be
- * shortened, and arguments that are no options may stand among them: they are moved to the end.
- * Texts point into argv. Returns the place of the first of those in argv, or -1 with a message,
- * which names the option and the value. */
+/* Fills `into` from the rows' defaults and the command line; members that neither sets stay as they
+ * are. *action becomes the row of the action that is asked for, or NULL. Long names may be
+ * shortened. Arguments that are no options may stand among the options and are moved to the end of
+ * argv. Texts point into argv. Returns the index of the first argument that is no option, or -1
+ * with a message that names the option and the value. */
 int option_table_read(const struct option_table *table, void *into,
                       const struct option_row **action, int argc, char **argv,
                       char error[OPTION_TEXT_MAX]);
@@ -70,7 +67,7 @@ int option_table_read(const struct option_table *table, void *into,
 /* Prints the help on standard output, at most 80 columns wide. */
 void option_table_help(const struct option_table *table);
 
-/* "a, b, c", or "a, b or c" where `last` is " or ". */
+/* Writes "a, b, c", or "a, b or c" if `last` is " or ". */
 void option_names_list(const char *const *names, const char *last, char list[OPTION_TEXT_MAX]);
 
 #endif

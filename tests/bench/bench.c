@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * This prints figures: their medians over rounds, each as one line of JSON.
+ * This reads settings, and prints figures, each as one line of JSON.
  */
 #include "tests/bench/bench.h"
 
 #include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 double bench_seconds(void) {
@@ -28,56 +27,40 @@ double bench_quantile(double *values, unsigned count, double share) {
     return values[low] + (at - low) * (values[high] - values[low]);
 }
 
-static double median(const double *values, unsigned count) {
-    double sorted[BENCH_ROUNDS_MAX];
-    memcpy(sorted, values, count * sizeof *values);
-    return bench_quantile(sorted, count, 0.5);
+const char *bench_text(const char *name, const char *otherwise) {
+    const char *text = getenv(name);
+    return text ? text : otherwise;
 }
 
-static const struct bench_option *option_find(const char *argument,
-                                              const struct bench_option *options, unsigned count) {
-    for (unsigned i = 0; i < count; i++)
-        if (strncmp(argument, "--", 2) == 0 && strcmp(argument + 2, options[i].name) == 0)
-            return &options[i];
-    for (unsigned i = 0; i < count; i++)
-        warnx("there is --%s %s", options[i].name, options[i].text ? "TEXT" : "NUMBER");
-    errx(64, "there is no option %s", argument);
+double bench_number(const char *name, double otherwise) {
+    const char *text = getenv(name);
+    return text ? atof(text) : otherwise;
 }
 
-void bench_options_read(int count, char **arguments, const struct bench_option *options,
-                        unsigned option_count) {
-    for (int i = 1; i < count; i += 2) {
-        const struct bench_option *option = option_find(arguments[i], options, option_count);
-        if (i + 1 == count)
-            errx(64, "%s needs a value", arguments[i]);
-        if (option->text)
-            *option->text = arguments[i + 1];
-        else
-            *option->number = atof(arguments[i + 1]);
-    }
+unsigned bench_rounds(void) {
+    double rounds = bench_number("BENCH_ROUNDS", 5);
+    if (rounds < 1 || rounds > BENCH_ROUNDS_MAX)
+        errx(64, "1 to %d rounds", BENCH_ROUNDS_MAX);
+    return (unsigned)rounds;
+}
+
+static void numbers_print(const char *name, const double *numbers, unsigned count) {
+    printf(", \"%s\": [", name);
+    for (unsigned i = 0; i < count; i++)
+        printf("%s%.9g", i > 0 ? ", " : "", numbers[i]);
+    printf("]");
 }
 
 void bench_figure_print(const struct bench_figure *figure, const double *values,
                         const double *baselines, unsigned rounds) {
-    static const char *const wishes[] = {"", "ratio >= ", "ratio <= ", ">= ", "<= "};
-    double spread[BENCH_ROUNDS_MAX], value = median(values, rounds);
-    printf("{\"figure\": \"%s\", \"value\": %.6g, \"unit\": \"%s\"", figure->name, value,
-           figure->unit);
-    for (unsigned r = 0; r < rounds; r++)
-        spread[r] = baselines ? values[r] / baselines[r] : values[r];
-    double middle = bench_quantile(spread, rounds, 0.5);
-    if (baselines)
-        printf(", \"baseline\": \"%s\", \"baseline_value\": %.6g, \"ratio\": %.4f",
-               figure->baseline, median(baselines, rounds), middle);
-    printf(", \"least\": %.4g, \"most\": %.4g", spread[0], spread[rounds - 1]);
-    if (figure->wish != BENCH_STATED) {
-        bool of_ratio = figure->wish == BENCH_RATIO_AT_LEAST || figure->wish == BENCH_RATIO_AT_MOST;
-        bool at_least =
-            figure->wish == BENCH_RATIO_AT_LEAST || figure->wish == BENCH_VALUE_AT_LEAST;
-        double got = of_ratio ? middle : value;
-        printf(", \"wanted\": \"%s%g\", \"reached\": %s", wishes[figure->wish], figure->bar,
-               (at_least ? got >= figure->bar : got <= figure->bar) ? "true" : "false");
+    printf("{\"figure\": \"%s\", \"unit\": \"%s\"", figure->name, figure->unit);
+    numbers_print("values", values, rounds);
+    if (baselines) {
+        printf(", \"baseline\": \"%s\"", figure->baseline);
+        numbers_print("baselines", baselines, rounds);
     }
+    if (figure->sign)
+        printf(", \"wanted\": \"%s %g\"", figure->sign, figure->bar);
     printf("}\n");
     fflush(stdout);
 }

@@ -17,23 +17,16 @@
 
 #define BENCH_ROUNDS_MAX 99
 
-enum bench_wish {
-    BENCH_STATED,         /* no bar */
-    BENCH_RATIO_AT_LEAST, /* of value to baseline */
-    BENCH_RATIO_AT_MOST,
-    BENCH_VALUE_AT_LEAST,
-    BENCH_VALUE_AT_MOST,
-};
-
 /* Texts are plain ASCII without quotes. */
 struct bench_figure {
     const char *name, *unit;
     const char *baseline; /* what it is compared with, or NULL */
-    enum bench_wish wish;
+    const char *sign;     /* ">=" or "<=", "ratio >=" for that to the baseline; NULL: no bar */
     double bar;
 };
 
-/* Prints the figure from its values and baselines of each round; baselines is NULL without any. */
+/* Prints the figure's values and baselines of each round, of which table.py makes medians;
+ * baselines is NULL without any. */
 void bench_figure_print(const struct bench_figure *figure, const double *values,
                         const double *baselines, unsigned rounds);
 
@@ -42,32 +35,24 @@ double bench_seconds(void);
 /* Sorts the values; a share of 0.5 gives the median. */
 double bench_quantile(double *values, unsigned count, double share);
 
-/* An option --NAME VALUE, and where its value goes: as a text or, if `text` is NULL, as a
- * number. */
-struct bench_option {
-    const char *name;
-    const char **text;
-    double *number;
-};
-/* Exits, and says which options there are, when the command line has another one. */
-void bench_options_read(int count, char **arguments, const struct bench_option *options,
-                        unsigned option_count);
+/* Return what a variable of the environment sets, or else the default. */
+const char *bench_text(const char *name, const char *otherwise);
+double bench_number(const char *name, double otherwise);
+/* Returns $BENCH_ROUNDS; exits when it is not from 1 to BENCH_ROUNDS_MAX. */
+unsigned bench_rounds(void);
 
 /* Returns a directory that is removed when the program ends; exits when it cannot be made. */
 const char *bench_folder(void);
 
-/* Reads the first sequences of a FASTA file that has no surprises, each cut to `positions`
- * residues, until there are `enough` residues. */
+/* Reads the first of the proteins that come with the tests, each cut to 512 residues, until there
+ * are `enough` residues. */
 struct bench_sequences {
     char **residues;
     uint32_t *lengths;
     unsigned count;
     uint64_t total; /* residues */
 };
-void bench_sequences_read(struct bench_sequences *sequences, const char *path, uint32_t positions,
-                          uint64_t enough);
-/* Returns the path of the proteins that come with the tests. */
-const char *bench_proteins(void);
+void bench_proteins_read(struct bench_sequences *sequences, uint64_t enough);
 /* Writes a FASTA file of `count` random sequences of one length; returns its path. */
 const char *bench_fasta_write(const char *name, unsigned count, unsigned length);
 
@@ -76,9 +61,9 @@ struct bench_daemon {
     char socket[128];
 };
 
-/* Starts esm1nvd with these options (NULL last) on synthetic weights and waits until it serves,
- * for any user. */
-void bench_daemon_start(struct bench_daemon *daemon, const char *const *options);
+/* Starts esm1nvd with this --backend and --precision (NULL: as it likes) on synthetic weights and
+ * waits until it serves, for any user. */
+void bench_daemon_start(struct bench_daemon *daemon, const char *backend, const char *precision);
 void bench_daemon_stop(struct bench_daemon *daemon);
 
 /* Returns one of the numbers that esm1nv --status shows. */
@@ -92,7 +77,7 @@ pid_t bench_filter_start(const struct bench_daemon *daemon, const char *format, 
 
 /* Starts a program (arguments end with NULL) with these descriptors as its standard input and
  * output, -1 for /dev/null. The caller keeps its own. */
-pid_t bench_spawn(const char *const *arguments, int input, int output);
+pid_t bench_spawn(int input, int output, const char *program, ...) __attribute__((sentinel));
 /* Waits for a program, which must end with 0. */
 void bench_await(pid_t pid, const char *name);
 

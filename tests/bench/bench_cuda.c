@@ -34,13 +34,6 @@ static const struct {
     {{"64 of 30", 64, 32, 32, POOLING_NONE}, 1},
 };
 
-static struct {
-    const char *model, *device, *precision;
-    double edge;   /* of the matrices that show the peak */
-    double tokens; /* of a batch, at most */
-    double rounds, seconds;
-} settings = {"synthetic:1", NULL, "f16", 8192, 8192, 5, 0.5};
-
 static void call_check(int result, const char *call) {
     if (result != 0)
         errx(1, "%s: %d", call, result);
@@ -151,6 +144,7 @@ static struct engine_batch *engine_wait(struct engine *engine) {
 
 /* Returns the batches per second. */
 static double engine_rate(struct engine *engine, struct work *works, unsigned flight) {
+    const double seconds = bench_number("BENCH_SECONDS", 0.5);
     unsigned done = 0;
     double start = bench_seconds(), took;
     for (unsigned i = 0; i < flight; i++)
@@ -159,7 +153,7 @@ static double engine_rate(struct engine *engine, struct work *works, unsigned fl
         esm1nv_engine.submit(engine, engine_wait(engine));
         done++;
         took = bench_seconds() - start;
-    } while (took < settings.seconds);
+    } while (took < seconds);
     for (unsigned i = 0; i < flight; i++)
         engine_wait(engine);
     return done / took;
@@ -182,6 +176,7 @@ static void workload_bench(struct engine *engine, struct device *device,
                            unsigned flight) {
     static struct work works[DEPTH_MAX];
     const struct engine_info *info = esm1nv_engine.info(engine);
+    const unsigned rounds = bench_rounds();
     double values[3][BENCH_ROUNDS_MAX], peaks[BENCH_ROUNDS_MAX], links[BENCH_ROUNDS_MAX];
     char results[128], residues[128];
     flight = flight > 0 ? flight : info->depth < DEPTH_MAX ? info->depth : DEPTH_MAX;
@@ -189,7 +184,7 @@ static void workload_bench(struct engine *engine, struct device *device,
         work_make(&works[i], load, config, info->batch_tokens);
     const struct engine_batch *batch = &works[0].batches[0];
     engine_rate(engine, works, flight); /* warm */
-    for (unsigned r = 0; r < (unsigned)settings.rounds; r++) {
+    for (unsigned r = 0; r < rounds; r++) {
         double first = peak_rate(device);
         links[r] = link_rate(device);
         double rate = engine_rate(engine, works, flight), last = peak_rate(device);
@@ -201,40 +196,35 @@ static void workload_bench(struct engine *engine, struct device *device,
     snprintf(results, sizeof results, "%s, results", load->name);
     snprintf(residues, sizeof residues, "%s, residues", load->name);
     const struct bench_figure figures[] = {
-        {load->name, "operations/s", "one large product", BENCH_STATED, 0},
-        {results, "bytes/s", "device to host", BENCH_STATED, 0},
-        {residues, "residues/s", NULL, BENCH_STATED, 0}};
+        {load->name, "operations/s", "one large product", NULL, 0},
+        {results, "bytes/s", "device to host", NULL, 0},
+        {residues, "residues/s", NULL, NULL, 0}};
     const double *baselines[] = {peaks, links, NULL};
     for (int i = 0; i < 3; i++)
-        bench_figure_print(&figures[i], values[i], baselines[i], (unsigned)settings.rounds);
+        bench_figure_print(&figures[i], values[i], baselines[i], rounds);
     for (unsigned i = 0; i < flight; i++)
         work_free(&works[i]);
 }
 
-int main(int count, char **arguments) {
-    static const struct bench_option names[] = {
-        {"model", &settings.model, NULL},         {"device", &settings.device, NULL},
-        {"precision", &settings.precision, NULL}, {"edge", NULL, &settings.edge},
-        {"rounds", NULL, &settings.rounds},       {"tokens", NULL, &settings.tokens},
-        {"seconds", NULL, &settings.seconds}};
+/* $BENCH_EDGE is that of the matrices which show the peak, $BENCH_TOKENS the most of a batch. */
+int main(void) {
     struct device device;
     struct engine *engine;
     struct model *model;
     struct error error;
-    bench_options_read(count, arguments, names, sizeof names / sizeof *names);
-    if (settings.rounds < 1 || settings.rounds > BENCH_ROUNDS_MAX)
-        errx(64, "1 to %d rounds", BENCH_ROUNDS_MAX);
+    const char *card = bench_text("BENCH_DEVICE", NULL);
     const struct engine_options options = {
-        .precision = strcmp(settings.precision, "bf16") == 0 ? PRECISION_BF16 : PRECISION_F16,
-        .devices = settings.device,
-        .max_batch_tokens = (uint32_t)settings.tokens};
+        .precision = strcmp(bench_text("BENCH_PRECISION", "f16"), "bf16") == 0 ? PRECISION_BF16
+                                                                               : PRECISION_F16,
+        .devices = card,
+        .max_batch_tokens = (uint32_t)bench_number("BENCH_TOKENS", 8192)};
     if (esm1nv_engine.probe(&error) < 0)
         errx(77, "nothing to measure: %s", error.text);
-    if (model_open(&model, settings.model, &error) < 0 ||
+    if (model_open(&model, bench_text("BENCH_MODEL", "synthetic:1"), &error) < 0 ||
         esm1nv_engine.open(&engine, model, &options, &error) < 0)
         errx(78, "%s", error.text);
-    MUST(cudaSetDevice(settings.device ? atoi(settings.device) : 0));
-    device_prepare(&device, options.precision, (unsigned)settings.edge);
+    MUST(cudaSetDevice(card ? atoi(card) : 0));
+    device_prepare(&device, options.precision, (unsigned)bench_number("BENCH_EDGE", 8192));
     const struct engine_info *info = esm1nv_engine.info(engine);
     fprintf(stderr, "%s, %s, %s, at most %llu bytes on it\n", info->device, info->instructions,
             info->precision, (unsigned long long)info->device_bytes);

@@ -5,7 +5,6 @@ argument "records": what it keeps after 100,000 records.
 """
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "lib"))
 import programs  # first: it finds the tools
 import nemo_file
-from programs import Daemon, FILTER
+from programs import Daemon
 
 START_ROUNDS, STREAM_ROUNDS = 7, 3
 RECORDS = 100000
@@ -22,34 +21,18 @@ IDLE_CLIENTS, IDLE_SECONDS = 256, 5
 STREAMS, STREAM_RECORDS, STREAM_LENGTH = 64, 12, 60
 
 
-def figure(name, values, unit, wanted=None, baseline=None, baselines=None):
-    """One line for ./dev bench; wanted: (of the ratio, "<=" or ">=", bar)."""
-    value = statistics.median(values)
-    line = {"figure": name, "value": value, "unit": unit}
-    spread = values
+def figure(name, values, unit, wanted, baseline=None, baselines=None):
+    """One line for ./dev bench, as bench_figure_print() makes them."""
+    line = {"figure": name, "unit": unit, "values": values, "wanted": wanted}
     if baselines:
-        spread = [a / b for a, b in zip(values, baselines)]
-        line.update(baseline=baseline, baseline_value=statistics.median(baselines),
-                    ratio=statistics.median(spread))
-    line.update(least=min(spread), most=max(spread))
-    if wanted:
-        of_ratio, sign, bar = wanted
-        got = line["ratio"] if of_ratio else value
-        line.update(wanted="%s%s %g" % ("ratio " if of_ratio else "", sign, bar),
-                    reached=got <= bar if sign == "<=" else got >= bar)
+        line.update(baseline=baseline, baselines=baselines)
     print(json.dumps(line), flush=True)
 
 
-def memory(daemon, field):
-    """A line of /proc/PID/status, in bytes."""
-    with open("/proc/%d/status" % daemon.process.pid) as status:
-        return next(int(line.split()[1]) * 1024 for line in status if line.startswith(field))
-
-
-def cpu_seconds(daemon):
-    with open("/proc/%d/stat" % daemon.process.pid) as stat:
-        fields = stat.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def memory(daemon, *fields):
+    """Lines of /proc/PID/status, in bytes together."""
+    return sum(int(line.split()[1]) * 1024 for line in daemon.proc("status").splitlines()
+               if line.startswith(fields))
 
 
 def fasta(name, count, length):
@@ -62,10 +45,9 @@ def fasta(name, count, length):
     return path
 
 
-def filter_start(daemon, path):
-    return subprocess.Popen([FILTER, "-s", daemon.socket, "-f", "raw", path],
-                            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                            stderr=subprocess.DEVNULL, env=programs.environment())
+def filter_start(daemon, *arguments, stdin=subprocess.DEVNULL):
+    return programs.start_filter(daemon, "-f", "raw", *arguments, stdin=stdin,
+                                 stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 def streams(daemon, path, count):
@@ -82,7 +64,7 @@ def starts(model):
         start = time.monotonic()
         with Daemon("-b", "cpu", model=model):
             times.append(time.monotonic() - start)
-    figure("start, 175 MB f32 file to READY", times, "s", (False, "<=", 0.5))
+    figure("start, 175 MB f32 file to READY", times, "s", "<= 0.5")
 
 
 def keeps(model, precision, bar):
@@ -90,7 +72,7 @@ def keeps(model, precision, bar):
     with Daemon("-b", "cpu", "-p", precision, model=model) as daemon:
         streams(daemon, programs.PROTEINS, 1)
         warm = memory(daemon, "RssAnon")
-        figure("RssAnon warm, " + precision, [warm / 1e6], "MB", (False, "<=", bar))
+        figure("RssAnon warm, " + precision, [warm / 1e6], "MB", "<= %g" % bar)
 
 
 def keeps_after(model, precision):
@@ -101,37 +83,25 @@ def keeps_after(model, precision):
         warm = memory(daemon, "RssAnon")
         streams(daemon, path, 1)
         figure("RssAnon, %s, 100,000 records later" % precision,
-               [memory(daemon, "RssAnon") / 1e6], "MB", (True, "<=", 1.01), "warm", [warm / 1e6])
+               [memory(daemon, "RssAnon") / 1e6], "MB", "ratio <= 1.01", "warm", [warm / 1e6])
 
 
 def idle():
     """Welcomed clients that say nothing: they wait for a line on a pipe."""
     with Daemon("-b", "null", "--max-clients-per-user", str(IDLE_CLIENTS + 8)) as daemon:
         streams(daemon, programs.PROTEINS, 1)
-        before = memory(daemon, "RssAnon") + memory(daemon, "RssShmem")
+        before = memory(daemon, "RssAnon", "RssShmem")
         reader, writer = os.pipe()
-        clients = [subprocess.Popen(
-            [FILTER, "-s", daemon.socket, "-f", "raw"], stdin=reader, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL, env=programs.environment()) for _ in range(IDLE_CLIENTS)]
-        while connected(daemon) < IDLE_CLIENTS:
-            time.sleep(0.02)
-        after = memory(daemon, "RssAnon") + memory(daemon, "RssShmem")
-        cpu = cpu_seconds(daemon)
-        time.sleep(IDLE_SECONDS)
-        cpu = cpu_seconds(daemon) - cpu
+        clients = [filter_start(daemon, stdin=reader) for _ in range(IDLE_CLIENTS)]
+        daemon.wait_status(lambda status: status["clients"] == IDLE_CLIENTS)
+        after = memory(daemon, "RssAnon", "RssShmem")
+        cpu = daemon.cpu_seconds_in(IDLE_SECONDS)
         os.close(reader)
         os.close(writer)
         assert all(client.wait() == 0 for client in clients)
     figure("256 idle clients, memory of each", [(after - before) / IDLE_CLIENTS / 1e3], "KB",
-           (False, "<=", 24))
-    figure("256 idle clients, CPU", [100 * cpu / IDLE_SECONDS], "%", (False, "<=", 0.2))
-
-
-def connected(daemon):
-    """What --status says; the one that asks is no client."""
-    text = subprocess.run([FILTER, "-s", daemon.socket, "--status=json"], check=True,
-                          stdout=subprocess.PIPE, env=programs.environment()).stdout
-    return json.loads(text)["clients"]
+           "<= 24")
+    figure("256 idle clients, CPU", [100 * cpu / IDLE_SECONDS], "%", "<= 0.2")
 
 
 def many(model):
@@ -145,7 +115,7 @@ def many(model):
         for _ in range(STREAM_ROUNDS):
             ones.append(residues / streams(daemon, whole, 1))
             manies.append(residues / streams(daemon, few, STREAMS))
-    figure("64 streaming clients", manies, "residues/s", (True, ">=", 0.95), "one client", ones)
+    figure("64 streaming clients", manies, "residues/s", "ratio >= 0.95", "one client", ones)
 
 
 def main():

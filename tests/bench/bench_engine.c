@@ -49,17 +49,62 @@ static double work_time(struct encoder *encoder, struct work *work, unsigned thr
     return took / runs;
 }
 
-/* Tells people which parts of the encoder the time went to. */
-static void phases_print(const char *name, const double *before, const double *after) {
-    static const char *const names[PHASES] = {"embed", "norm", "qkv", "attention", "dense",
-                                              "fc1",   "fc2",  "out", "wait"};
-    double total = 0;
-    for (int p = 0; p < PHASES; p++)
-        total += after[p] - before[p];
+/* The kernels of the subject, and what this thread, a member of the team, spends in them while it
+ * measures. */
+enum part { PART_QKV, PART_FC1, PART_RESIDUAL, PART_ATTENTION, PART_NORM, PART_OUTPUT, PARTS };
+static struct kernels kernels;
+static _Thread_local double *parts; /* [PARTS] seconds, or NULL */
+
+static double part_start(void) {
+    return parts ? work_clock(CLOCK_MONOTONIC) : 0;
+}
+
+static void part_end(enum part part, double start) {
+    if (parts)
+        parts[part] += work_clock(CLOCK_MONOTONIC) - start;
+}
+
+static void panel_measured(const struct panel *panel) {
+    double start = part_start();
+    kernels.panel(panel);
+    part_end(panel->epilogue == EPILOGUE_STORE      ? PART_QKV
+             : panel->epilogue == EPILOGUE_RESIDUAL ? PART_RESIDUAL
+                                                    : PART_FC1,
+             start);
+}
+
+static void attention_measured(const struct attention *attention) {
+    double start = part_start();
+    kernels.attention(attention);
+    part_end(PART_ATTENTION, start);
+}
+
+static void norm_measured(const struct norm *norm, const float *x, uint32_t rows, void *out) {
+    double start = part_start();
+    kernels.norm(norm, x, rows, out);
+    part_end(PART_NORM, start);
+}
+
+static bool output_measured(const struct norm *norm, const float *x, float *out) {
+    double start = part_start();
+    bool finite = kernels.norm_output(norm, x, out);
+    part_end(PART_OUTPUT, start);
+    return finite;
+}
+
+/* Runs the work once more, and tells people which parts of the encoder the time went to. */
+static void parts_print(const char *name, struct encoder *encoder, struct work *work) {
+    static const char *const names[PARTS] = {"qkv",       "fc1",  "dense and fc2",
+                                             "attention", "norm", "out"};
+    double measured[PARTS] = {0}, start = work_clock(CLOCK_MONOTONIC);
+    parts = measured;
+    work_run(encoder, work);
+    parts = NULL;
+    double total = work_clock(CLOCK_MONOTONIC) - start, rest = total;
     fprintf(stderr, "%s:", name);
-    for (int p = 0; p < PHASES; p++)
-        fprintf(stderr, " %s %.1f%%", names[p], 100 * (after[p] - before[p]) / total);
-    fprintf(stderr, "\n");
+    for (int p = 0; p < PARTS; rest -= measured[p++])
+        fprintf(stderr, " %s %.1f%%", names[p], 100 * measured[p] / total);
+    fprintf(stderr, " rest %.1f%%\n", 100 * rest / total);
 }
 
 /* Only the best kernels have bars, and avx2 has one for float32. */
@@ -75,12 +120,11 @@ static void workload_bench(const struct subject *s, struct encoder *encoder, siz
     static struct work work;
     const struct workload *load = &workloads[workload].load;
     const peak_burst burst = peak_for(s->set, s->precision);
-    double rates[BENCH_ROUNDS_MAX], peaks[BENCH_ROUNDS_MAX], before[PHASES];
+    double rates[BENCH_ROUNDS_MAX], peaks[BENCH_ROUNDS_MAX];
     work_make(&work, load, &s->model->config, BATCH_TOKENS);
     double residues = work_residues(&work),
            each = work_operations(&s->model->config, &work) / residues;
     work_run(encoder, &work); /* warm */
-    memcpy(before, encoder_phases(encoder), sizeof before);
     for (unsigned r = 0; r < s->rounds; r++) {
         double first = work_peak(burst, s->threads);
         rates[r] = residues / work_time(encoder, &work, s->threads);
@@ -93,52 +137,48 @@ static void workload_bench(const struct subject *s, struct encoder *encoder, siz
              s->precision == PRECISION_BF16 ? "bf16" : "f32", s->threads,
              s->threads == 1 ? "" : "s", load->name);
     struct bench_figure figure = {name, "residues/s", "multiply-add peak",
-                                  bar > 0 && burst ? BENCH_RATIO_AT_LEAST : BENCH_STATED, bar};
+                                  bar > 0 && burst ? "ratio >=" : NULL, bar};
     bench_figure_print(&figure, rates, burst ? peaks : NULL, s->rounds);
-    phases_print(name, before, encoder_phases(encoder));
+    parts_print(name, encoder, &work);
     work_free(&work);
 }
 
 static void subject_bench(const struct subject *s) {
     struct encoder *encoder;
     struct error error;
-    if (encoder_create(&encoder, s->model, features_kernels(s->set, s->precision), s->threads,
-                       BATCH_TOKENS, &error) < 0)
+    kernels = *features_kernels(s->set, s->precision);
+    struct kernels measured = kernels;
+    measured.panel = panel_measured;
+    measured.attention = attention_measured;
+    measured.norm = norm_measured;
+    measured.norm_output = output_measured;
+    if (encoder_create(&encoder, s->model, &measured, s->threads, BATCH_TOKENS, &error) < 0)
         errx(1, "%s", error.text);
     for (size_t w = 0; w < WORKLOADS; w++)
         workload_bench(s, encoder, w);
     encoder_destroy(encoder);
 }
 
-/* --set avx512bf16|avx512|avx2|generic chooses the kernels; --precision f32|bf16 and --threads
- * leave out what has another precision or number of threads. */
-int main(int count, char **arguments) {
-    const char *model_name = "synthetic:1", *set = NULL, *precision = NULL;
-    double rounds = 5, only_threads = 0;
-    const struct bench_option options[] = {{"model", &model_name, NULL},
-                                           {"set", &set, NULL},
-                                           {"precision", &precision, NULL},
-                                           {"rounds", NULL, &rounds},
-                                           {"threads", NULL, &only_threads}};
-    struct subject s = {0};
+/* $ESM1NV_CPU chooses the kernels; $BENCH_PRECISION (f32 or bf16) and $BENCH_THREADS leave out what
+ * has another precision or number of threads. */
+int main(void) {
+    const char *precision = bench_text("BENCH_PRECISION", NULL);
+    unsigned cores = usable_cores(), only = (unsigned)bench_number("BENCH_THREADS", 0);
+    struct subject s = {.rounds = bench_rounds()};
     struct model *model;
     struct error error;
-    unsigned cores = usable_cores();
-    bench_options_read(count, arguments, options, sizeof options / sizeof *options);
-    if (rounds < 1 || rounds > BENCH_ROUNDS_MAX || cores > THREADS_MAX)
-        errx(64, "1 to %d rounds, at most %d threads", BENCH_ROUNDS_MAX, THREADS_MAX);
-    if (set)
-        setenv("ESM1NV_CPU", set, 1);
-    if (features_choose(&s.set, &error) < 0 || model_open(&model, model_name, &error) < 0)
+    if (cores > THREADS_MAX)
+        errx(64, "at most %d threads", THREADS_MAX);
+    if (features_choose(&s.set, &error) < 0 ||
+        model_open(&model, bench_text("BENCH_MODEL", "synthetic:1"), &error) < 0)
         errx(78, "%s", error.text);
     s.model = model;
-    s.rounds = (unsigned)rounds;
     for (s.precision = PRECISION_F32; s.precision <= PRECISION_BF16; s.precision++)
         for (unsigned all = 0; all < (cores > 1 ? 2 : 1); all++) {
             s.threads = all ? cores : 1;
             if ((!precision ||
                  (strcmp(precision, "bf16") == 0) == (s.precision == PRECISION_BF16)) &&
-                (only_threads == 0 || (unsigned)only_threads == s.threads))
+                (only == 0 || only == s.threads))
                 subject_bench(&s);
         }
     model_destroy(model);

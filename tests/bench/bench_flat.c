@@ -86,7 +86,7 @@ static void run_all(struct run *run, struct work *large, struct work *small, uin
 static void run_report(const struct run *run) {
     for (const struct pieces *p = run->pieces; p < run->pieces + run->sizes; p++) {
         char name[64];
-        struct bench_figure figure = {name, "of peak", "each of 1000", BENCH_RATIO_AT_LEAST, 0.95};
+        struct bench_figure figure = {name, "of peak", "each of 1000", "ratio >=", 0.95};
         snprintf(name, sizeof name, "bf16, %u threads, each of %llu residues", run->threads,
                  (unsigned long long)p->size);
         bench_figure_print(&figure, p->fractions, p->small_fractions, p->count);

@@ -33,17 +33,15 @@ static const struct {
     struct bench_figure figure;
     int baseline;
 } figures[COUNT] = {
-    [MEMCPY] = {{"memcpy of 64 MiB", "GB/s", NULL, BENCH_STATED, 0}, -1},
-    [PIPE] = {{"writes of 1 MiB | cat", "GB/s", NULL, BENCH_STATED, 0}, -1},
-    [POOLED_RATE] = {{"null, mean of 100 residues", "records/s", NULL, BENCH_VALUE_AT_LEAST, 1.5e6},
-                     -1},
-    [POOLED] = {{"null, mean", "GB/s", "memcpy", BENCH_RATIO_AT_LEAST, 0.3}, MEMCPY},
-    [POOLED_CAT] = {{"null, mean | cat", "GB/s", "pipe", BENCH_RATIO_AT_LEAST, 0.6}, PIPE},
-    [ROWS] = {{"null, rows, unread", "GB/s", "memcpy", BENCH_STATED, 0}, MEMCPY},
-    [ROWS_READ] = {{"null, rows, every byte read", "GB/s", "memcpy", BENCH_RATIO_AT_LEAST, 1.0},
-                   MEMCPY},
-    [ROWS_CAT] = {{"null, rows | cat", "GB/s", "pipe", BENCH_RATIO_AT_LEAST, 0.6}, PIPE},
-    [NUMBER] = {{"number as text", "ns", NULL, BENCH_VALUE_AT_MOST, 30}, -1},
+    [MEMCPY] = {{"memcpy of 64 MiB", "GB/s", NULL, NULL, 0}, -1},
+    [PIPE] = {{"writes of 1 MiB | cat", "GB/s", NULL, NULL, 0}, -1},
+    [POOLED_RATE] = {{"null, mean of 100 residues", "records/s", NULL, ">=", 1.5e6}, -1},
+    [POOLED] = {{"null, mean", "GB/s", "memcpy", "ratio >=", 0.3}, MEMCPY},
+    [POOLED_CAT] = {{"null, mean | cat", "GB/s", "pipe", "ratio >=", 0.6}, PIPE},
+    [ROWS] = {{"null, rows, unread", "GB/s", "memcpy", NULL, 0}, MEMCPY},
+    [ROWS_READ] = {{"null, rows, every byte read", "GB/s", "memcpy", "ratio >=", 1.0}, MEMCPY},
+    [ROWS_CAT] = {{"null, rows | cat", "GB/s", "pipe", "ratio >=", 0.6}, PIPE},
+    [NUMBER] = {{"number as text", "ns", NULL, "<=", 30}, -1},
 };
 
 /* --- the machine --- */
@@ -61,11 +59,10 @@ static double memcpy_rate(char *to, const char *from) {
 
 /* Starts `cat >/dev/null`; returns the end of a pipe to write to. */
 static int cat_start(pid_t *cat) {
-    const char *arguments[] = {"/bin/cat", NULL};
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) < 0)
         err(1, "pipe");
-    *cat = bench_spawn(arguments, ends[0], -1);
+    *cat = bench_spawn(ends[0], -1, "/bin/cat", NULL);
     close(ends[0]);
     return ends[1];
 }
@@ -175,7 +172,6 @@ static double number_nanoseconds(const float *values) {
 }
 
 int main(void) {
-    static const char *const options[] = {"--backend", "null", NULL};
     static double values[COUNT][ROUNDS];
     const char *pooled = bench_fasta_write("pooled.fasta", POOLED_RECORDS, POOLED_LENGTH);
     const char *rows = bench_fasta_write("rows.fasta", ROWS_RECORDS, ROWS_LENGTH);
@@ -186,7 +182,7 @@ int main(void) {
         errx(1, "out of memory");
     memset(from, 1, COPY_BYTES);
     memset(to, 2, COPY_BYTES);
-    bench_daemon_start(&daemon, options);
+    bench_daemon_start(&daemon, "null", NULL);
     for (unsigned r = 0; r < ROUNDS; r++) {
         values[MEMCPY][r] = memcpy_rate(to, from);
         values[POOLED_RATE][r] = pooled_rate(&daemon, pooled, false);

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ARGUMENTS_MAX 32
+#define ARGUMENTS_MAX 16
+#define POSITIONS 512
 #define WAIT_SECONDS 60
 
 static char folder[64];
@@ -52,10 +54,6 @@ static const char *from_environment(const char *name) {
     return value;
 }
 
-const char *bench_proteins(void) {
-    return from_environment("ESM1NV_PROTEINS");
-}
-
 /* --- sequences --- */
 
 static void sequence_add(struct bench_sequences *s, const char *residues, uint32_t length) {
@@ -68,12 +66,12 @@ static void sequence_add(struct bench_sequences *s, const char *residues, uint32
     s->total += length;
 }
 
-void bench_sequences_read(struct bench_sequences *sequences, const char *path, uint32_t positions,
-                          uint64_t enough) {
-    char *line = NULL, *residues = calloc(1, positions + 1);
+void bench_proteins_read(struct bench_sequences *sequences, uint64_t enough) {
+    const char *path = from_environment("ESM1NV_PROTEINS");
+    char *line = NULL, residues[POSITIONS + 1] = {0};
     size_t capacity = 0, length = 0;
     FILE *file = fopen(path, "re");
-    if (!file || !residues)
+    if (!file)
         err(1, "%s", path);
     *sequences = (struct bench_sequences){0};
     for (;;) {
@@ -85,11 +83,10 @@ void bench_sequences_read(struct bench_sequences *sequences, const char *path, u
         }
         if (size <= 0 || sequences->total >= enough)
             break;
-        for (char *at = line; *at > ' ' && line[0] != '>' && length < positions; at++)
+        for (char *at = line; *at > ' ' && line[0] != '>' && length < POSITIONS; at++)
             residues[length++] = *at;
     }
     free(line);
-    free(residues);
     fclose(file);
 }
 
@@ -123,7 +120,13 @@ static void redirect(int from, int flags, int to) {
         err(126, "/dev/null");
 }
 
-pid_t bench_spawn(const char *const *arguments, int input, int output) {
+pid_t bench_spawn(int input, int output, const char *program, ...) {
+    const char *arguments[ARGUMENTS_MAX] = {program};
+    va_list more;
+    va_start(more, program);
+    for (int i = 0; i + 1 < ARGUMENTS_MAX && arguments[i]; i++)
+        arguments[i + 1] = va_arg(more, const char *);
+    va_end(more);
     pid_t pid = fork();
     if (pid < 0)
         err(1, "fork");
@@ -132,8 +135,8 @@ pid_t bench_spawn(const char *const *arguments, int input, int output) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     redirect(input, O_RDONLY, STDIN_FILENO);
     redirect(output, O_WRONLY, STDOUT_FILENO);
-    execv(arguments[0], (char *const *)(uintptr_t)arguments);
-    warn("%s", arguments[0]);
+    execv(program, (char *const *)(uintptr_t)arguments);
+    warn("%s", program);
     _exit(127);
 }
 
@@ -148,52 +151,11 @@ void bench_await(pid_t pid, const char *name) {
 
 pid_t bench_filter_start(const struct bench_daemon *daemon, const char *format, const char *pooling,
                          const char *input, int output) {
-    const char *arguments[] = {from_environment("ESM1NV_FILTER"),
-                               "-s",
-                               daemon->socket,
-                               "-f",
-                               format,
-                               "-p",
-                               pooling,
-                               input,
-                               NULL};
-    return bench_spawn(arguments, -1, output);
+    return bench_spawn(-1, output, from_environment("ESM1NV_FILTER"), "-s", daemon->socket, "-f",
+                       format, "-p", pooling, input, NULL);
 }
 
 /* --- the daemon --- */
-
-static void ignore_fact(void *context, const char *name, const char *text, uint64_t number) {
-    (void)context, (void)name, (void)text, (void)number;
-}
-
-void bench_daemon_start(struct bench_daemon *daemon, const char *const *options) {
-    static unsigned number;
-    char text[256];
-    const char *arguments[ARGUMENTS_MAX] = {from_environment("ESM1NV_DAEMON"),
-                                            "--socket",
-                                            daemon->socket,
-                                            "--model",
-                                            "synthetic:1",
-                                            "--log-level",
-                                            "error"};
-    unsigned count = 7;
-    while (*options && count + 1 < ARGUMENTS_MAX)
-        arguments[count++] = *options++;
-    snprintf(daemon->socket, sizeof daemon->socket, "%s/socket%u", bench_folder(), number++);
-    daemon->pid = bench_spawn(arguments, -1, -1);
-    for (int i = 0; esm1nv_status(daemon->socket, ignore_fact, NULL, text) < 0; i++) {
-        if (i == 200 * WAIT_SECONDS || waitpid(daemon->pid, NULL, WNOHANG) == daemon->pid)
-            errx(1, "esm1nvd does not serve: %s", text);
-        usleep(5000);
-    }
-    if (chmod(folder, 0711) < 0 || chmod(daemon->socket, 0666) < 0)
-        err(1, "%s", daemon->socket);
-}
-
-void bench_daemon_stop(struct bench_daemon *daemon) {
-    kill(daemon->pid, SIGTERM);
-    bench_await(daemon->pid, "esm1nvd");
-}
 
 struct wanted_fact {
     const char *name;
@@ -205,6 +167,28 @@ static void take_fact(void *context, const char *name, const char *text, uint64_
     struct wanted_fact *fact = context;
     if (!text && strcmp(name, fact->name) == 0)
         *fact = (struct wanted_fact){name, number, true};
+}
+
+void bench_daemon_start(struct bench_daemon *daemon, const char *backend, const char *precision) {
+    static unsigned number;
+    struct wanted_fact fact = {.name = "pid"};
+    char text[256];
+    snprintf(daemon->socket, sizeof daemon->socket, "%s/socket%u", bench_folder(), number++);
+    daemon->pid = bench_spawn(-1, -1, from_environment("ESM1NV_DAEMON"), "--socket", daemon->socket,
+                              "--model", "synthetic:1", "--log-level", "error", "--backend",
+                              backend, precision ? "--precision" : NULL, precision, NULL);
+    for (int i = 0; esm1nv_status(daemon->socket, take_fact, &fact, text) < 0; i++) {
+        if (i == 200 * WAIT_SECONDS || waitpid(daemon->pid, NULL, WNOHANG) == daemon->pid)
+            errx(1, "esm1nvd does not serve: %s", text);
+        usleep(5000);
+    }
+    if (chmod(folder, 0711) < 0 || chmod(daemon->socket, 0666) < 0)
+        err(1, "%s", daemon->socket);
+}
+
+void bench_daemon_stop(struct bench_daemon *daemon) {
+    kill(daemon->pid, SIGTERM);
+    bench_await(daemon->pid, "esm1nvd");
 }
 
 uint64_t bench_daemon_number(const struct bench_daemon *daemon, const char *name) {

@@ -1,15 +1,32 @@
 # SPDX-License-Identifier: Apache-2.0
 """Makes one table of what the benchmarks printed: table.py LOG JSON, with meson's log of a benchmark
-run; writes all figures to JSON. Fails when a benchmark could not measure.
+run; writes all figures to JSON. A figure is the median of the rounds' values, and its ratio that of
+the rounds' ratios to their baselines. Fails when a benchmark could not measure.
 """
 import json
 import sys
+from statistics import median
 
 COLUMNS = ("figure", "value", "unit", "baseline", "ratio", "spread", "wanted")
 
 
 def number(value):
     return "%.4g" % value if abs(value) < 1e5 else "%.0f" % value
+
+
+def measured(figure):
+    """The same with what its rounds come to."""
+    values = spread = figure["values"]
+    figure["value"] = median(values)
+    if "baselines" in figure:
+        spread = [a / b for a, b in zip(values, figure["baselines"])]
+        figure.update(baseline_value=median(figure["baselines"]), ratio=median(spread))
+    figure.update(least=min(spread), most=max(spread))
+    if "wanted" in figure:
+        *of_ratio, sign, bar = figure["wanted"].split()
+        got = figure["ratio"] if of_ratio else figure["value"]
+        figure["reached"] = got <= float(bar) if sign == "<=" else got >= float(bar)
+    return figure
 
 
 def row(figure):
@@ -30,7 +47,8 @@ def main():
     with open(log) as lines:
         for test in map(json.loads, lines):
             text = test.get("stdout", "")
-            figures += [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+            figures += [measured(json.loads(line)) for line in text.splitlines()
+                        if line.startswith("{")]
             if test["result"] != "OK":
                 broken.append("%s: %s\n%s" % (test["name"], test["result"],
                                               test.get("stderr", "")))

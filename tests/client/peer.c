@@ -8,6 +8,7 @@
 #include "tests/check.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,6 +19,16 @@ const struct peer_model peer_model_usual = {
     .hidden = 32,
     .positions = 512,
     .ring_max = 64 << 20,
+    .one_shot_max = WIRE_ONE_SHOT_MAX,
+    .alphabet = "ACDEFGHIKLMNPQRSTVWYXBZUO",
+};
+
+const struct peer_model peer_model_small = {
+    .digest = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+    .name = "small",
+    .hidden = 16,
+    .positions = 500,
+    .ring_max = 4096 + 65536 * 2,
     .one_shot_max = WIRE_ONE_SHOT_MAX,
     .alphabet = "ACDEFGHIKLMNPQRSTVWYXBZUO",
 };
@@ -149,16 +160,19 @@ esm1nv_session *peer_session(struct peer *peer, const struct peer_model *model,
     options.pooling = pooling;
     options.dtype = dtype;
     peer_send_welcome(peer, model);
-    int code = esm1nv_connect_fd(&session, fd, &options);
-    CHECK(code == 0, "connect: %d %s", code, esm1nv_error_text(session));
+    if (esm1nv_connect_fd(&session, fd, &options) != 0) {
+        printf("Bail out! no session: %s\n", esm1nv_error_text(session));
+        exit(1);
+    }
     CHECK(peer_receive(peer) == WIRE_HELLO, "HELLO comes first");
     CHECK(peer->message.value[WIRE_POOLING].number == (uint64_t)pooling, "pooling in HELLO");
     CHECK(peer->message.value[WIRE_DTYPE].number == (uint64_t)dtype, "dtype in HELLO");
-    if (code == 0)
-        return session;
+    return session;
+}
+
+void peer_end(struct peer *peer, esm1nv_session *session) {
     esm1nv_close(session);
     peer_close(peer);
-    return NULL;
 }
 
 bool peer_take(struct peer *peer, uint64_t *tag, char *sequence, uint32_t *length) {

@@ -23,6 +23,8 @@ struct peer_model {
     bool lets_unknown;    /* wrongly puts byte 0 into the alphabet */
 };
 extern const struct peer_model peer_model_usual;
+/* With 16 columns, so that a row of float32 is one alignment unit, and rings as small as can be. */
+extern const struct peer_model peer_model_small;
 
 /* Null value: {.fd = -1}. */
 struct peer {
@@ -45,9 +47,11 @@ enum {
 int peer_open(struct peer *peer);
 void peer_close(struct peer *peer);
 
-/* A session welcomed by this peer, its HELLO received. NULL on failure (and a failed CHECK). */
+/* A session welcomed by this peer, its HELLO received; the program ends where there is none. */
 esm1nv_session *peer_session(struct peer *peer, const struct peer_model *model,
                              enum esm1nv_pooling pooling, enum esm1nv_dtype dtype);
+
+void peer_end(struct peer *peer, esm1nv_session *session);
 
 void peer_send(struct peer *peer, const void *data, size_t size);
 void peer_send_welcome(struct peer *peer, const struct peer_model *model);

@@ -68,8 +68,6 @@ static void test_death(enum death death, bool refuse, int timeout) {
     struct peer peer;
     struct esm1nv_result result;
     esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
-    if (!session)
-        return;
     unsigned completed = die(session, &peer, death, refuse);
     int code = 0;
     if (death == BEFORE_SUBMIT || death == BEFORE_RING)
@@ -98,7 +96,14 @@ static void test_deaths(bool refuse) {
 
 /* --- Garbage in messages ---------------------------------------------------------------------- */
 
-static void test_bad_results(void) {
+/* A session of pooled rows with one record in a message under way. */
+static esm1nv_session *message_session(struct peer *peer) {
+    esm1nv_session *session = peer_session(peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
+    CHECK(esm1nv_submit(session, 1, "MKV", 3) == 0, "submit");
+    return session;
+}
+
+TEST("answers that do not fit what was asked") {
     static const struct {
         uint64_t tag;
         enum record_status status;
@@ -119,82 +124,56 @@ static void test_bad_results(void) {
     };
     static char data[60000];
 
-    test_case("answers that do not fit what was asked");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct peer peer;
-        esm1nv_session *session =
-            peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
-        CHECK(esm1nv_submit(session, 1, "MKV", 3) == 0, "submit");
+        esm1nv_session *session = message_session(&peer);
         peer_send_result(&peer, cases[i].tag, cases[i].status, cases[i].rows, data, cases[i].bytes);
         CHECK(next_code(session, -1) == ESM1NV_ERROR_PROTOCOL, "case %zu", i);
-        esm1nv_close(session);
-        peer_close(&peer);
+        peer_end(&peer, session);
     }
-}
-
-/* Sends message number `which` of the unexpected ones; false behind the last. */
-static bool send_unexpected(struct peer *peer, int which) {
-    switch (which) {
-    case 0:
-        peer_send_welcome(peer, &peer_model_usual);
-        return true;
-    case 1:
-        peer_send(peer, &(uint8_t){WIRE_BELL}, 1); /* there is no ring yet */
-        return true;
-    case 2:
-        peer_send(peer, "\xc1\xc1", 2);
-        return true;
-    case 3:
-        peer_send(peer, "\x81\x00\x0a", 3); /* STOPPING */
-        return true;
-    case 4:
-        peer_send(peer, "\x80", 1);
-        return true;
-    case 5:
-        channel_send(peer->fd, "\x81\x00\x0a", 3, STDOUT_FILENO, true);
-        return true;
-    case 6:
-        CHECK(channel_send(peer->fd, (char[WIRE_MESSAGE_MAX + 1]){0}, WIRE_MESSAGE_MAX + 1, -1,
-                           true) == 0,
-              "too large a message");
-        return true;
-    }
-    return false;
 }
 
 /* A RESULT by message for a record that went through the ring, right in all else. */
-static void test_result_for_ring(void) {
+TEST("an answer by message to a record in the ring") {
     struct peer peer;
     struct esm1nv_result result;
     _Alignas(4) char row[ROW_BYTES] = {0};
 
-    test_case("an answer by message to a record in the ring");
-    esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
-    CHECK(esm1nv_submit(session, 1, "MKV", 3) == 0, "submit");
+    esm1nv_session *session = message_session(&peer);
     CHECK(esm1nv_submit(session, 2, "MKV", 3) == 0, "submit");
     peer_send_result(&peer, 1, RECORD_OK, 1, row, sizeof row);
     CHECK(esm1nv_next(session, &result, 0) == 0, "%s", esm1nv_error_text(session));
     esm1nv_release(session, &result);
     peer_send_result(&peer, 2, RECORD_OK, 1, row, sizeof row);
     CHECK(next_code(session, 0) == ESM1NV_ERROR_PROTOCOL, "the RESULT");
-    esm1nv_close(session);
-    peer_close(&peer);
+    peer_end(&peer, session);
 }
 
-static void test_unexpected(void) {
-    bool more = true;
+TEST("messages out of place") {
+    static const char too_large[WIRE_MESSAGE_MAX + 1];
+    static const struct {
+        const char *bytes;
+        size_t size;
+        int passed; /* a descriptor, or -1 */
+    } cases[] = {
+        {"\xc1", 1, -1}, /* a bell, and there is no ring yet */
+        {"\xc1\xc1", 2, -1},
+        {"\x80", 1, -1},
+        {"\x81\x00\x0a", 3, -1}, /* STOPPING */
+        {"\x81\x00\x0a", 3, STDOUT_FILENO},
+        {too_large, sizeof too_large, -1},
+    };
+    struct peer peer;
 
-    test_case("messages out of place");
-    for (int which = 0; more; which++) {
-        struct peer peer;
-        esm1nv_session *session =
-            peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
-        CHECK(esm1nv_submit(session, 1, "MKV", 3) == 0, "submit");
-        more = send_unexpected(&peer, which);
-        if (more)
-            CHECK(next_code(session, 0) == ESM1NV_ERROR_PROTOCOL, "message %d", which);
-        esm1nv_close(session);
-        peer_close(&peer);
+    for (size_t i = 0; i <= sizeof cases / sizeof *cases; i++) {
+        esm1nv_session *session = message_session(&peer);
+        if (i == sizeof cases / sizeof *cases)
+            peer_send_welcome(&peer, &peer_model_usual);
+        else
+            CHECK(channel_send(peer.fd, cases[i].bytes, cases[i].size, cases[i].passed, true) == 0,
+                  "message %zu", i);
+        CHECK(next_code(session, 0) == ESM1NV_ERROR_PROTOCOL, "message %zu", i);
+        peer_end(&peer, session);
     }
 }
 
@@ -210,7 +189,7 @@ static esm1nv_session *ring_session(struct peer *peer) {
     return session;
 }
 
-static void test_bad_completions(void) {
+TEST("completions that do not fit what was asked") {
     static const struct {
         struct ring_completion header;
         uint64_t tail;
@@ -233,33 +212,27 @@ static void test_bad_completions(void) {
         {{.tag = 1, .rows = 3, .bytes = (8 << 20) - 64}, 8 << 20}, /* the whole ring */
     };
 
-    test_case("completions that do not fit what was asked");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct peer peer;
         esm1nv_session *session = ring_session(&peer);
-        if (!session)
-            return;
         memcpy(peer.map.completion, &cases[i].header, sizeof cases[i].header);
         atomic_store(&peer.map.header->completion.tail, cases[i].tail);
         CHECK(next_code(session, -1) == ESM1NV_ERROR_PROTOCOL, "case %zu", i);
-        esm1nv_close(session);
-        peer_close(&peer);
+        peer_end(&peer, session);
     }
 }
 
-static void test_bad_indices(void) {
+TEST("indices that go back or too far") {
     struct peer peer;
     struct esm1nv_result result;
 
-    test_case("indices that go back or too far");
     esm1nv_session *session = ring_session(&peer);
     CHECK(peer_complete(&peer, 1, RECORD_OK, 3, ROW_BYTES), "room");
     CHECK(esm1nv_submit(session, 2, "MKV", 3) == 0, "submit");
     CHECK(esm1nv_next(session, &result, 0) == 0, "%s", esm1nv_error_text(session));
     atomic_store(&peer.map.header->completion.tail, 64);
     CHECK(next_code(session, -1) == ESM1NV_ERROR_PROTOCOL, "the tail went back");
-    esm1nv_close(session);
-    peer_close(&peer);
+    peer_end(&peer, session);
 
     static const uint64_t heads[] = {8, 65536, 65536 + 16, UINT64_MAX - 15};
     char sequence[512];
@@ -271,8 +244,7 @@ static void test_bad_indices(void) {
         for (int k = 0; k < 200 && code == 0; k++)
             code = esm1nv_submit(session, 2, sequence, sizeof sequence);
         CHECK(code == ESM1NV_ERROR_PROTOCOL, "head %llu: %d", (unsigned long long)heads[i], code);
-        esm1nv_close(session);
-        peer_close(&peer);
+        peer_end(&peer, session);
     }
 }
 
@@ -285,16 +257,13 @@ static void scribble(struct peer *peer, unsigned *seed) {
         likely[(unsigned)rand_r(seed) % (sizeof likely / sizeof *likely)];
 }
 
-static void test_scribbling(void) {
-    test_case("random words in shared memory and random messages");
+TEST("random words in shared memory and random messages") {
     for (unsigned round = 0; round < 1000; round++) {
         struct peer peer;
         struct esm1nv_result result;
         unsigned seed = round;
         int code = 0;
         esm1nv_session *session = ring_session(&peer);
-        if (!session)
-            return;
         for (int step = 0; step < 30 && code >= 0; step++) {
             if (step % 3 == 0)
                 peer_complete(&peer, 1, RECORD_OK, 3, ROW_BYTES);
@@ -311,8 +280,7 @@ static void test_scribbling(void) {
             if (code >= 0)
                 code = esm1nv_submit(session, 1, "MKV", 3);
         }
-        esm1nv_close(session);
-        peer_close(&peer);
+        peer_end(&peer, session);
     }
 }
 
@@ -320,11 +288,6 @@ int main(void) {
     alarm(TEST_LIFETIME);
     test_deaths(false);
     test_deaths(true);
-    test_bad_results();
-    test_unexpected();
-    test_result_for_ring();
-    test_bad_completions();
-    test_bad_indices();
-    test_scribbling();
+    test_run();
     return test_done();
 }

@@ -142,11 +142,10 @@ static void expect_nobody(const char *socket, const char *in_text) {
     esm1nv_close(session);
 }
 
-static void test_order(void) {
+TEST("the argument, then $ESM1NV_SOCKET, then the user's own socket") {
     static struct server servers[3];
     char runtime[100];
 
-    test_case("the argument, then $ESM1NV_SOCKET, then the user's own socket");
     snprintf(runtime, sizeof runtime, "%s/own", directory);
     if (!server_start(&servers[0], "argument", "argument") ||
         !server_start(&servers[1], "environment", "environment") ||
@@ -162,10 +161,9 @@ static void test_order(void) {
         server_end(&servers[i]);
 }
 
-static void test_nobody(void) {
+TEST("nobody there: a named socket is the only one tried") {
     char missing[100], stale[100], too_long[200];
 
-    test_case("nobody there: a named socket is the only one tried");
     snprintf(missing, sizeof missing, "%s/missing", directory);
     snprintf(stale, sizeof stale, "%s/stale", directory);
     memset(too_long, 'x', sizeof too_long - 1);
@@ -181,14 +179,13 @@ static void test_nobody(void) {
 }
 
 /* With neither name nor own daemon the machine's is tried; there may be a real one. */
-static void test_system(void) {
+TEST("the machine's socket comes last") {
     const char *runtimes[] = {"/nonexistent", "", NULL};
 
     if (access("/run/esm1nv/socket", F_OK) == 0) {
-        test_skip("the machine's socket comes last", "this machine has one");
+        test_case_skip("this machine has one");
         return;
     }
-    test_case("the machine's socket comes last");
     for (int i = 0; i < 3; i++) {
         if (runtimes[i])
             setenv("XDG_RUNTIME_DIR", runtimes[i], 1);
@@ -200,12 +197,11 @@ static void test_system(void) {
     expect_nobody(NULL, "/nonexistent/esm1nv/socket");
 }
 
-static void test_hasty(void) {
+TEST("a refusal is heard though the daemon closed without reading") {
     static struct server server;
     struct esm1nv_options options = ESM1NV_OPTIONS_INIT;
     esm1nv_session *session;
 
-    test_case("a refusal is heard though the daemon closed without reading");
     if (!server_start(&server, "own", "hasty"))
         return;
     options.socket = server.path;
@@ -231,11 +227,10 @@ static esm1nv_session *begin(const char *path, int listener, const char *expecte
     return session;
 }
 
-static void test_two_steps(void) {
+TEST("connecting in two steps: the first does not wait") {
     static struct peer peer;
     char path[100], expected[] = "0011";
 
-    test_case("connecting in two steps: the first does not wait");
     snprintf(path, sizeof path, "%s/two-steps", directory);
     int listener = channel_listen(path, 0600);
     esm1nv_session *session = begin(path, listener, expected, &peer);
@@ -288,12 +283,11 @@ static void see(void *context, const char *name, const char *text, uint64_t numb
         snprintf(seen->model, sizeof seen->model, "%s", text);
 }
 
-static void test_status(void) {
+TEST("the status visits every fact") {
     static struct server server;
     struct seen seen = {0};
     char text[256] = "";
 
-    test_case("the status visits every fact");
     if (!server_start(&server, "status", "asked"))
         return;
     int code = esm1nv_status(server.path, see, &seen, text);
@@ -307,11 +301,10 @@ static void test_status(void) {
     CHECK(code == ESM1NV_ERROR_CONNECT && strstr(text, server.path), "%d %s", code, text);
 }
 
-static void test_stop(void) {
+TEST("stop returns when the daemon has left, or says why not") {
     static struct server server;
     char text[256] = "";
 
-    test_case("stop returns when the daemon has left, or says why not");
     if (!server_start(&server, "stop", "leaving"))
         return;
     int code = esm1nv_stop(server.path, text);
@@ -345,13 +338,7 @@ int main(void) {
         perror(directory);
         return 1;
     }
-    test_order();
-    test_nobody();
-    test_system();
-    test_hasty();
-    test_two_steps();
-    test_status();
-    test_stop();
+    test_run();
     remove_directories();
     return test_done();
 }

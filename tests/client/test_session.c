@@ -11,12 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static void test_welcome(void) {
+TEST("a session knows what the daemon told") {
     struct peer peer;
-    test_case("a session knows what the daemon told");
     esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_NONE, ESM1NV_F16);
-    if (!session)
-        return;
     const struct esm1nv_info *info = esm1nv_info(session);
     CHECK(strcmp(info->digest, peer_model_usual.digest) == 0, "%s", info->digest);
     CHECK(strcmp(info->model, "fixture") == 0, "%s", info->model);
@@ -37,70 +34,58 @@ static void test_welcome(void) {
     esm1nv_close(NULL);
 }
 
-/* Connects with these options against a usual WELCOME. */
-static int connect_with(const struct esm1nv_options *options, struct peer *peer,
-                        esm1nv_session **session) {
-    int fd = peer_open(peer);
-    peer_send_welcome(peer, &peer_model_usual);
-    return esm1nv_connect_fd(session, fd, options);
-}
+#define REFUSED (-1)
 
-static void check_refused_options(const struct esm1nv_options *options, const char *what) {
+/* Connects with these options against a usual WELCOME; they ask for this pooling, or are refused.
+ */
+static void check_options(const struct esm1nv_options *options, int pooling, const char *what) {
     esm1nv_session *session;
     struct peer peer;
-    int code = connect_with(options, &peer, &session);
-    CHECK(code == ESM1NV_ERROR_ARGUMENT, "%s: %d", what, code);
-    CHECK(*esm1nv_error_text(session), "%s: no text", what);
+    int fd = peer_open(&peer);
+    peer_send_welcome(&peer, &peer_model_usual);
+    int result = esm1nv_connect_fd(&session, fd, options);
+    CHECK(result == (pooling == REFUSED ? ESM1NV_ERROR_ARGUMENT : 0), "%s: %d", what, result);
+    CHECK(result == 0 || *esm1nv_error_text(session), "%s: no text", what);
+    CHECK(pooling == REFUSED || peer_receive(&peer) == WIRE_HELLO, "%s: no HELLO", what);
+    CHECK(pooling == REFUSED || peer.message.value[WIRE_POOLING].number == (uint64_t)pooling,
+          "%s: pooling", what);
     esm1nv_close(session);
-    CHECK(peer_receive(&peer) == PEER_EOF, "%s: nothing may be sent", what);
+    CHECK(peer_receive(&peer) == PEER_EOF, "%s: nothing more may be sent", what);
     peer_close(&peer);
 }
 
-static void check_accepted_options(const struct esm1nv_options *options, enum pooling pooling,
-                                   const char *what) {
-    esm1nv_session *session;
-    struct peer peer;
-    int code = connect_with(options, &peer, &session);
-    CHECK(code == 0, "%s: %d %s", what, code, esm1nv_error_text(session));
-    CHECK(peer_receive(&peer) == WIRE_HELLO, "%s", what);
-    CHECK(peer.message.value[WIRE_POOLING].number == pooling, "%s: pooling", what);
-    esm1nv_close(session);
-    peer_close(&peer);
-}
-
-static void test_options(void) {
+TEST("options of older, newer and wrong callers") {
     struct {
         struct esm1nv_options known;
         uint64_t later;
     } grown = {ESM1NV_OPTIONS_INIT, 0};
     struct esm1nv_options options = {.size = sizeof options};
 
-    test_case("options of older, newer and wrong callers");
-    check_accepted_options(NULL, POOLING_MEAN, "no options");
-    check_accepted_options(&options, POOLING_NONE, "zeroed options");
+    check_options(NULL, POOLING_MEAN, "no options");
+    check_options(&options, POOLING_NONE, "zeroed options");
     options = (struct esm1nv_options){.size = offsetof(struct esm1nv_options, pooling),
                                       .pooling = ESM1NV_POOL_BOS};
-    check_accepted_options(&options, POOLING_MEAN, "a smaller struct");
+    check_options(&options, POOLING_MEAN, "a smaller struct");
     options = (struct esm1nv_options)ESM1NV_OPTIONS_INIT;
     options.program = "a name far longer than what a daemon puts into its log, sixty-four bytes";
-    check_accepted_options(&options, POOLING_MEAN, "a long program name");
+    check_options(&options, POOLING_MEAN, "a long program name");
     grown.known.size = sizeof grown;
-    check_accepted_options(&grown.known, POOLING_MEAN, "a larger struct, unused");
+    check_options(&grown.known, POOLING_MEAN, "a larger struct, unused");
     grown.later = 1;
-    check_refused_options(&grown.known, "a larger struct, used");
+    check_options(&grown.known, REFUSED, "a larger struct, used");
     options = (struct esm1nv_options){0};
-    check_refused_options(&options, "size 0");
+    check_options(&options, REFUSED, "size 0");
     options = (struct esm1nv_options)ESM1NV_OPTIONS_INIT;
     options.pooling = (enum esm1nv_pooling)4;
-    check_refused_options(&options, "pooling 4");
+    check_options(&options, REFUSED, "pooling 4");
     options = (struct esm1nv_options)ESM1NV_OPTIONS_INIT;
     options.dtype = (enum esm1nv_dtype)2;
-    check_refused_options(&options, "dtype 2");
+    check_options(&options, REFUSED, "dtype 2");
     options = (struct esm1nv_options)ESM1NV_OPTIONS_INIT;
     options.expect_digest = "0011X";
-    check_refused_options(&options, "digest not hex");
+    check_options(&options, REFUSED, "digest not hex");
     options.expect_digest = "";
-    check_refused_options(&options, "empty digest");
+    check_options(&options, REFUSED, "empty digest");
 }
 
 static int connect_code(const struct peer_model *model, const char *expected) {
@@ -121,44 +106,47 @@ static int connect_code(const struct peer_model *model, const char *expected) {
         CHECK(esm1nv_submit(session, 1, "MKV", 3) == code, "the session must stay failed");
         CHECK(esm1nv_next(session, &result, 0) == code, "the session must stay failed");
     }
-    esm1nv_close(session);
-    peer_close(&peer);
+    peer_end(&peer, session);
     return code;
 }
 
-static void test_welcome_values(void) {
-    struct peer_model model = peer_model_usual;
-    const char *upper = "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff";
+TEST("impossible WELCOMEs") {
+#define DIGEST "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+#define UPPER "00112233445566778899AABBCCDDEEFF00112233445566778899aabbccddeeff"
+    enum { WRONG = ESM1NV_ERROR_PROTOCOL };
+    static const struct {
+        const char *what, *expected, *digest, *alphabet;
+        uint64_t hidden, positions;
+        int result;
+        bool lets_unknown;
+    } cases[] = {
+        {"the usual one", NULL, DIGEST, "ACDEF", 32, 512, 0, false},
+        {"the expected model", "0011", DIGEST, "ACDEF", 32, 512, 0, false},
+        {"the expected model, whole digest", DIGEST, DIGEST, "ACDEF", 32, 512, 0, false},
+        {"another model", "0012", DIGEST, "ACDEF", 32, 512, ESM1NV_ERROR_MODEL, false},
+        {"byte 0 in the alphabet", NULL, DIGEST, "ACDEF", 32, 512, WRONG, true},
+        {"empty alphabet", NULL, DIGEST, "", 32, 512, WRONG, false},
+        {"digest not lower-case hex", NULL, UPPER, "ACDEF", 32, 512, WRONG, false},
+        {"short digest", NULL, "0011", "ACDEF", 32, 512, WRONG, false},
+        {"H = 0", NULL, DIGEST, "ACDEF", 0, 512, WRONG, false},
+        {"H = 2^32", NULL, DIGEST, "ACDEF", UINT64_C(1) << 32, 512, WRONG, false},
+        {"P too large", NULL, DIGEST, "ACDEF", 32, WIRE_POSITIONS_MAX + 1, WRONG, false},
+        {"P = 0", NULL, DIGEST, "ACDEF", 32, 0, WRONG, false},
+    };
 
-    test_case("impossible WELCOMEs");
-    CHECK(connect_code(&model, NULL) == 0, "the usual one");
-    CHECK(connect_code(&model, "0011") == 0, "the expected model");
-    CHECK(connect_code(&model, model.digest) == 0, "the expected model, whole digest");
-    CHECK(connect_code(&model, "0012") == ESM1NV_ERROR_MODEL, "another model");
     CHECK(connect_code(NULL, NULL) == ESM1NV_ERROR_LOST, "no answer");
-    model.lets_unknown = true;
-    CHECK(connect_code(&model, NULL) == ESM1NV_ERROR_PROTOCOL, "byte 0 in the alphabet");
-    model = peer_model_usual;
-    model.alphabet = "";
-    CHECK(connect_code(&model, NULL) == ESM1NV_ERROR_PROTOCOL, "empty alphabet");
-    model = peer_model_usual;
-    model.digest = upper;
-    CHECK(connect_code(&model, NULL) == ESM1NV_ERROR_PROTOCOL, "digest not lower-case hex");
-    model.digest = "0011";
-    CHECK(connect_code(&model, NULL) == ESM1NV_ERROR_PROTOCOL, "short digest");
-    model = peer_model_usual;
-    model.hidden = 0;
-    CHECK(connect_code(&model, NULL) == ESM1NV_ERROR_PROTOCOL, "H = 0");
-    model.hidden = UINT64_C(1) << 32;
-    CHECK(connect_code(&model, NULL) == ESM1NV_ERROR_PROTOCOL, "H = 2^32");
-    model = peer_model_usual;
-    model.positions = WIRE_POSITIONS_MAX + 1;
-    CHECK(connect_code(&model, NULL) == ESM1NV_ERROR_PROTOCOL, "P too large");
-    model.positions = 0;
-    CHECK(connect_code(&model, NULL) == ESM1NV_ERROR_PROTOCOL, "P = 0");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct peer_model model = peer_model_usual;
+        model.digest = cases[i].digest;
+        model.alphabet = cases[i].alphabet;
+        model.hidden = cases[i].hidden;
+        model.positions = cases[i].positions;
+        model.lets_unknown = cases[i].lets_unknown;
+        CHECK(connect_code(&model, cases[i].expected) == cases[i].result, "%s", cases[i].what);
+    }
 }
 
-static void test_refusals(void) {
+TEST("refusals, also from a daemon that closes before it reads") {
     static const struct {
         enum wire_refusal code;
         bool retry;
@@ -173,7 +161,6 @@ static void test_refusals(void) {
         {WIRE_REFUSED_DENIED, false, ESM1NV_ERROR_REFUSED},
     };
 
-    test_case("refusals, also from a daemon that closes before it reads");
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         esm1nv_session *session;
         struct peer peer;
@@ -184,16 +171,14 @@ static void test_refusals(void) {
         int code = esm1nv_connect_fd(&session, fd, NULL);
         CHECK(code == cases[i].expected, "refusal %d gives %d", (int)cases[i].code, code);
         CHECK(strstr(esm1nv_error_text(session), "not?today"), "%s", esm1nv_error_text(session));
-        esm1nv_close(session);
-        peer_close(&peer);
+        peer_end(&peer, session);
     }
 }
 
-static void test_wrong_answers(void) {
+TEST("an answer that is no WELCOME") {
     struct peer peer;
     esm1nv_session *session;
 
-    test_case("an answer that is no WELCOME");
     for (int variant = 0; variant < 4; variant++) {
         int fd = peer_open(&peer);
         if (variant == 0)
@@ -206,17 +191,15 @@ static void test_wrong_answers(void) {
             channel_send(peer.fd, "\x81\x00\x0a", 3, fd, true);
         int code = esm1nv_connect_fd(&session, fd, NULL);
         CHECK(code == ESM1NV_ERROR_PROTOCOL, "variant %d: %d", variant, code);
-        esm1nv_close(session);
-        peer_close(&peer);
+        peer_end(&peer, session);
     }
 }
 
-static void test_given_descriptor(void) {
+TEST("a given descriptor is owned, blocking or not") {
     struct esm1nv_options options = {.size = 0};
     esm1nv_session *session;
     struct peer peer;
 
-    test_case("a given descriptor is owned, blocking or not");
     int fd = peer_open(&peer);
     CHECK(esm1nv_connect_fd(&session, fd, &options) == ESM1NV_ERROR_ARGUMENT, "size 0");
     esm1nv_close(session);
@@ -228,14 +211,12 @@ static void test_given_descriptor(void) {
     CHECK(esm1nv_connect_fd(&session, fd, NULL) == 0, "%s", esm1nv_error_text(session));
     CHECK(!(fcntl(fd, F_GETFL) & O_NONBLOCK), "the library waits in blocking calls");
     CHECK(esm1nv_fd(session) == fd, "the same descriptor");
-    esm1nv_close(session);
-    peer_close(&peer);
+    peer_end(&peer, session);
     CHECK(esm1nv_connect_fd(&session, -1, NULL) == ESM1NV_ERROR_SYSTEM, "descriptor -1");
     esm1nv_close(session);
 }
 
-static void test_words(void) {
-    test_case("every code and status has words");
+TEST("every code and status has words") {
     for (int code = ESM1NV_ERROR_SYSTEM; code <= ESM1NV_END; code++)
         CHECK(strcmp(esm1nv_error_name(code), "unknown error") != 0, "code %d", code);
     for (int status = 0; status <= ESM1NV_RECORD_ENGINE; status++)
@@ -246,12 +227,6 @@ static void test_words(void) {
 
 int main(void) {
     alarm(TEST_LIFETIME);
-    test_welcome();
-    test_options();
-    test_welcome_values();
-    test_refusals();
-    test_wrong_answers();
-    test_given_descriptor();
-    test_words();
+    test_run();
     return test_done();
 }

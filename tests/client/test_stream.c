@@ -13,19 +13,23 @@
 #include <unistd.h>
 
 #define ROW_BYTES 128u /* peer_model_usual.hidden floats */
+#define USUAL &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32
+#define SMALL &peer_model_small, ESM1NV_POOL_NONE, ESM1NV_F32
 
 static char letters[WIRE_POSITIONS_MAX];
+static struct peer peer;
+static esm1nv_session *session; /* of the case that runs */
 
-static bool readable(const esm1nv_session *session) {
+static bool readable(void) {
     struct pollfd poller = {.fd = esm1nv_fd(session), .events = POLLIN};
     return poll(&poller, 1, 0) == 1;
 }
 
-static bool submit(esm1nv_session *session, uint64_t tag, size_t length) {
+static bool submit(uint64_t tag, size_t length) {
     return esm1nv_submit(session, tag, letters, length) == 0;
 }
 
-static void expect_result(esm1nv_session *session, uint64_t tag, uint32_t rows, uint32_t row_bytes,
+static void expect_result(uint64_t tag, uint32_t rows, uint32_t row_bytes,
                           struct esm1nv_result *result) {
     int code = esm1nv_next(session, result, 0);
     CHECK(code == 0, "record %llu: %d %s", (unsigned long long)tag, code,
@@ -39,29 +43,35 @@ static void expect_result(esm1nv_session *session, uint64_t tag, uint32_t rows, 
           (unsigned long long)tag);
 }
 
+/* The next submission has this tag and length. */
+static void expect_submission(uint64_t tag, uint32_t length) {
+    char sequence[WIRE_POSITIONS_MAX];
+    uint64_t taken = ~tag;
+    uint32_t residues = 0;
+    CHECK(peer_take(&peer, &taken, sequence, &residues) && taken == tag && residues == length &&
+              memcmp(sequence, letters, length) == 0,
+          "record %d: %d of %u residues came", (int)tag, (int)taken, residues);
+}
+
 /* Takes a result and gives it back at once. */
-static void expect_and_release(esm1nv_session *session, uint64_t tag, uint32_t rows,
-                               uint32_t row_bytes) {
+static void expect_and_release(uint64_t tag, uint32_t rows, uint32_t row_bytes) {
     struct esm1nv_result result = {0};
-    expect_result(session, tag, rows, row_bytes, &result);
+    expect_result(tag, rows, row_bytes, &result);
     esm1nv_release(session, &result);
 }
 
-static void send_row(struct peer *peer, uint64_t tag) {
+static void send_row(uint64_t tag) {
     _Alignas(4) char row[ROW_BYTES];
     peer_fill(row, tag, 1, ROW_BYTES);
-    peer_send_result(peer, tag, RECORD_OK, 1, row, sizeof row);
+    peer_send_result(&peer, tag, RECORD_OK, 1, row, sizeof row);
 }
 
 static void test_one_shot(void) {
-    struct peer peer;
     struct esm1nv_result result;
 
-    test_case("records one at a time travel in messages");
-    esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
-    for (uint64_t tag = UINT64_MAX - 5; session && tag != 5; tag++) {
+    for (uint64_t tag = UINT64_MAX - 5; tag != 5; tag++) {
         size_t length = (tag & 255) % 512 + 1;
-        CHECK(submit(session, tag, length), "%s", esm1nv_error_text(session));
+        CHECK(submit(tag, length), "%s", esm1nv_error_text(session));
         CHECK(esm1nv_outstanding(session) == 1, "one outstanding");
         CHECK(esm1nv_next(session, &result, 0) == ESM1NV_AGAIN, "no answer yet");
         CHECK(esm1nv_next(session, &result, 1) == ESM1NV_AGAIN, "no answer yet");
@@ -69,11 +79,11 @@ static void test_one_shot(void) {
         CHECK(peer.message.value[WIRE_TAG].number == tag, "tag");
         CHECK(peer.message.value[WIRE_SEQUENCE].length == length, "length");
         CHECK(memcmp(peer.message.value[WIRE_SEQUENCE].bytes, letters, length) == 0, "sequence");
-        CHECK(!readable(session), "nothing to read yet");
+        CHECK(!readable(), "nothing to read yet");
         if (tag % 3) {
-            send_row(&peer, tag);
-            CHECK(readable(session), "the answer can be polled for");
-            expect_and_release(session, tag, 1, ROW_BYTES);
+            send_row(tag);
+            CHECK(readable(), "the answer can be polled for");
+            expect_and_release(tag, 1, ROW_BYTES);
         } else {
             peer_send_result(&peer, tag, RECORD_NONFINITE, 0, NULL, 0);
             CHECK(esm1nv_next(session, &result, -1) == 0, "%s", esm1nv_error_text(session));
@@ -83,155 +93,108 @@ static void test_one_shot(void) {
         }
         CHECK(esm1nv_next(session, &result, -1) == ESM1NV_END, "all answered");
     }
-    esm1nv_close(session);
-    peer_close(&peer);
 }
 
 static void test_switch(void) {
-    struct peer peer;
     struct esm1nv_result first, second;
-    char sequence[WIRE_POSITIONS_MAX];
-    uint64_t tag;
-    uint32_t length;
 
-    test_case("a second record before the first answer makes the rings, order kept");
-    esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
-    if (!session)
-        return;
-    CHECK(submit(session, 7, 10) && submit(session, 8, 11) && submit(session, 9, 12), "submit");
+    CHECK(submit(7, 10) && submit(8, 11) && submit(9, 12), "submit");
     CHECK(esm1nv_outstanding(session) == 3, "three outstanding");
     CHECK(peer_receive(&peer) == WIRE_SUBMIT, "the first in a message");
     CHECK(peer_receive(&peer) == WIRE_RING, "then the ring");
     CHECK(peer.map.submission_size == 65536 && peer.map.completion_size == 1 << 20, "sizes");
     CHECK(peer_receive(&peer) == PEER_NOTHING, "no bell for one who does not sleep");
     for (uint64_t i = 8; i <= 9; i++) {
-        CHECK(peer_take(&peer, &tag, sequence, &length), "record %d", (int)i);
-        CHECK(tag == i && length == i + 3 && !memcmp(sequence, letters, length), "as submitted");
+        expect_submission(i, (uint32_t)i + 3);
         CHECK(peer_complete(&peer, i, RECORD_OK, 1, ROW_BYTES), "room");
     }
     CHECK(esm1nv_next(session, &first, 0) == ESM1NV_AGAIN, "the message's answer comes first");
-    CHECK(!readable(session), "and nothing wakes the caller before it");
-    send_row(&peer, 7);
-    expect_result(session, 7, 1, ROW_BYTES, &first);
-    expect_and_release(session, 8, 1, ROW_BYTES);
-    CHECK(submit(session, 10, 5), "all later ones through the ring");
-    expect_result(session, 9, 1, ROW_BYTES, &second);
+    CHECK(!readable(), "and nothing wakes the caller before it");
+    send_row(7);
+    expect_result(7, 1, ROW_BYTES, &first);
+    expect_and_release(8, 1, ROW_BYTES);
+    CHECK(submit(10, 5), "all later ones through the ring");
+    expect_result(9, 1, ROW_BYTES, &second);
     esm1nv_release(session, &first); /* again: does nothing */
     CHECK(peer_pattern_holds(&second, ROW_BYTES), "the second is still held");
-    CHECK(peer_take(&peer, &tag, sequence, &length) && tag == 10, "the fourth");
+    expect_submission(10, 5);
     CHECK(peer_receive(&peer) == PEER_NOTHING, "neither message nor bell");
-    esm1nv_close(session);
-    peer_close(&peer);
 }
 
 static void test_held_one_shot(void) {
-    struct peer peer;
     struct esm1nv_result held, none;
 
-    test_case("a held one-shot result stays while others come and go");
-    esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MAX, ESM1NV_F32);
-    if (!session)
-        return;
-    CHECK(submit(session, 1, 9), "submit");
-    send_row(&peer, 1);
-    expect_result(session, 1, 1, ROW_BYTES, &held);
-    CHECK(submit(session, 2, 9), "submit");
+    CHECK(submit(1, 9), "submit");
+    send_row(1);
+    expect_result(1, 1, ROW_BYTES, &held);
+    CHECK(submit(2, 9), "submit");
     CHECK(peer_receive(&peer) == WIRE_SUBMIT && peer_receive(&peer) == WIRE_RING, "ring");
     peer_send(&peer, &(uint8_t){WIRE_BELL}, 1);
     CHECK(esm1nv_next(session, &none, 0) == ESM1NV_AGAIN, "a bell for nothing");
     CHECK(peer_complete(&peer, 2, RECORD_OK, 1, ROW_BYTES), "room");
-    expect_and_release(session, 2, 1, ROW_BYTES);
+    expect_and_release(2, 1, ROW_BYTES);
     CHECK(peer_pattern_holds(&held, ROW_BYTES), "the view still holds");
-    esm1nv_close(session);
-    peer_close(&peer);
 }
 
 static void test_refused_one_shot(void) {
-    struct peer peer;
     struct esm1nv_result none;
     char text[1001] = "";
 
-    test_case("the longest refusal is heard where a short row was awaited");
-    esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F16);
-    if (!session)
-        return;
     memset(text, 'x', sizeof text - 1);
-    CHECK(submit(session, 1, 9), "submit");
+    CHECK(submit(1, 9), "submit");
     peer_send_refused(&peer, WIRE_REFUSED_DRAINING, text, true);
     CHECK(esm1nv_next(session, &none, -1) == ESM1NV_ERROR_BUSY, "%s", esm1nv_error_text(session));
-    esm1nv_close(session);
-    peer_close(&peer);
 }
 
-/* What a session of this kind sends first, and the completion ring it makes. */
-static void check_ring_choice(const struct peer_model *model, enum esm1nv_pooling pooling,
-                              uint32_t completion_size) {
-    struct peer peer;
-    esm1nv_session *session = peer_session(&peer, model, pooling, ESM1NV_F32);
-    int code = session ? esm1nv_submit(session, 1, letters, 3) : 0;
-    if (completion_size) {
-        CHECK(code == 0, "%s", esm1nv_error_text(session));
-        CHECK(peer_receive(&peer) == WIRE_RING, "the ring comes at once");
-        CHECK(peer.map.completion_size == completion_size, "H %u P %u: %u bytes",
-              (unsigned)model->hidden, (unsigned)model->positions, peer.map.completion_size);
-    } else {
-        CHECK(code == ESM1NV_ERROR_REFUSED, "%d", code);
-        CHECK(strstr(esm1nv_error_text(session), "--ring-size"), "%s", esm1nv_error_text(session));
-    }
-    esm1nv_close(session);
-    peer_close(&peer);
-}
-
+/* What a session of this kind sends first, and the completion ring it makes; 0: none is allowed. */
 static void test_ring_sizes(void) {
-    struct peer_model model = peer_model_usual;
+    static const struct {
+        uint64_t hidden, positions, ring_max, one_shot_max;
+        enum esm1nv_pooling pooling;
+        uint32_t size;
+    } cases[] = {
+        {768, 512, 64 << 20, WIRE_ONE_SHOT_MAX, ESM1NV_POOL_NONE, 8 << 20},
+        /* Records of 12 MiB and a header, twice. */
+        {768, 4096, 64 << 20, WIRE_ONE_SHOT_MAX, ESM1NV_POOL_NONE, 32 << 20},
+        {768, 4096, 4096 + 65536 + (32 << 20), WIRE_ONE_SHOT_MAX, ESM1NV_POOL_NONE, 32 << 20},
+        {768, 4096, 4096 + 65536 + (32 << 20) - 1, WIRE_ONE_SHOT_MAX, ESM1NV_POOL_NONE, 0},
+        {32, 512, 64 << 20, 0, ESM1NV_POOL_MEAN, 1 << 20},
+        {32, 512, 300000, 0, ESM1NV_POOL_MEAN, 1 << 17},
+        {32, 512, 4096 + 65536 * 2, 0, ESM1NV_POOL_MEAN, 1 << 16},
+        {32, 512, 0, 0, ESM1NV_POOL_MEAN, 0},
+        /* A row of 256 KiB fits no message. */
+        {65535, 512, 64 << 20, WIRE_ONE_SHOT_MAX, ESM1NV_POOL_BOS, 1 << 20},
+    };
 
-    test_case("rings hold two of the largest records and respect the daemon's limit");
-    model.hidden = 768;
-    check_ring_choice(&model, ESM1NV_POOL_NONE, 8 << 20);
-    model.positions = 4096; /* 12 MiB and a header, twice */
-    check_ring_choice(&model, ESM1NV_POOL_NONE, 32 << 20);
-    model.ring_max = 4096 + 65536 + (32 << 20);
-    check_ring_choice(&model, ESM1NV_POOL_NONE, 32 << 20);
-    model.ring_max--;
-    check_ring_choice(&model, ESM1NV_POOL_NONE, 0);
-    model = peer_model_usual;
-    model.one_shot_max = 0;
-    check_ring_choice(&model, ESM1NV_POOL_MEAN, 1 << 20);
-    model.ring_max = 300000;
-    check_ring_choice(&model, ESM1NV_POOL_MEAN, 1 << 17);
-    model.ring_max = 4096 + 65536 * 2;
-    check_ring_choice(&model, ESM1NV_POOL_MEAN, 1 << 16);
-    model.ring_max = 0;
-    check_ring_choice(&model, ESM1NV_POOL_MEAN, 0);
-    model = peer_model_usual;
-    model.hidden = 65535; /* a row of 256 KiB fits no message */
-    check_ring_choice(&model, ESM1NV_POOL_BOS, 1 << 20);
-}
-
-/* A session of residue rows whose completion ring is as small as it can be, its ring attached. */
-static esm1nv_session *small_session(struct peer *peer) {
-    struct peer_model model = peer_model_usual;
-    model.hidden = 16; /* one row is one alignment unit */
-    model.positions = 500;
-    model.ring_max = 4096 + 65536 * 2;
-    return peer_session(peer, &model, ESM1NV_POOL_NONE, ESM1NV_F32);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct peer_model model = peer_model_usual;
+        model.hidden = cases[i].hidden;
+        model.positions = cases[i].positions;
+        model.ring_max = cases[i].ring_max;
+        model.one_shot_max = cases[i].one_shot_max;
+        session = peer_session(&peer, &model, cases[i].pooling, ESM1NV_F32);
+        int result = esm1nv_submit(session, 1, letters, 3);
+        const char *text = esm1nv_error_text(session);
+        if (cases[i].size > 0)
+            CHECK(result == 0 && peer_receive(&peer) == WIRE_RING &&
+                      peer.map.completion_size == cases[i].size,
+                  "case %zu: %u bytes: %s", i, peer.map.completion_size, text);
+        else
+            CHECK(result == ESM1NV_ERROR_REFUSED && strstr(text, "--ring-size"), "%s", text);
+        peer_end(&peer, session);
+    }
 }
 
 /* Sends one record all the way round; some fail. */
-static void round_trip(esm1nv_session *session, struct peer *peer, uint64_t tag, uint32_t rows) {
+static void round_trip(uint64_t tag, uint32_t rows) {
     bool fails = tag % 5 == 3;
-    char sequence[WIRE_POSITIONS_MAX];
-    uint64_t taken;
-    uint32_t length;
 
-    CHECK(submit(session, tag, rows), "%s", esm1nv_error_text(session));
-    if (!peer->map.header)
-        CHECK(peer_receive(peer) == WIRE_RING, "the ring");
-    CHECK(peer_take(peer, &taken, sequence, &length), "record %d", (int)tag);
-    CHECK(taken == tag && length == rows, "record %d", (int)tag);
-    CHECK(memcmp(sequence, letters, length) == 0, "record %d", (int)tag);
-    CHECK(peer_complete(peer, tag, fails ? RECORD_ENGINE : RECORD_OK, rows, 64), "room");
-    expect_and_release(session, tag, fails ? 0 : rows, 64);
+    CHECK(submit(tag, rows), "%s", esm1nv_error_text(session));
+    if (!peer.map.header)
+        CHECK(peer_receive(&peer) == WIRE_RING, "the ring");
+    expect_submission(tag, rows);
+    CHECK(peer_complete(&peer, tag, fails ? RECORD_ENGINE : RECORD_OK, rows, 64), "room");
+    expect_and_release(tag, fails ? 0 : rows, 64);
 }
 
 /* How many rows the next record should have to get `units` of 64 bytes further in the end. */
@@ -244,47 +207,35 @@ static uint32_t rows_toward(uint32_t units) {
 }
 
 static void test_wrap(void) {
-    struct peer peer;
     uint64_t tag = 0;
 
-    test_case("records wrap at every offset of the completion ring");
-    esm1nv_session *session = small_session(&peer);
-    if (!session)
-        return;
-    round_trip(session, &peer, tag++, 1);
+    round_trip(tag++, 1);
     /* No record is so small that one could begin at 64. */
     for (uint32_t offset = 128; offset <= 65536 && !test_state.failures; offset += 64) {
         uint32_t here;
         while ((here = peer.completions.reserved & 65535) != (offset & 65535)) {
             uint32_t units = ((offset - here) & 65535) / 64;
             uint32_t before_end = (65536 - here) / 64;
-            round_trip(session, &peer, tag++, rows_toward(units < before_end ? units : before_end));
+            round_trip(tag++, rows_toward(units < before_end ? units : before_end));
         }
-        round_trip(session, &peer, tag++, 500);
+        round_trip(tag++, 500);
     }
     CHECK(peer.completions.reserved > 1024 * 65536u / 2, "it did go round");
-    esm1nv_close(session);
-    peer_close(&peer);
 }
 
 static void test_held_views(void) {
     struct esm1nv_result held[40];
-    struct peer peer;
     unsigned count = 0, sent = 0;
 
-    test_case("held views stay, keep the daemon from writing, and go back all at once");
-    esm1nv_session *session = small_session(&peer);
-    if (!session)
-        return;
     for (unsigned i = 0; i < 40; i++)
-        CHECK(submit(session, i, 100), "submit");
+        CHECK(submit(i, 100), "submit");
     CHECK(peer_receive(&peer) == WIRE_RING, "ring");
     while (sent < 40 && peer_complete(&peer, sent, RECORD_OK, 100, 64))
         sent++;
     CHECK(sent == 65536 / 6464, "%u fit", sent);
     CHECK(!ring_producer_sleeps(&peer.completions), "no room");
     for (; count < sent; count++)
-        expect_result(session, count, 100, 64, &held[count]);
+        expect_result(count, 100, 64, &held[count]);
     for (unsigned i = 0; i < count; i++)
         CHECK(peer_pattern_holds(&held[i], 64), "view %u", i);
     CHECK(peer_receive(&peer) == PEER_NOTHING, "nothing given back");
@@ -297,95 +248,68 @@ static void test_held_views(void) {
         CHECK(peer_complete(&peer, sent + i, RECORD_OK, 100, 64), "room for %u", i);
     CHECK(!peer_complete(&peer, 99, RECORD_OK, 100, 64), "but not for the held one");
     CHECK(peer_pattern_holds(&held[count - 1], 64), "the last view");
-    expect_and_release(session, sent, 100, 64);
+    expect_and_release(sent, 100, 64);
     CHECK(peer_complete(&peer, 99, RECORD_OK, 100, 64), "a release counts for all before it");
-    esm1nv_close(session);
-    peer_close(&peer);
 }
 
 static void test_full_ring(void) {
     struct esm1nv_result result;
-    struct peer peer;
-    char sequence[WIRE_POSITIONS_MAX];
     unsigned count = 0;
-    uint64_t tag;
-    uint32_t length;
 
-    test_case("a full submission ring: AGAIN, then a wake-up that nothing takes away");
-    esm1nv_session *session = small_session(&peer);
-    if (!session)
-        return;
-    while (count < 1000 && submit(session, count, 400))
+    while (count < 1000 && submit(count, 400))
         count++;
     CHECK(count == 65536 / 416, "%u fit", count);
     CHECK(esm1nv_submit(session, 0, letters, 400) == ESM1NV_AGAIN, "no room");
     CHECK(esm1nv_outstanding(session) == count, "nothing was queued");
-    CHECK(submit(session, count++, 1), "a smaller one still fits");
-    while (submit(session, count, 17))
+    CHECK(submit(count++, 1), "a smaller one still fits");
+    while (submit(count, 17))
         count++;
     CHECK(esm1nv_next(session, &result, 0) == ESM1NV_AGAIN, "no result either");
-    CHECK(!readable(session), "nothing to wake for");
+    CHECK(!readable(), "nothing to wake for");
     CHECK(peer_receive(&peer) == WIRE_RING, "ring");
-    CHECK(peer_take(&peer, &tag, sequence, &length) && tag == 0, "the first");
-    CHECK(readable(session), "room wakes the caller");
+    expect_submission(0, 400);
+    CHECK(readable(), "room wakes the caller");
     CHECK(esm1nv_next(session, &result, 0) == ESM1NV_AGAIN, "still no result");
-    CHECK(readable(session), "looking for results has not taken the wake-up");
-    CHECK(submit(session, count++, 400), "it fits now");
+    CHECK(readable(), "looking for results has not taken the wake-up");
+    CHECK(submit(count++, 400), "it fits now");
     CHECK(esm1nv_next(session, &result, 0) == ESM1NV_AGAIN, "still no result");
-    CHECK(!readable(session), "the bell was taken when it had no more to say");
+    CHECK(!readable(), "the bell was taken when it had no more to say");
     CHECK(peer_complete(&peer, 0, RECORD_OK, 400, 64), "room");
-    CHECK(readable(session), "a result wakes the caller");
-    expect_and_release(session, 0, 400, 64);
-    while (submit(session, count, 17))
+    CHECK(readable(), "a result wakes the caller");
+    expect_and_release(0, 400, 64);
+    while (submit(count, 17))
         count++;
-    CHECK(peer_take(&peer, &tag, sequence, &length) && tag == 1, "the second");
+    expect_submission(1, 400);
     for (int i = 0; i < 2; i++)
         CHECK(esm1nv_next(session, &result, 0) == ESM1NV_AGAIN, "no result");
-    CHECK(!readable(session), "a caller that gave up submitting can sleep");
-    esm1nv_close(session);
-    peer_close(&peer);
+    CHECK(!readable(), "a caller that gave up submitting can sleep");
 }
 
 static void test_bells(void) {
     struct esm1nv_result result;
-    struct peer peer;
-    uint64_t tag;
-    uint32_t length;
-    char sequence[WIRE_POSITIONS_MAX];
 
-    test_case("bells only for those who sleep");
-    esm1nv_session *session = small_session(&peer);
-    if (!session)
-        return;
-    CHECK(submit(session, 0, 5) && peer_receive(&peer) == WIRE_RING, "ring");
-    CHECK(peer_take(&peer, &tag, sequence, &length), "the first");
+    CHECK(submit(0, 5) && peer_receive(&peer) == WIRE_RING, "ring");
+    expect_submission(0, 5);
     CHECK(!ring_consumer_sleeps(&peer.submissions), "nothing more");
-    CHECK(submit(session, 1, 5) && submit(session, 2, 5), "submit");
+    CHECK(submit(1, 5) && submit(2, 5), "submit");
     CHECK(peer_receive(&peer) == PEER_BELL, "the sleeping daemon is rung");
     CHECK(peer_receive(&peer) == PEER_NOTHING, "once");
     for (uint64_t i = 0; i < 3; i++)
         CHECK(peer_complete(&peer, i, RECORD_OK, 5, 64), "room");
-    CHECK(!readable(session), "the caller never slept");
+    CHECK(!readable(), "the caller never slept");
     for (uint64_t i = 0; i < 3; i++)
-        expect_and_release(session, i, 5, 64);
+        expect_and_release(i, 5, 64);
     CHECK(peer_receive(&peer) == PEER_NOTHING, "nor did the daemon");
-    CHECK(submit(session, 3, 5), "submit");
+    CHECK(submit(3, 5), "submit");
     CHECK(esm1nv_next(session, &result, 5) == ESM1NV_AGAIN, "times out");
     CHECK(peer_complete(&peer, 3, RECORD_OK, 5, 64), "room");
-    CHECK(readable(session), "a timed wait leaves the bell armed");
+    CHECK(readable(), "a timed wait leaves the bell armed");
     CHECK(esm1nv_next(session, &result, -1) == 0, "%s", esm1nv_error_text(session));
-    esm1nv_close(session);
-    peer_close(&peer);
 }
 
 static void test_sequences(void) {
-    struct peer peer;
     uint8_t sequence[513];
 
-    test_case("sequences no model takes leave the session usable");
-    esm1nv_session *session = peer_session(&peer, &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F32);
-    if (!session)
-        return;
     memset(sequence, 'A', sizeof sequence);
     CHECK(esm1nv_submit(session, 1, sequence, 0) == ESM1NV_ERROR_LENGTH, "empty");
     CHECK(esm1nv_submit(session, 1, sequence, 513) == ESM1NV_ERROR_LENGTH, "too long");
@@ -401,23 +325,43 @@ static void test_sequences(void) {
     sequence[511] = WIRE_RESIDUE_UNKNOWN;
     CHECK(esm1nv_submit(session, 1, sequence, 512) == 0, "%s", esm1nv_error_text(session));
     CHECK(peer_receive(&peer) == WIRE_SUBMIT, "goes out");
-    esm1nv_close(session);
-    peer_close(&peer);
 }
+
+static const struct {
+    const char *name;
+    void (*run)(void);
+    const struct peer_model *model;
+    enum esm1nv_pooling pooling;
+    enum esm1nv_dtype dtype;
+} cases[] = {
+    {"records one at a time travel in messages", test_one_shot, USUAL},
+    {"a second record before the first answer makes the rings, order kept", test_switch, USUAL},
+    {"a held one-shot result stays while others come and go", test_held_one_shot, &peer_model_usual,
+     ESM1NV_POOL_MAX, ESM1NV_F32},
+    {"the longest refusal is heard where a short row was awaited", test_refused_one_shot,
+     &peer_model_usual, ESM1NV_POOL_MEAN, ESM1NV_F16},
+    {"rings hold two of the largest records and respect the daemon's limit", test_ring_sizes,
+     .model = NULL},
+    {"records wrap at every offset of the completion ring", test_wrap, SMALL},
+    {"held views stay, keep the daemon from writing, and go back all at once", test_held_views,
+     SMALL},
+    {"a full submission ring: AGAIN, then a wake-up that nothing takes away", test_full_ring,
+     SMALL},
+    {"bells only for those who sleep", test_bells, SMALL},
+    {"sequences no model takes leave the session usable", test_sequences, USUAL},
+};
 
 int main(void) {
     alarm(TEST_LIFETIME);
     for (size_t i = 0; i < sizeof letters; i++)
         letters[i] = peer_model_usual.alphabet[(i * 7 + i / 25) % 25];
-    test_one_shot();
-    test_switch();
-    test_held_one_shot();
-    test_refused_one_shot();
-    test_ring_sizes();
-    test_wrap();
-    test_held_views();
-    test_full_ring();
-    test_bells();
-    test_sequences();
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        test_case(cases[i].name);
+        if (cases[i].model)
+            session = peer_session(&peer, cases[i].model, cases[i].pooling, cases[i].dtype);
+        cases[i].run();
+        if (cases[i].model)
+            peer_end(&peer, session);
+    }
     return test_done();
 }

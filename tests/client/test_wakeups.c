@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define SLEEP_LIMIT (TEST_PATIENCE * 1000) /* milliseconds */
-#define ROW_BYTES 64u
+#define ROW_BYTES 64u                      /* peer_model_small.hidden floats */
 #define POSITIONS 300u
 
 /* How the client waits. */
@@ -209,21 +209,12 @@ static void client_main(struct stream *stream, esm1nv_session *session) {
 
 static void test_stream(enum manner manner, bool pooled, uint64_t records) {
     static struct stream stream;
-    struct peer_model model = peer_model_usual;
     pthread_t thread;
 
-    memset(&stream, 0, sizeof stream);
-    model.hidden = ROW_BYTES / 4;
-    model.positions = POSITIONS;
-    model.ring_max = 4096 + 65536 * 2;
-    stream.manner = manner;
-    stream.pooled = pooled;
-    stream.records = records;
+    stream = (struct stream){.manner = manner, .pooled = pooled, .records = records};
     memset(stream.letters, 'L', sizeof stream.letters);
     esm1nv_session *session = peer_session(
-        &stream.peer, &model, pooled ? ESM1NV_POOL_MEAN : ESM1NV_POOL_NONE, ESM1NV_F32);
-    if (!session)
-        return;
+        &stream.peer, &peer_model_small, pooled ? ESM1NV_POOL_MEAN : ESM1NV_POOL_NONE, ESM1NV_F32);
     if (pthread_create(&thread, NULL, daemon_main, &stream) != 0) {
         CHECK(false, "no thread");
     } else {
@@ -234,8 +225,7 @@ static void test_stream(enum manner manner, bool pooled, uint64_t records) {
     CHECK(stream.daemon_sleeps > 100, "the daemon slept %u times only", stream.daemon_sleeps);
     CHECK(manner != POLLS || stream.client_sleeps > 100, "the client slept %u times only",
           stream.client_sleeps);
-    esm1nv_close(session);
-    peer_close(&stream.peer);
+    peer_end(&stream.peer, session);
 }
 
 int main(int argc, char **argv) {

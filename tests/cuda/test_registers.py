@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """What nvcc makes of each kernel, against a table that is kept: registers may not rise unseen, for
-they decide how many blocks a multiprocessor holds, and nothing may spill or lie on a stack. Another
-toolkit has another table.
+they decide how many blocks a multiprocessor holds, and nothing may spill or lie on a stack. Each
+VERSION of the toolkit has its own columns.
 
-    test_registers.py TABLE LOG...            compares; a TAP test
-    test_registers.py --write TABLE LOG...    accepts what is
+    test_registers.py TABLE VERSION LOG...            compares; a TAP test
+    test_registers.py --write TABLE VERSION LOG...    accepts what is
 """
 import re
 import subprocess
 import sys
+
+import tap
 
 COMPILING = re.compile(r"Compiling entry function '(\w+)' for '(\w+)'")
 STACK = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")
@@ -16,8 +18,8 @@ USED = re.compile(r"Used (\d+) registers")
 SHARED = re.compile(r"(\d+) bytes smem")
 HEADER = """\
 # SPDX-License-Identifier: Apache-2.0
-# Written by test_registers.py --write. For each kernel and architecture: the registers of a thread +
-# the bytes of shared memory of a block.
+# Written by test_registers.py --write. For each kernel, version of nvcc and architecture: the
+# registers of a thread + the bytes of shared memory of a block.
 """
 
 
@@ -27,8 +29,8 @@ def demangle(names):
     return dict(zip(names, (name.replace(" ", "") for name in run.stdout.splitlines())))
 
 
-def read_logs(paths):
-    """{(architecture, mangled name): (registers, bytes of shared memory, of stack and spills)}"""
+def measure(version, paths):
+    """{(version/architecture, kernel): (registers, bytes of shared memory, of stack and spills)}"""
     kernels, key, stack = {}, None, 0
     for path in paths:
         with open(path) as log:
@@ -41,74 +43,59 @@ def read_logs(paths):
                     shared = SHARED.search(line)
                     kernels[key] = int(found.group(1)), int(shared.group(1)) if shared else 0, stack
                     key, stack = None, 0
-    return kernels
-
-
-def measure(paths):
-    """{(architecture, kernel): (registers, shared, stack)}"""
-    kernels = read_logs(paths)
     names = demangle(sorted({name for _, name in kernels}))
-    return {(sm, names[name]): use for (sm, name), use in kernels.items()}
+    return {(version + "/" + sm, names[name]): use for (sm, name), use in kernels.items()}
 
 
 def read_table(path):
-    """{(architecture, kernel): (registers, shared)}"""
+    """{(version/architecture, kernel): (registers, shared)}"""
     with open(path) as file:
-        (_, *architectures), *rows = (line.split() for line in file if not line.startswith("#"))
-    return {(sm, kernel): tuple(map(int, use.split("+")))
-            for kernel, *uses in rows for sm, use in zip(architectures, uses) if use != "-"}
+        (_, *columns), *rows = (line.split() for line in file if not line.startswith("#"))
+    return {(column, kernel): tuple(map(int, use.split("+")))
+            for kernel, *uses in rows for column, use in zip(columns, uses) if use != "-"}
 
 
 def write_table(path, kernels):
-    architectures = sorted({sm for sm, _ in kernels})
+    columns = sorted({column for column, _ in kernels})
     names = sorted({name for _, name in kernels})
-    rows = [["kernel", *architectures]]
-    for name in names:
-        uses = [kernels.get((sm, name)) for sm in architectures]
-        rows.append([name, *("%d+%d" % use[:2] if use else "-" for use in uses)])
     width = max(map(len, names))
     with open(path, "w") as file:
         file.write(HEADER)
-        for name, *uses in rows:
-            file.write(" ".join([name.ljust(width), *(use.rjust(9) for use in uses)]) + "\n")
+        for name in ["kernel", *names]:
+            uses = columns if name == "kernel" else [
+                "%d+%d" % kernels[column, name][:2] if (column, name) in kernels else "-"
+                for column in columns]
+            file.write(" ".join([name.ljust(width), *(use.rjust(10) for use in uses)]) + "\n")
 
 
 def complaint(key, use, table):
     registers, shared, stack = use
     if stack:
-        return "%d bytes of stack or spills" % stack
+        return ["%d bytes of stack or spills" % stack]
     if key not in table:
-        return "not in the table"
+        return ["not in the table"]
     if registers > table[key][0] or shared > table[key][1]:
-        return "%d registers and %d bytes of shared memory, not %d and %d" % (
-            registers, shared, *table[key])
-    return None
+        return ["%d registers and %d bytes of shared memory, not %d and %d" % (
+            registers, shared, *table[key])]
+    return []
 
 
-def compare(path, kernels):
-    table, failed = read_table(path), False
-    gone = sorted(set(table) - set(kernels))
-    print("1..%d" % (len(kernels) + 1))
-    for number, (key, use) in enumerate(sorted(kernels.items()), 1):
-        fault = complaint(key, use, table)
-        failed |= fault is not None
-        print("%s %d - %s %s" % ("not ok" if fault else "ok", number, *key))
-        if fault:
-            print("# " + fault)
-    print("%s %d - the table names no other kernel" % ("not ok" if gone else "ok",
-                                                       len(kernels) + 1))
-    for key in gone:
-        print("# gone: %s %s" % key)
-    if failed or gone:
-        print("# to accept what is: /usr/bin/python3 %s --write %s LOG..." % (sys.argv[0], path))
-    return 1 if failed or gone else 0
+def main(path, version, *logs):
+    if path == "--write":
+        path, version, *logs = version, *logs
+    kernels, table = measure(version, logs), read_table(path)
+    own = {key: use for key, use in table.items() if key[0].startswith(version + "/")}
+    if sys.argv[1] == "--write":
+        write_table(path, {**{key: use for key, use in table.items() if key not in own}, **kernels})
+        return
+    print("# to accept what is: /usr/bin/python3 %s --write %s %s LOG..." % (
+        sys.argv[0], path, version))
+    for key, use in sorted(kernels.items()):
+        tap.report("%s %s" % key, complaint(key, use, own))
+    tap.report("the table names no other kernel",
+               ["gone: %s %s" % key for key in sorted(set(own) - set(kernels))])
+    tap.finish()
 
 
-def main(arguments):
-    if arguments[0] == "--write":
-        write_table(arguments[1], measure(arguments[2:]))
-        return 0
-    return compare(arguments[0], measure(arguments[1:]))
-
-
-sys.exit(main(sys.argv[1:]))
+if __name__ == "__main__":
+    main(*sys.argv[1:])

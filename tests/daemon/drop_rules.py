@@ -3,6 +3,8 @@
 # Everything a client may do that the daemon answers by hanging up without a word.
 import fcntl
 import os
+import signal
+import socket
 import struct
 
 import msgpack
@@ -60,6 +62,20 @@ def drop_rules():
             os.close(fd)
         return welcomed(run)
 
+    def behind_a_ring(then):
+        """Before the daemon has taken the ring: later a kernel may refuse descriptors itself."""
+        def run(client):
+            client.hello()
+            peer = client.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            daemon = struct.unpack("iII", peer)[0]
+            os.kill(daemon, signal.SIGSTOP)
+            try:
+                client.attach()
+                then(client)
+            finally:
+                os.kill(daemon, signal.SIGCONT)
+        return run
+
     hello = encode(HELLO, protocol=1, program="x", pooling=1, dtype=0)
     return {
         "garbage": raw(os.urandom(100)),
@@ -99,6 +115,8 @@ def drop_rules():
         "ring without seals": foreign(seals=0),
         "ring with write seal missing": foreign(seals=fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL),
         "ring twice": streaming(lambda client: client.attach()),
+        "ring twice at once": behind_a_ring(lambda client: client.attach()),
+        "a bell with a descriptor": behind_a_ring(lambda client: client.send_raw(BELL, [0])),
         "submit after ring": streaming(lambda client: client.submit(1, b"MKT")),
         "ring: empty record": submission(0),
         "ring: record too long": submission(513, body=b"M" * 513, tail=544),
@@ -114,8 +132,4 @@ def drop_rules():
 
 def completion_head_ahead(client):
     client.ring.set(Ring.COMPLETION_HEAD, 1 << 40)
-    for i in range(2000):
-        if not client.ring.put(i, b"M"):
-            break
-    client.ring.publish()
-    client.send_raw(BELL)
+    client.push([b"M"] * 2000)

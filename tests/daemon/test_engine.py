@@ -2,9 +2,9 @@
 #
 # Engines that fail: batches, single records, slowness, and an engine that breaks for good and is
 # replaced by the CPU's. The daemon is esm1nvd-faulty; faulty_engine.c says what sequences tell it.
+import contextlib
 import os
 import select
-import signal
 import time
 
 import numpy
@@ -25,8 +25,7 @@ def start(*options, model=TINY1, **environment):
 
 def ask(client, residues, tag=1):
     """The status of one record, by message."""
-    client.submit(tag, residues)
-    answer = client.receive()
+    answer = client.ask(tag, residues)
     equal((answer["kind"], answer["tag"]), (RESULT, tag))
     check((answer["rows"], bool(answer["data"])) == ((1, True) if answer["status"] == OK
                                                      else (0, False)))
@@ -42,9 +41,8 @@ def check_good(client, results, sequences=GOOD):
 
 
 def streaming(daemon):
-    client = daemon.client()
-    equal(client.hello()["backend"], "faulty")
-    client.attach()
+    client = daemon.session(ring=MIB)
+    equal(client.info["backend"], "faulty")
     return client
 
 
@@ -63,8 +61,7 @@ def rows_that_are_not_finite_fail_alone():
 
 @case
 def a_batch_that_fails_fails_its_records_only():
-    with start() as daemon, streaming(daemon) as client, daemon.client() as other:
-        other.hello()
+    with start() as daemon, streaming(daemon) as client, daemon.session() as other:
         for _ in range(5):
             equal(ask(other, b"MKT"), OK)
             equal(ask(other, FAIL), ENGINE)
@@ -84,9 +81,7 @@ def a_batch_that_fails_fails_its_records_only():
 
 @case
 def a_slow_batch_holds_up_neither_the_loop_nor_what_was_taken():
-    with start() as daemon, daemon.client() as client, daemon.client() as gone:
-        client.hello()
-        gone.hello()
+    with start() as daemon, daemon.session() as client, daemon.session() as gone:
         for _ in range(8):
             gone.submit(1, SLOW)
         gone.close()  # its records are in batches
@@ -97,7 +92,7 @@ def a_slow_batch_holds_up_neither_the_loop_nor_what_was_taken():
             daemon.status()
             statuses += 1
         check(statuses == 10, f"{statuses} statuses in the time of four batches: the loop waits")
-        daemon.process.send_signal(signal.SIGTERM)
+        daemon.process.terminate()
         for tag in (1, 2):
             answer = client.receive()
             equal((answer["tag"], answer["status"]), (tag, OK))
@@ -107,18 +102,14 @@ def a_slow_batch_holds_up_neither_the_loop_nor_what_was_taken():
 
 @case
 def nothing_new_is_taken_while_leaving():
-    with start() as daemon, daemon.client() as client, streaming(daemon) as ring:
-        client.hello()
+    with start() as daemon, daemon.session() as client, streaming(daemon) as ring:
         for tag in range(7):  # two seconds or so
             client.submit(tag, SLOW)
-        for tag, residues in enumerate((SLOW, b"MKT")):
-            check(ring.ring.put(tag, residues))
-            ring.ring.publish()
-            ring.send_raw(BELL)
-            if tag == 0:
-                daemon.wait_status(lambda status: ring.ring.get(Ring.SUBMISSION_HEAD) == 32)
-                daemon.process.send_signal(signal.SIGTERM)
-                daemon.wait_told("STOPPING=1")
+        equal(ring.push([SLOW]), 1)
+        daemon.wait_status(lambda status: ring.ring.get(Ring.SUBMISSION_HEAD) == 32)
+        daemon.process.terminate()
+        daemon.wait_told("STOPPING=1")
+        equal(ring.push([b"MKT"]), 1)
         client.submit(7, b"MKT")
         equal([client.receive()["tag"] for _ in range(7)], list(range(7)))
         check(client.ended())
@@ -143,14 +134,10 @@ def welcomed_again(daemon):
 @case
 def an_engine_that_breaks_is_replaced_by_the_cpu():
     with start("--precision", "f16") as daemon:
-        with streaming(daemon) as ring, daemon.client() as messages, daemon.client() as late:
-            digest = messages.hello()["digest"]
+        with streaming(daemon) as ring, daemon.session() as messages, daemon.client() as late:
             check_good(ring, ring.stream(GOOD))
-            for tag, residues in enumerate(GOOD + [BREAK] + GOOD):
-                check(ring.ring.put(tag, residues))
             messages.submit(1, SLOW)
-            ring.ring.publish()
-            ring.send_raw(BELL)
+            equal(ring.push(GOOD + [BREAK] + GOOD), 2 * len(GOOD) + 1)
             while True:  # bells, and the slow record's answer when it came before
                 try:
                     ring.receive_raw()
@@ -160,7 +147,7 @@ def an_engine_that_breaks_is_replaced_by_the_cpu():
             check(messages.ended() or messages.ended())
             answer = welcomed_again(daemon)
             equal((answer["backend"], answer["precision"], answer["digest"]),
-                  ("cpu", "f32", digest))
+                  ("cpu", "f32", messages.info["digest"]))
             equal(late.hello()["backend"], "cpu")
             for residues in (BREAK, FAIL, SLOW, NOT_FINITE, b"MKT"):
                 equal(ask(late, residues), OK)
@@ -171,9 +158,8 @@ def an_engine_that_breaks_is_replaced_by_the_cpu():
         daemon.take_notices()
         check(any(line.startswith("STATUS=Serving tiny1.nemo (cpu") and "broke" in line
                   for line in daemon.told), daemon.told)
-        daemon.process.send_signal(signal.SIGHUP)
-        status = daemon.wait_status(lambda status: status["generation"] == 3)
-        equal((status["backend"], status["note"]), ("faulty", ""))
+        status = daemon.reload()
+        equal((status["backend"], status["generation"], status["note"]), ("faulty", 3, ""))
 
 
 @case
@@ -189,8 +175,7 @@ def a_filter_stops_rather_than_mix_two_backends():
 
 @case
 def without_another_engine_the_daemon_leaves():
-    with start(ESM1NV_NO_CPU="1") as daemon, daemon.client() as client:
-        client.hello()
+    with start(ESM1NV_NO_CPU="1") as daemon, daemon.session() as client:
         client.submit(1, BREAK)
         check(client.ended())
         equal(daemon.end(), 70)
@@ -199,13 +184,18 @@ def without_another_engine_the_daemon_leaves():
         check(not os.path.exists(daemon.socket))
 
 
+@contextlib.contextmanager
+def old_and_new(daemon):
+    """A session of each of two generations."""
+    with daemon.session() as old:
+        equal(daemon.reload()["generation"], 2)
+        with daemon.session() as new:
+            yield old, new
+
+
 @case
 def an_old_engine_that_breaks_ends_its_own_sessions():
-    with start() as daemon, daemon.client() as old, daemon.client() as new:
-        old.hello()
-        daemon.process.send_signal(signal.SIGHUP)
-        daemon.wait_status(lambda status: status["generation"] == 2)
-        new.hello()
+    with start() as daemon, old_and_new(daemon) as (old, new):
         old.submit(1, BREAK)
         check(old.ended())
         equal(ask(new, b"MKT"), OK)
@@ -215,23 +205,18 @@ def an_old_engine_that_breaks_ends_its_own_sessions():
 
 @case
 def one_engine_computes_at_a_time():
-    with start() as daemon, daemon.client() as old, daemon.client() as new:
-        old.hello()
-        daemon.process.send_signal(signal.SIGHUP)
-        daemon.wait_status(lambda status: status["generation"] == 2)
-        new.hello()
+    with start() as daemon, old_and_new(daemon) as clients:
         began = time.monotonic()
-        for client in (old, new):
+        for client in clients:
             client.submit(1, SLOW)
-        for client in (old, new):
+        for client in clients:
             equal(client.receive()["status"], OK)
         took = time.monotonic() - began
         check(took >= 0.6, f"both batches took {took} s, of 0.3 s each")
 
 
 def break_while_loading(daemon, client):
-    client.hello()
-    daemon.process.send_signal(signal.SIGHUP)
+    daemon.hang_up()
     daemon.wait_told("RELOADING=1")
     client.submit(1, BREAK)
     check(client.ended())
@@ -239,7 +224,7 @@ def break_while_loading(daemon, client):
 
 @case
 def what_is_being_loaded_takes_over_from_an_engine_that_breaks():
-    with start(model="synthetic:1") as daemon, daemon.client() as client:
+    with start(model="synthetic:1") as daemon, daemon.session() as client:
         break_while_loading(daemon, client)
         equal(welcomed_again(daemon)["backend"], "faulty")
         status = daemon.status()
@@ -248,7 +233,7 @@ def what_is_being_loaded_takes_over_from_an_engine_that_breaks():
 
 @case
 def a_load_that_fails_leaves_an_engine_that_broke_to_the_cpu():
-    with start(ESM1NV_SECOND_OPEN="1") as daemon, daemon.client() as client:
+    with start(ESM1NV_SECOND_OPEN="1") as daemon, daemon.session() as client:
         break_while_loading(daemon, client)
         equal(welcomed_again(daemon)["backend"], "cpu")
         check("there is no second one" in daemon.said(), daemon.said())
@@ -258,9 +243,8 @@ def a_load_that_fails_leaves_an_engine_that_broke_to_the_cpu():
 
 @case
 def leaving_does_not_wait_for_a_load():
-    with start(ESM1NV_SECOND_OPEN="600") as daemon, daemon.client() as client:
-        client.hello()
-        daemon.process.send_signal(signal.SIGHUP)
+    with start(ESM1NV_SECOND_OPEN="600") as daemon, daemon.session() as client:
+        daemon.hang_up()
         daemon.wait_told("RELOADING=1")
         began = time.monotonic()
         equal(daemon.terminate(), 0)
@@ -270,8 +254,7 @@ def leaving_does_not_wait_for_a_load():
 
 @case
 def leaving_does_not_wait_for_another_engine():
-    with start(model="synthetic:1") as daemon, daemon.client() as client:
-        client.hello()
+    with start(model="synthetic:1") as daemon, daemon.session() as client:
         client.submit(1, BREAK)
         check(client.ended())
         began = time.monotonic()
@@ -282,8 +265,7 @@ def leaving_does_not_wait_for_another_engine():
 @case
 def batches_that_a_broken_engine_keeps_hold_up_neither_the_next_one_nor_the_end():
     with start() as daemon, daemon.client() as late:
-        with daemon.client() as gone, streaming(daemon) as client:
-            gone.hello()
+        with daemon.session() as gone, streaming(daemon) as client:
             equal(ask(gone, b"MKT"), OK)
             gone.submit(1, NEVER)
             for _ in range(2):
@@ -303,9 +285,7 @@ def batches_that_a_broken_engine_keeps_hold_up_neither_the_next_one_nor_the_end(
 
 @case
 def leaving_waits_for_the_engine_but_not_for_ever():
-    with start() as daemon, daemon.client() as done, daemon.client() as waits:
-        for client in (done, waits):
-            client.hello()
+    with start() as daemon, daemon.session() as done, daemon.session() as waits:
         equal(ask(done, b"MKT"), OK)
         for tag, residues in enumerate((NEVER, NEVER, b"MKT")):  # the engine takes two batches
             waits.submit(tag, residues)
@@ -313,7 +293,7 @@ def leaving_waits_for_the_engine_but_not_for_ever():
                 daemon.status()
         daemon.wait_status(lambda status: status["queued_residues"] > 0)
         began = time.monotonic()
-        daemon.process.send_signal(signal.SIGTERM)
+        daemon.process.terminate()
         check(done.ended() and waits.ended())
         check(5 < time.monotonic() - began < 10 + at_most(5), "that took another time")
         equal(daemon.end(), 0)

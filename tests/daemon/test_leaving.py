@@ -3,14 +3,12 @@
 # Leaving although a client has seen to it that closing what it passed never ends. The kernel keeps
 # such a process, as a zombie, until the file system answers or goes away, and nothing can be done
 # about that; but its clients, its place and its memory are given up, and the next daemon serves.
-import contextlib
 import os
-import signal
 import time
 
 import programs
-from programs import SANITIZED, TINY1, at_most, gone, wait_until
-from tap import Skip, case, check, equal, main
+from programs import SANITIZED, TINY1, as_user, at_most, gone, wait_until
+from tap import case, check, equal, main
 from wire import *
 
 import fuse_file
@@ -39,38 +37,28 @@ def has_left(process):
 
 
 def embeds(client):
-    client.hello()
-    client.submit(1, b"MKT")
-    answer = client.receive()
+    answer = client.ask(1, b"MKT")
     equal((answer["tag"], answer["status"]), (1, 0))
     return answer["data"]
 
 
-def start_attacker(daemon, path):
-    """A process of its own: with the file open, starting a program would block too."""
-    child = os.fork()
-    if child == 0:
-        try:
-            kept = os.open(path, os.O_RDWR)
-            with daemon.client() as client:
-                client.hello()
-                client.send(RING, [kept] * 50, submission_size=65536, completion_size=65536)
-                client.ended()
-        finally:
-            os._exit(0)  # which takes until the file system is gone
-    return child
+def attack(daemon, path):
+    kept = os.open(path, os.O_RDWR)
+    with daemon.session() as client:
+        client.send(RING, [kept] * 50, submission_size=65536, completion_size=65536)
+        client.ended()
 
 
 def leave_blocked(daemon):
     memory = daemon.memory()
-    with daemon.client() as bystander:
+    with daemon.session() as bystander:
         rows = embeds(bystander)
         began = time.monotonic()
-        daemon.process.send_signal(signal.SIGTERM)
+        daemon.process.terminate()
         check(bystander.ended())
         wait_until(lambda: not os.path.exists(daemon.socket), "the socket goes")
         check(time.monotonic() - began < at_most(5))
-    with start(at=daemon.socket) as following, following.client() as client:
+    with start(at=daemon.socket) as following, following.session() as client:
         equal(embeds(client), rows)
     wait_until(lambda: daemon.process.poll() is not None or not MEMORY_TELLS or
                threads_memory(daemon.process) < memory / 2, "the model leaves the memory")
@@ -80,19 +68,15 @@ def leave_blocked(daemon):
 
 @case
 def closing_that_never_ends_does_not_keep_the_place():
-    with start() as daemon, contextlib.ExitStack() as stack:
-        try:
-            path = stack.enter_context(fuse_file.mounted())
-        except OSError as error:
-            raise Skip(f"no FUSE file system can be mounted here: {error}")
-        before = daemon.descriptors()
-        attacker = start_attacker(daemon, path)
-        try:
+    with start() as daemon:
+        with fuse_file.mounted() as path:
+            before = daemon.descriptors()
+            # A process of its own: with the file open, starting a program would block too. It ends
+            # when the file system does.
+            attacker = as_user(os.geteuid(), lambda: attack(daemon, path))
             wait_until(lambda: daemon.descriptors() >= before + 30, "closing blocks")
             leave_blocked(daemon)
-        finally:
-            stack.close()
-            os.waitpid(attacker, 0)
+        attacker()
         equal(daemon.end(), 0)
 
 

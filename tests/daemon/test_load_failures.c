@@ -45,14 +45,13 @@ int main(int argc, char **argv) {
     options.load.threads = 3;
     options.load.backend = "cpu";
     refuse_kinds = REFUSE_MEMORY | REFUSE_THREADS | REFUSE_EVENTS;
-    threads = refuse_entries("/proc/self/task");
+    threads = proc_entries("task");
     CHECK(load_with_failure(&options, 0), "it does not load at all");
     CHECK(refuse_threads_are(threads), "a thread is left");
-    descriptors = refuse_entries("/proc/self/fd");
+    descriptors = proc_entries("fd");
     while (number < CALLS_MAX && !load_with_failure(&options, ++number)) {
         CHECK(refuse_threads_are(threads), "call %u: a thread is left", number);
-        CHECK(refuse_entries("/proc/self/fd") == descriptors, "call %u: a descriptor is left",
-              number);
+        CHECK(proc_entries("fd") == descriptors, "call %u: a descriptor is left", number);
     }
     printf("# %u calls\n", number - 1);
     CHECK(number > 10 && number < CALLS_MAX, "only %u calls were counted", number);

@@ -7,8 +7,8 @@
 #include "daemon/loop/loop.h"
 #include "ipc/wire.h"
 #include "tests/check.h"
+#include "tests/lib/descriptors.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -25,6 +25,7 @@
 
 static struct closer *closer;
 static struct loop *loop;
+static _Atomic unsigned unclosed; /* sockets of clients, and what came through them */
 
 /* What one socket saw. */
 struct seen {
@@ -69,7 +70,8 @@ static void on_accepted(void *context, int fd) {
 
     if (fd >= 0) {
         seen->messages++;
-        closer_add_socket(closer, fd, NULL);
+        unclosed++;
+        closer_add_socket(closer, fd, &unclosed);
     }
 }
 
@@ -108,28 +110,18 @@ static unsigned turns_at_rest(void) {
     return turns;
 }
 
-static unsigned open_descriptors(void) {
-    DIR *directory = opendir("/proc/self/fd");
-    unsigned count = 0;
-
-    while (directory && readdir(directory))
-        count++;
-    if (directory)
-        closedir(directory);
-    return count;
-}
-
-/* Waits until everything handed to the closer is closed. */
-static void wait_closed(void) {
-    for (unsigned i = 0; i < WAITS_MAX && closer_pending(closer); i++)
+/* Waits until everything is closed but the sockets of `watched` clients. */
+static void wait_closed(unsigned watched) {
+    for (unsigned i = 0; i < WAITS_MAX && unclosed > watched; i++)
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    CHECK(unclosed == watched, "%u counted, %u watched", unclosed, watched);
 }
 
 /* Descriptors open when nothing is under way. */
-static unsigned settled_descriptors(void) {
+static unsigned settled_descriptors(unsigned watched) {
     turn_some();
-    wait_closed();
-    return open_descriptors();
+    wait_closed(watched);
+    return proc_entries("fd");
 }
 
 static int watched_pair(struct seen *seen) {
@@ -141,6 +133,7 @@ static int watched_pair(struct seen *seen) {
         abort();
     seen->fd = pair[0];
     seen->watch = loop_add(loop, pair[0], &callbacks, seen);
+    loop_charge(seen->watch, &unclosed);
     return pair[1];
 }
 
@@ -170,28 +163,17 @@ static void test_messages(void) {
 }
 
 static ssize_t send_descriptors(int socket, unsigned count, size_t size) {
-    static char control[CMSG_SPACE(253 * sizeof(int))];
-    struct iovec part = {.iov_base = "x", .iov_len = size};
-    struct msghdr header = {.msg_iov = &part,
-                            .msg_iovlen = 1,
-                            .msg_control = control,
-                            .msg_controllen = CMSG_SPACE(count * sizeof(int))};
-    struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-    int fds[253];
+    int fds[DESCRIPTORS_MAX];
 
     for (unsigned i = 0; i < count; i++)
         fds[i] = STDERR_FILENO;
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(count * sizeof(int));
-    memcpy(CMSG_DATA(rights), fds, count * sizeof(int));
-    return sendmsg(socket, &header, MSG_NOSIGNAL);
+    return descriptors_send(socket, "x", size, fds, count, 0);
 }
 
 static void test_descriptors(void) {
     struct seen seen;
     int peer = watched_pair(&seen);
-    unsigned before = settled_descriptors();
+    unsigned before = settled_descriptors(1);
 
     CHECK(send_descriptors(peer, 1, 1) == 1, "send 1");
     CHECK(send_descriptors(peer, 253, 1) == 1, "send 253");
@@ -200,14 +182,14 @@ static void test_descriptors(void) {
     CHECK(seen.truncated == 0, "truncated");
     CHECK(send_descriptors(peer, 2, 0) == 0, "send an empty message with two");
     turn_until(&seen.messages, 3);
-    CHECK(settled_descriptors() == before, "%u open, %u before", open_descriptors(), before);
+    CHECK(settled_descriptors(1) == before, "%u open, %u before", proc_entries("fd"), before);
     loop_remove(seen.watch, true);
     close(peer);
 }
 
 /* Messages that arrive after the watch is removed must not leak what they carry. */
 static void test_removal(void) {
-    unsigned before = settled_descriptors();
+    unsigned before = settled_descriptors(0);
 
     for (unsigned round = 0; round < 50; round++) {
         struct seen seen;
@@ -226,7 +208,7 @@ static void test_removal(void) {
         CHECK(seen.messages <= 1, "called back after removal");
         close(peer);
     }
-    CHECK(settled_descriptors() == before, "%u open, %u before", open_descriptors(), before);
+    CHECK(settled_descriptors(0) == before, "%u open, %u before", proc_entries("fd"), before);
 }
 
 /* What was sent before the socket is closed arrives, although the peer's messages lie unread. */
@@ -242,7 +224,7 @@ static void test_last_words(void) {
     CHECK(send(seen.fd, "last", 4, 0) == 4, "answer");
     turn_until(&seen.messages, 1);
     turn_some();
-    wait_closed();
+    wait_closed(0);
     CHECK(recv(peer, answer, sizeof answer, 0) == 4, "the last word was lost: %s", strerror(errno));
     CHECK(recv(peer, answer, sizeof answer, 0) == 0, "no end of file");
     close(peer);
@@ -322,17 +304,17 @@ static void test_accept(void) {
     for (unsigned i = 0; i < 10; i++)
         clients[i] = connect_to(&address);
     CHECK(turn_until(&seen.messages, 10), "%u of 10 accepted", seen.messages);
-    loop_pause(seen.watch);
+    loop_pause(seen.watch, true);
     turn_some();
     for (unsigned i = 10; i < 20; i++)
         clients[i] = connect_to(&address);
     turn_some();
     CHECK(seen.messages == 10, "%u accepted during a pause", seen.messages - 10);
     CHECK(turns_at_rest() < 20, "it spins during a pause");
-    loop_resume(seen.watch);
+    loop_pause(seen.watch, false);
     CHECK(turn_until(&seen.messages, 20), "%u of 20 accepted", seen.messages);
-    loop_pause(seen.watch);
-    loop_resume(seen.watch);
+    loop_pause(seen.watch, true);
+    loop_pause(seen.watch, false);
     for (unsigned i = 20; i < 30; i++)
         clients[i] = connect_to(&address);
     CHECK(turn_until(&seen.messages, 30), "%u of 30 accepted", seen.messages);
@@ -365,10 +347,11 @@ static void test_flood(void) {
 }
 
 static void run_all(const char *backend) {
-    unsigned before = open_descriptors();
+    unsigned before = proc_entries("fd");
     char name[100];
     int error;
 
+    unclosed = 0;
     closer_create(&closer);
     error = loop_create(&loop, backend, closer);
     if (error < 0) {
@@ -397,7 +380,7 @@ static void run_all(const char *backend) {
     turn_some();
     loop_destroy(loop);
     closer_destroy(closer, WAITS_MAX);
-    CHECK(open_descriptors() == before, "%u open, %u before", open_descriptors(), before);
+    CHECK(proc_entries("fd") == before, "%u open, %u before", proc_entries("fd"), before);
     test_case_end();
 }
 

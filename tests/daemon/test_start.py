@@ -12,7 +12,7 @@ import subprocess
 import time
 
 from programs import (DAEMON, PATIENCE, TINY1, Daemon, at_most, environment, gone, new_folder,
-                      quickest, run_daemon, wait_until)
+                      need_root, quickest, run_daemon, wait_until)
 from tap import SCALE, Skip, case, check, equal, main
 from wire import *
 
@@ -29,8 +29,32 @@ def run(*options, **variables):
 def embeds(path):
     with Client(path) as client:
         equal(client.hello()["kind"], WELCOME)
-        client.submit(1, b"MKT")
-        equal(client.receive()["status"], 0)
+        equal(client.ask(1, b"MKT")["status"], 0)
+
+
+def fails(status, *arguments, words=(), **variables):
+    """The daemon leaves with this status and says one line that has these words; returns it."""
+    got, out, err = run(*arguments, **variables)
+    equal((got, out), (status, ""))
+    for word in words:
+        check(word in err, err)
+    equal(err.count("\n"), 1)
+    return err
+
+
+def cannot_serve(status, *arguments, words=(), path=None, **variables):
+    """The same, where it should listen; no socket is left unless the path was given."""
+    at = path or new_folder() + "/socket"
+    fails(status, "--socket", at, *arguments, words=words, **variables)
+    check(path or not os.path.exists(at))
+
+
+def listening_at(path):
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(path)
+    listening.listen()
+    listening.settimeout(PATIENCE)
+    return listening
 
 
 @case
@@ -39,9 +63,7 @@ def options_and_their_errors():
                    "--max-queued-per-user", "--ring-size", "--max-batch-residues", "--idle-exit"):
         for value in ("", "x", "-1", "0", "1.5", "1T", "1KK", "1Mix", "99999999999999999999",
                       "18446744073709551615G"):
-            status, out, err = run(option, value)
-            equal((status, out), (64, ""))
-            check(option in err and f"'{value}'" in err and err.count("\n") == 1, err)
+            fails(64, option, value, words=[option, f"'{value}'"])
     for option, least, most in (
             ("--threads", 1, 4096), ("--max-clients", 1, 65536), ("--ring-size", 1 << 17, 1 << 32),
             ("--max-clients-per-user", 1, 65536), ("--max-pinned-per-user", 1, 1 << 50),
@@ -50,25 +72,17 @@ def options_and_their_errors():
         for value in (least, most):
             equal(run(option, str(value), "--version")[0], 0)
         for value in (least - 1, most + 1):
-            status, _, err = run(option, str(value), "--version")
-            equal(status, 64)
-            check(f"{option}: '{value}' is not a number from {least} to {most}\n" in err, err)
-    for value in ("x", "0,", ",1", "0,,1", "0,all", "-1"):
-        status, _, err = run("--device", value)
-        equal(status, 64)
-        check("--device" in err and f"'{value}'" in err, err)
-    for option, value in (("--backend", "gpu"), ("--device", ""), ("--precision", "f64"), ("--log-level", "loud"),
+            fails(64, option, str(value), "--version",
+                  words=[f"{option}: '{value}' is not a number from {least} to {most}\n"])
+    for option, value in (*(("--device", value) for value in ("x", "0,", ",1", "0,,1", "0,all", "-1", "")),
+                          ("--backend", "gpu"), ("--precision", "f64"), ("--log-level", "loud"),
                           ("--socket", ""), ("--model", "")):
-        status, _, err = run(option, value)
-        equal(status, 64)
-        check(option in err and f"'{value}'" in err, err)
-    status, _, err = run("--backend", "gpu")
-    check("--backend: 'gpu' is not one of auto, cpu, cuda, null\n" in err, err)
+        fails(64, option, value, words=[option, f"'{value}'"])
+    fails(64, "--backend", "gpu",
+          words=["--backend: 'gpu' is not one of auto, cpu, cuda, null\n"])
     equal(run("--check", "--help", "--nonsense")[0], 0)
-    for arguments in (["--nonsense"], ["-z"], ["--model"], ["-t"], ["file.nemo"], ["--check=x"]):
-        status, _, err = run(*arguments)
-        equal(status, 64)
-        check(arguments[0].split("=")[0].lstrip("-") in err and err.count("\n") == 1, err)
+    for argument in ("--nonsense", "-z", "--model", "-t", "file.nemo", "--check=x"):
+        fails(64, argument, words=[argument.split("=")[0].lstrip("-")])
     status, out, err = run("--version")
     check(status == 0 and out.startswith("esm1nvd ") and out.count(".") == 2 and not err, out)
     status, out, _ = run("--help")
@@ -81,8 +95,8 @@ def options_and_their_errors():
 def size_suffixes():
     for value, size in (("1048576", 1 << 20), ("1024K", 1 << 20), ("1Mi", 1 << 20),
                         ("1G", 1 << 30)):
-        with start("--ring-size", value) as daemon, daemon.client() as client:
-            equal(client.hello()["ring_max"], size)
+        with start("--ring-size", value) as daemon, daemon.session() as client:
+            equal(client.info["ring_max"], size)
 
 
 @case
@@ -99,18 +113,9 @@ def models_and_backends_that_cannot_be():
              {"ESM1NV_CUDA_PLUGIN": "/nonexistent.so"}),
             (["--model", TINY1, "--backend", "null"], ["ESM1NV_LOOP=select"],
              {"ESM1NV_LOOP": "select"})):
-        directory = new_folder()
-        socket_path = directory + "/socket"
-        status, _, err = run("--socket", socket_path, *arguments, **variables)
-        equal(status, 78)
-        for word in words:
-            check(word in err, err)
-        check(not os.path.exists(socket_path))
+        cannot_serve(78, *arguments, words=words, **variables)
     for option in ("--max-batch-residues", "--max-queued-per-user"):
-        directory = new_folder()
-        status, _, err = run("--socket", directory + "/socket", "--model", TINY1, option,
-                             "511")
-        check(status == 64 and option in err and "511" in err, err)
+        cannot_serve(64, "--model", TINY1, option, "511", words=[option, "511"])
 
 
 @case
@@ -151,8 +156,7 @@ def the_socket_and_its_directory():
 
 @case
 def the_default_place_of_a_user():
-    if os.geteuid() != 0:
-        raise Skip("must be root to become a user")
+    need_root()
     directory = new_folder()
     program = shutil.copy(DAEMON, directory)
     model = shutil.copy(TINY1, directory)
@@ -173,48 +177,34 @@ def the_default_place_of_a_user():
 def a_group_may_be_let_in():
     with start("--group", "root") if os.geteuid() == 0 else start() as daemon:
         equal(os.stat(daemon.socket).st_gid, 0 if os.geteuid() == 0 else os.getegid())
-    directory = new_folder()
-    status, _, err = run("--model", TINY1, "--socket", directory + "/socket", "--group",
-                         "no-such-group")
-    equal(status, 64)
-    check("no-such-group" in err, err)
-    check(not os.path.exists(directory + "/socket"))
+    cannot_serve(64, "--model", TINY1, "--group", "no-such-group", words=["no-such-group"])
 
 
 @case
 def two_daemons_do_not_share_a_socket():
     with start() as daemon:
-        status, _, err = run("--model", TINY1, "--socket", daemon.socket)
-        equal(status, 73)
-        check(daemon.socket in err and "another esm1nvd" in err, err)
+        cannot_serve(73, "--model", TINY1, path=daemon.socket,
+                     words=[daemon.socket, "another esm1nvd"])
         embeds(daemon.socket)
 
 
 @case
 def whatever_else_serves_the_path_stays():
-    directory = new_folder()
-    path = directory + "/socket"
-    other = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    other.bind(path)
-    other.listen()
-    status, _, err = run("--model", TINY1, "--socket", path)
-    equal(status, 73)
-    check(path in err and "another program serves it" in err, err)
-    check(os.path.exists(path))
-    other.close()
+    path = new_folder() + "/socket"
+    with listening_at(path):
+        cannot_serve(73, "--model", TINY1, path=path, words=[path, "another program serves it"])
+        check(os.path.exists(path))
     os.unlink(path)
     with open(path, "w") as file:
         file.write("precious")
-    status, _, err = run("--model", TINY1, "--socket", path)
-    equal(status, 73)
+    cannot_serve(73, "--model", TINY1, path=path)
     with open(path) as file:
         equal(file.read(), "precious")
 
 
 @case
 def a_stale_socket_is_replaced():
-    directory = new_folder()
-    path = directory + "/socket"
+    path = new_folder() + "/socket"
     for _ in range(5):
         with start(at=path) as daemon:
             daemon.process.kill()
@@ -228,18 +218,13 @@ def a_stale_socket_is_replaced():
 @case
 def a_socket_that_goes_away_while_it_is_probed_is_replaced():
     """As that of a daemon that was killed does, when the kernel takes its time."""
-    directory = new_folder()
-    path = directory + "/socket"
-    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as dying:
-        dying.bind(path)
-        dying.listen()
-        dying.settimeout(PATIENCE)
-        with start(at=path, wait=False) as daemon:
-            for _ in range(3):
-                dying.accept()[0].close()
-            dying.close()
-            daemon.wait_told("READY=1")
-            embeds(path)
+    path = new_folder() + "/socket"
+    with listening_at(path) as dying, start(at=path, wait=False) as daemon:
+        for _ in range(3):
+            dying.accept()[0].close()
+        dying.close()
+        daemon.wait_told("READY=1")
+        embeds(path)
 
 
 @case
@@ -255,9 +240,7 @@ def a_path_that_is_not_ours_any_more_stays():
 @case
 def paths_that_cannot_be():
     for path, status in (("/nonexistent/x/y/socket", 73), ("/tmp/" + "x" * 120, 64)):
-        got, _, err = run("--model", TINY1, "--socket", path)
-        equal(got, status)
-        check(path in err, err)
+        cannot_serve(status, "--model", TINY1, path=path, words=[path])
 
 
 def with_passed(listening, *options):
@@ -272,9 +255,7 @@ def with_passed(listening, *options):
 def a_socket_handed_over():
     directory = new_folder()
     path = directory + "/socket"
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listening.bind(path)
-    listening.listen()
+    listening = listening_at(path)
     with Client(path) as early:
         early.send(HELLO, protocol=1, program="early", pooling=MEAN, dtype=F32)
         process = with_passed(listening, "--model", TINY1, "--backend", "null")
@@ -290,11 +271,8 @@ def a_socket_handed_over():
 
 @case
 def clients_learn_that_the_model_cannot_be_loaded():
-    directory = new_folder()
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    listening.bind(directory + "/socket")
-    listening.listen()
-    with Client(directory + "/socket") as client:
+    path = new_folder() + "/socket"
+    with listening_at(path) as listening, Client(path) as client:
         client.send(HELLO, protocol=1, program="x", pooling=MEAN, dtype=F32)
         process = with_passed(listening, "--model", "/nonexistent.nemo")
         answer = client.receive()
@@ -303,7 +281,6 @@ def clients_learn_that_the_model_cannot_be_loaded():
         check(client.ended())
     check("/nonexistent.nemo" in process.communicate(timeout=PATIENCE)[1])
     equal(process.returncode, 78)
-    listening.close()
 
 
 @case
@@ -320,20 +297,19 @@ def systemd_socket_activate():
     activate = shutil.which("systemd-socket-activate")
     if not activate:
         raise Skip("systemd-socket-activate is not installed")
-    directory = new_folder()
-    path = directory + "/socket"
+    path = new_folder() + "/socket"
     process = subprocess.Popen([activate, "--seqpacket", "--listen", path, DAEMON, "--model",
                                 TINY1, "--backend", "null"],
                                stderr=subprocess.DEVNULL, env=environment())
-    wait_until(lambda: listens(path))
+
+    def listens():
+        with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), Client(path):
+            return True
+
+    wait_until(listens)
     embeds(path)
     process.terminate()
     equal(process.wait(timeout=PATIENCE), 0)
-
-
-def listens(path):
-    with contextlib.suppress(FileNotFoundError, ConnectionRefusedError), Client(path):
-        return True
 
 
 @case
@@ -372,15 +348,9 @@ def journald_gets_priorities():
 def leaving_finishes_what_was_taken():
     residues = b"MKTAYIAKQR" * max(5, round(50 * SCALE))
     for signal_number in (signal.SIGTERM, signal.SIGINT):
-        with start("--threads", "1", backend="cpu") as daemon, daemon.client() as client, \
-                daemon.client() as ring:
-            client.hello()
-            ring.hello()
-            ring.attach()
-            for tag in range(100):
-                check(ring.ring.put(tag, residues))
-            ring.ring.publish()
-            ring.send_raw(BELL)
+        with start("--threads", "1", backend="cpu") as daemon, daemon.session() as client, \
+                daemon.session(ring=MIB) as ring:
+            equal(ring.push([residues] * 100), 100)
             for tag in range(8):
                 client.submit(tag, residues)
             equal(client.receive()["tag"], 0)
@@ -395,28 +365,21 @@ def leaving_finishes_what_was_taken():
             check(len(tags) >= 64, f"only {len(tags)} were taken")
 
 
-def submit_unread(daemon, client, most):
-    """Submits without reading answers; returns how many were accepted before the drop."""
-    client.hello()
-    for tag in range(most):
-        try:
-            client.submit(tag, b"MKT")
-            daemon.wait_status(lambda status: status["records"] > tag or not status["clients"])
-        except (BrokenPipeError, ConnectionResetError):
-            return tag
-    return most
+def unread_room():
+    """How many answers a client may leave unread before it is dropped, a few of them not sent."""
+    with start() as daemon, daemon.session() as client:
+        return daemon.submit_unread(client, 3000) - 4
 
 
 @case
 def new_work_is_refused_while_leaving():
-    with start() as daemon, daemon.client() as client:
-        room = submit_unread(daemon, client, 3000) - 4  # with a few answers not sent
-        check(room > 8)
+    room = unread_room()
+    check(room > 8)
 
     def leaving():
         """How long it leaves once everything is read, of the two seconds that it would wait."""
-        with start() as daemon, daemon.client() as client, daemon.client() as late:
-            equal(submit_unread(daemon, client, room), room)
+        with start() as daemon, daemon.session() as client, daemon.client() as late:
+            equal(daemon.submit_unread(client, room), room)
             daemon.process.terminate()
             daemon.wait_told("STOPPING=1")
             answer = late.hello()
@@ -432,10 +395,9 @@ def new_work_is_refused_while_leaving():
 
 @case
 def a_client_that_never_reads_does_not_keep_it():
-    with start() as daemon, daemon.client() as client:
-        room = submit_unread(daemon, client, 3000) - 4
-    with start() as daemon, daemon.client() as client:
-        submit_unread(daemon, client, room)
+    room = unread_room()
+    with start() as daemon, daemon.session() as client:
+        daemon.submit_unread(client, room)
         began = time.monotonic()
         equal(daemon.terminate(), 0)
         check(1 < time.monotonic() - began < at_most(10))
@@ -444,8 +406,7 @@ def a_client_that_never_reads_does_not_keep_it():
 @case
 def idle_exit():
     with start("--idle-exit", "1") as daemon:
-        with daemon.client() as client:
-            client.hello()
+        with daemon.session():
             time.sleep(1.5)
             check(daemon.process.poll() is None, "left with a client")
             began = time.monotonic()
@@ -460,8 +421,8 @@ def descriptors_are_raised_to_the_hard_limit():
         resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512))
 
     with start(preexec=low) as daemon:
-        with open(f"/proc/{daemon.process.pid}/limits") as limits:
-            line = next(line for line in limits if line.startswith("Max open files"))
+        line = next(line for line in daemon.proc("limits").splitlines()
+                    if line.startswith("Max open files"))
         equal(line.split()[3:5], ["512", "512"])
 
 
@@ -469,8 +430,8 @@ def descriptors_are_raised_to_the_hard_limit():
 def nothing_is_inherited():
     with start() as daemon:
         for name in os.listdir(f"/proc/{daemon.process.pid}/fd"):
-            with gone(), open(f"/proc/{daemon.process.pid}/fdinfo/{name}") as info:
-                flags = int(next(l for l in info if l.startswith("flags:")).split()[1], 8)
+            with gone():
+                flags = int(daemon.proc(f"fdinfo/{name}").split("flags:")[1].split()[0], 8)
                 check(int(name) < 3 or flags & os.O_CLOEXEC, f"{name} is not close-on-exec")
 
 

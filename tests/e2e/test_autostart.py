@@ -2,6 +2,7 @@
 """The private daemon: when the filter starts one, which one, how many, and how it leaves. The test
 adopts the daemons that the filters leave behind, so that it can count them and see how they end.
 """
+import concurrent.futures
 import contextlib
 import ctypes
 import errno
@@ -14,12 +15,12 @@ import socket
 import stat
 import subprocess
 import tempfile
-import threading
 import time
 
 import programs
 import tap
-from programs import DAEMON, FILTER, TINY1, TINY2, Conversation, Daemon, run_filter
+from programs import (DAEMON, FILTER, TINY1, TINY2, Conversation, Daemon, run_filter,
+                      start_filter)
 
 PR_SET_CHILD_SUBREAPER = 36
 assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
@@ -72,6 +73,9 @@ class Place(contextlib.AbstractContextManager):
         return programs.environment(**{"XDG_RUNTIME_DIR": self.runtime, "ESM1NVD": DAEMON,
                                        **changes})
 
+    def start(self, *arguments, **changes):
+        return start_filter(None, *arguments, env=self.environment(**changes))
+
     def run(self, *arguments, input=FASTA, expect=0, **changes):
         return run_filter(None, *arguments, input=input, expect=expect,
                           env=self.environment(**changes))
@@ -80,12 +84,8 @@ class Place(contextlib.AbstractContextManager):
         return json.loads(self.run("--status=json", *arguments, **changes).stdout)
 
     def logs(self):
-        names = [name for name in os.listdir(self.folder) if name.endswith(".log")]
-        texts = []
-        for name in names:
-            with open(os.path.join(self.folder, name)) as file:
-                texts.append(file.read())
-        return texts
+        return [programs.read_file(os.path.join(self.folder, name)).decode()
+                for name in os.listdir(self.folder) if name.endswith(".log")]
 
     def __exit__(self, kind, *unused):
         for pid in running():
@@ -143,18 +143,12 @@ def together():
     wanted = plain(TINY2)
     for _ in range(3):
         with Place() as place:
-            processes = [subprocess.Popen([FILTER, "-m", TINY2], stdin=subprocess.PIPE,
-                                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                          env=place.environment()) for _ in range(8)]
-            threads = [threading.Thread(target=lambda p=p: results.append(
-                (p.communicate(FASTA, timeout=programs.PATIENCE), p.returncode)))
-                for p in processes]
-            results = []
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            assert results == [((wanted, b""), 0)] * 8, results
+            processes = [place.start("-m", TINY2) for _ in range(8)]
+            with concurrent.futures.ThreadPoolExecutor(len(processes)) as pool:
+                results = list(pool.map(lambda process: process.communicate(
+                    FASTA, timeout=programs.PATIENCE), processes))
+            assert results == [(wanted, b"")] * 8, results
+            assert [process.returncode for process in processes] == [0] * 8
             seen = children()
             assert list(seen.values()) == [None], seen
 
@@ -169,9 +163,7 @@ def locked():
         await_end(pid)
         with open(path + ".lock") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            process = subprocess.Popen([FILTER, "-m", TINY2], stdin=subprocess.PIPE,
-                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                       env=place.environment())
+            process = place.start("-m", TINY2)
             time.sleep(1)
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as client:
                 assert client.connect_ex(path) == errno.ECONNREFUSED, "started without the lock"
@@ -262,16 +254,12 @@ def preference():
 
 @tap.case("a model that cannot be loaded: 78 and the reason, for each of several; nothing stays")
 def bad_model():
-    path = programs.in_work("text.nemo")
-    with open(path, "wb") as file:
-        file.write(b"this is no model\n" * 1000)
+    path = programs.write_file("text.nemo", b"this is no model\n" * 1000)
     with Place() as place:
         run = place.run("-m", path, expect=78)
         assert "text.nemo" in run.stderr and "archive" in run.stderr, run.stderr
         assert ".log" in run.stderr and run.stdout == b"", run.stderr
-        processes = [subprocess.Popen([FILTER, "-m", path], stdin=subprocess.DEVNULL,
-                                      stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                      env=place.environment()) for _ in range(4)]
+        processes = [place.start("-m", path) for _ in range(4)]
         for process in processes:
             out, err = process.communicate(timeout=programs.PATIENCE)
             assert process.returncode == 78 and b"text.nemo" in err, (process.returncode, err)
@@ -282,9 +270,8 @@ def bad_model():
 
 @tap.case("a daemon that dies before it listens: 78 and the last line of its log")
 def early_death():
-    script = programs.in_work("esm1nvd")
-    with open(script, "w") as file:
-        file.write("#!/bin/sh\necho esm1nvd: first >&2\necho esm1nvd: the reason >&2\nexit 71\n")
+    script = programs.write_file("esm1nvd", b"#!/bin/sh\necho esm1nvd: first >&2\n"
+                                 b"echo esm1nvd: the reason >&2\nexit 71\n")
     os.chmod(script, 0o755)
     with Place() as place:
         for _ in range(10):  # now and then it is dead before the filter has connected
@@ -312,15 +299,15 @@ def killed():
 
 @tap.case("a directory that others can write to, or that is a link, is refused")
 def unsafe():
-    with Place() as place:
-        os.mkdir(place.folder)
-        os.chmod(place.folder, 0o777)
-        run = place.run("-m", TINY2, expect=69)
-        assert place.folder in run.stderr, run.stderr
-        os.rmdir(place.folder)
-        os.symlink(programs.work_folder(), place.folder)
-        run = place.run("-m", TINY2, expect=69)
-        assert place.folder in run.stderr, run.stderr
+    def make_writable(folder):
+        os.mkdir(folder)
+        os.chmod(folder, 0o777)
+
+    for make in (make_writable, lambda folder: os.symlink(programs.work_folder(), folder)):
+        with Place() as place:
+            make(place.folder)
+            run = place.run("-m", TINY2, expect=69)
+            assert place.folder in run.stderr, run.stderr
 
 
 @tap.case("without XDG_RUNTIME_DIR, or with another user's, a directory of the user's own")

@@ -13,10 +13,11 @@ import numpy as np
 import programs
 import tap
 from programs import Daemon, run_filter
-from reference import ESM1NV_IDS, Reference
+from nemo_file import PIECES
+from reference import Reference
 
 FOLDER = os.path.join(programs.DATA, "fasta")
-ALPHABET = {piece for piece in ESM1NV_IDS if len(piece) == 1}
+ALPHABET = {piece for piece in PIECES if len(piece) == 1}
 NEIGHBOURS = ["edge_blank", "edge_bom_crlf", "edge_cr_only", "edge_empty", "edge_latin1",
               "edge_nul"]
 daemon = Daemon("-b", "cpu", "-p", "f32", model=programs.TINY1)
@@ -26,18 +27,12 @@ def path_of(name):
     return os.path.join(FOLDER, name + ".fasta")
 
 
-@functools.lru_cache(maxsize=1)
-def reference():
-    return Reference(programs.TINY1)
+reference_rows = functools.lru_cache(maxsize=None)(Reference(programs.TINY1).embed)
 
 
-@functools.lru_cache(maxsize=None)
-def reference_rows(residues):
-    return reference().embed(residues)
-
-
-def parse(data):
-    """[(header, sequence)] as bytes, from the bytes of a FASTA file."""
+def records_of(name):
+    """[(header, sequence)] as bytes, of a FASTA file."""
+    data = programs.read_file(path_of(name))
     lines = re.split(b"\r\n|\n|\r", data.removeprefix(b"\xef\xbb\xbf"))
     records = []
     for line in lines:
@@ -67,8 +62,7 @@ def clean(sequence, policy):
 
 
 def check(name, policy, pool):
-    with open(path_of(name), "rb") as file:
-        records = parse(file.read())
+    records = records_of(name)
     expected = [clean(sequence, policy) for _, sequence in records]
     run = run_filter(daemon, "-f", "jsonl", "-p", pool, "--invalid", policy, path_of(name),
                      expect=65 if None in expected else 0)
@@ -108,8 +102,7 @@ def neighbours(name):
 
 @tap.case("a failed record shifts nothing: the good ones alone give the same bytes")
 def shifts_nothing():
-    with open(path_of("edge"), "rb") as file:
-        records = parse(file.read())
+    records = records_of("edge")
     good = [record for record in records if clean(record[1], "error")]
     alone = b"".join(b">" + header + b"\n" + body + b"\n" for header, body in good)
     mixed = run_filter(daemon, "-f", "raw", path_of("edge"), expect=65)
@@ -119,8 +112,7 @@ def shifts_nothing():
 
 @tap.case("--index has a line per record, with the row each begins at")
 def index():
-    with open(path_of("edge"), "rb") as file:
-        records = parse(file.read())
+    records = records_of("edge")
     path = programs.in_work("index.tsv")
     run_filter(daemon, "-f", "raw", "-p", "none", "--index", path, path_of("edge"), expect=65)
     with open(path, newline="\n", encoding="utf-8") as file:
@@ -142,8 +134,7 @@ def index():
 
 @tap.case("--id full is the whole header; control characters become blanks in tsv")
 def full_id():
-    with open(path_of("edge"), "rb") as file:
-        records = parse(file.read())
+    records = records_of("edge")
     lines = run_filter(daemon, "--id", "full", path_of("edge"),
                        expect=65).stdout.decode().splitlines()
     expected = [re.sub("[\x00-\x1f\x7f]", " ", record_id(header, ordinal, full=True))
@@ -153,8 +144,7 @@ def full_id():
 
 @tap.case("--long error fails what truncate cuts")
 def long_error():
-    with open(path_of("edge"), "rb") as file:
-        records = parse(file.read())
+    records = records_of("edge")
     fits = [record_id(header, ordinal) for ordinal, (header, body) in enumerate(records, 1)
             if (residues := clean(body, "error")) and len(residues) <= 512]
     lines = run_filter(daemon, "--long", "error", path_of("edge"), expect=65).stdout.splitlines()
@@ -173,9 +163,4 @@ def named():
     assert "edge_nul.fasta" in run.stderr and "n2" in run.stderr, run.stderr
 
 
-def end():
-    daemon.stop()
-    programs.finish()
-
-
-tap.main(end)
+tap.main(lambda: programs.finish(daemon))

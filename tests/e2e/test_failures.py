@@ -55,18 +55,11 @@ def finding():
 
 def bad_models():
     config, tensors, _ = nemo_file.read_nemo(TINY2)
-    with open(TINY2, "rb") as file:
-        good = file.read()
+    good = programs.read_file(TINY2)
 
     def write(name, *arguments, **keywords):
         path = programs.in_work(name)
         nemo_file.write_nemo(path, *arguments, **keywords)
-        return path
-
-    def raw(name, data):
-        path = programs.in_work(name)
-        with open(path, "wb") as file:
-            file.write(data)
         return path
 
     missing = "language_model.encoder.layers.1.mlp.dense_4h_to_h.bias"
@@ -74,9 +67,9 @@ def bad_models():
     shape = {**tensors, missing: tensors[missing][:-1]}
     hostile = b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R."
     yield programs.in_work("absent.nemo"), ["absent.nemo"]
-    yield raw("empty.nemo", b""), ["empty.nemo"]
-    yield raw("text.nemo", b"this is no model\n" * 100), ["text.nemo"]
-    yield raw("cut.nemo", good[:len(good) // 2]), ["cut.nemo"]
+    for name, data in (("empty.nemo", b""), ("text.nemo", b"this is no model\n" * 100),
+                       ("cut.nemo", good[:len(good) // 2])):
+        yield programs.write_file(name, data), [name]
     yield write("missing.nemo", config, fewer), ["missing.nemo", missing]
     yield write("shape.nemo", config, shape), ["shape.nemo", missing]
     yield write("hostile.nemo", config, {}, checkpoint=nemo_file.zip_checkpoint(hostile, [])), [
@@ -176,15 +169,15 @@ def synthetic():
 
 @tap.case("--dry-run counts without a daemon, and foresees the bytes of binary output")
 def dry_run():
-    path = os.path.join(programs.DATA, "proteins.fasta")
-    run = run_filter(None, "--dry-run", "-f", "raw", path)
+    run = run_filter(None, "--dry-run", "-f", "raw", programs.PROTEINS)
     residues = sum(len(body) for _, body in PROTEINS)
     numbers = [int(number) for number in re.findall(r"\d+", re.sub(r"(?<=\d),(?=\d)", "",
                                                                    run.stdout.decode()))]
     for number in (len(PROTEINS), residues, 2, len(PROTEINS) * 768 * 4):
         assert number in numbers, (number, run.stdout)
     with Daemon("-b", "null", model="synthetic") as daemon:
-        assert len(run_filter(daemon, "-f", "raw", path).stdout) == len(PROTEINS) * 768 * 4
+        run = run_filter(daemon, "-f", "raw", programs.PROTEINS)
+        assert len(run.stdout) == len(PROTEINS) * 768 * 4
 
 
 @tap.case("usage errors: 64, naming what is wrong")
@@ -203,9 +196,7 @@ def usage():
 
 @tap.case("input that cannot be read: 66, and nothing is written")
 def unreadable():
-    good = programs.in_work("good.fasta")
-    with open(good, "wb") as file:
-        file.write(FASTA)
+    good = programs.write_file("good.fasta", FASTA)
     with Daemon() as daemon:
         run = run_filter(daemon, good, programs.in_work("absent.fasta"), expect=66)
         assert run.stdout == b"" and "absent.fasta" in run.stderr, run.stderr

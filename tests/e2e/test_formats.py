@@ -131,9 +131,7 @@ def half_text():
 
 @tap.case("-o replaces a file at the end, keeps its mode, and leaves it when the run fails")
 def output_file():
-    path = programs.in_work("kept.tsv")
-    with open(path, "w") as file:
-        file.write("old")
+    path = programs.write_file("kept.tsv", b"old")
     os.chmod(path, 0o640)
     before = set(os.listdir(programs.work_folder()))
     run_filter(daemon, "-o", path, "-i", "lines", programs.in_work("absent.txt"), expect=66)
@@ -146,18 +144,10 @@ def output_file():
 
 @tap.case("several files are one stream")
 def several_files():
-    first, second = programs.in_work("1.fasta"), programs.in_work("2.txt")
-    with open(first, "wb") as file:
-        file.write(programs.write_fasta(RECORDS[:5]))
-    with open(second, "wb") as file:
-        file.write(programs.write_lines(RECORDS[5:10]))
+    first = programs.write_file("1.fasta", programs.write_fasta(RECORDS[:5]))
+    second = programs.write_file("2.txt", programs.write_lines(RECORDS[5:10]))
     out = run_filter(daemon, "-f", "raw", first, second).stdout
     assert out == raw("mean", RECORDS[:10]).tobytes()
 
 
-def end():
-    daemon.stop()
-    programs.finish()
-
-
-tap.main(end)
+tap.main(lambda: programs.finish(daemon))

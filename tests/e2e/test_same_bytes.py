@@ -123,9 +123,7 @@ def check_clients(daemon, model, precision, pool):
         orders = [order[:3] for order in orders]
     runs = []
     for number, order in enumerate(orders):
-        path = programs.in_work("client%d.fasta" % number)
-        with open(path, "wb") as file:
-            file.write(programs.write_fasta(order))
+        path = programs.write_file("client%d.fasta" % number, programs.write_fasta(order))
         out = open(programs.in_work("client%d.raw" % number), "w+b")
         runs.append((order, out, start_filter(daemon, "-f", "raw", "-p", pool, path, stdout=out)))
     for order, out, process in runs:

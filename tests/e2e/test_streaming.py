@@ -2,6 +2,7 @@
 """The filter as a stream: line in, line out; order; bounded memory; and what the ends of a daemon
 or of a reader do to it.
 """
+import contextlib
 import json
 import os
 import signal
@@ -100,9 +101,7 @@ def interrupted(end):
     """Ends the daemon when a stream has given 30 lines; checks what the filter makes of it, and
     that its output is the beginning of the whole one. Returns the daemon's exit status."""
     data = long_stream()
-    path = programs.in_work("stream.txt")
-    with open(path, "wb") as file:
-        file.write(data)
+    path = programs.write_file("stream.txt", data)
     with Daemon("-t", "1", model=programs.TINY1) as daemon:
         first = run_filter(daemon, "-i", "lines", input=data[:data.index(b"s40\t")]).stdout
     daemon = Daemon("-t", "1", model=programs.TINY1)
@@ -164,10 +163,8 @@ def drained_idle():
 @tap.case("a closed stdout ends the filter by SIGPIPE, quietly, and the daemon serves on")
 def closed_pipe():
     with Daemon(model=programs.TINY1) as daemon:
-        path = programs.in_work("stream.txt")
-        with open(path, "wb") as file:
-            file.write(long_stream())
-        process = start_filter(daemon, "-i", "lines", path)
+        process = start_filter(daemon, "-i", "lines",
+                               programs.write_file("stream.txt", long_stream()))
         process.stdout.readline()
         process.stdout.close()
         assert process.wait(programs.PATIENCE) == -signal.SIGPIPE
@@ -180,7 +177,12 @@ def closed_pipe():
 def killed_client():
     with Daemon(model=programs.TINY1) as daemon:
         process = start_filter(daemon, "-i", "lines", stdin=subprocess.PIPE)
-        writer = threading.Thread(target=write_quietly, args=(process.stdin, long_stream()))
+
+        def write():
+            with contextlib.suppress(BrokenPipeError), process.stdin:
+                process.stdin.write(long_stream())
+
+        writer = threading.Thread(target=write)
         writer.start()
         process.stdout.readline()
         process.kill()
@@ -189,14 +191,6 @@ def killed_client():
         process.wait()
         writer.join()
         assert run_filter(daemon, input=b"MKT\n").stdout.startswith(b"1\t")
-
-
-def write_quietly(pipe, data):
-    try:
-        with pipe:
-            pipe.write(data)
-    except BrokenPipeError:
-        pass
 
 
 tap.main(programs.finish)

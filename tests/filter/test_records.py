@@ -95,7 +95,8 @@ WHOLE = [("edge_bom_crlf.fasta", 0, [("b1", 153, "ok"), ("b2", 141, "ok")]),
          ("edge_latin1.fasta", 0, [("l1_caf\ufffd", 153, "ok"), ("l2", 141, "ok")]),
          ("edge_nul.fasta", 65, [("n1", 153, "ok"),
                                  ("n2", 142, "error: U+0000 at position 31 is not a letter of the "
-                                  "model's alphabet (see --invalid)")]),
+                                  "model's alphabet (--invalid unk embeds it as <unk>, --invalid "
+                                  "drop leaves it out)")]),
          ("edge_empty.fasta", 0, []), ("edge_blank.fasta", 0, [])]
 for name, status, wanted in WHOLE:
     section(name)

@@ -5,12 +5,11 @@
  * As root they take one of four other uids. The only thing none of them says is STOP, which a
  * daemon of the same uid would rightly obey. Prints how far they got as "NAME COUNT" lines.
  */
-#include "descriptors.h"
+#include "hostile.h"
 #include "ipc/ring.h"
-#include "letter.h"
-#include "random.h"
+#include "tests/lib/descriptors.h"
+#include "tests/lib/random.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
@@ -72,7 +71,7 @@ static void write_submit(struct attacker *attacker, struct letter *letter) {
 
     fill_sequence(attacker, residues, length);
     begin(letter, WIRE_SUBMIT);
-    put_number(letter, WIRE_TAG, random_next(&attacker->random));
+    put_number(letter, WIRE_TAG, random_bits(&attacker->random));
     put_bytes(letter, WIRE_SEQUENCE, BYTES, residues, length);
 }
 
@@ -127,24 +126,9 @@ static void mutate(struct attacker *attacker, struct letter *letter) {
 /* Sends a message with descriptors, which are closed then. Returns whether it went. */
 static bool send_with(struct attacker *attacker, const struct letter *letter, const int *fds,
                       unsigned count) {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(253 * sizeof(int))];
-    } control = {0};
-    struct iovec part = {.iov_base = (void *)letter->bytes, .iov_len = letter->size};
-    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-    bool sent;
+    bool sent =
+        descriptors_send(attacker->fd, letter->bytes, letter->size, fds, count, MSG_DONTWAIT) >= 0;
 
-    if (count > 0) {
-        header.msg_control = control.bytes;
-        header.msg_controllen = CMSG_SPACE(count * sizeof(int));
-        struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-        rights->cmsg_level = SOL_SOCKET;
-        rights->cmsg_type = SCM_RIGHTS;
-        rights->cmsg_len = CMSG_LEN(count * sizeof(int));
-        memcpy(CMSG_DATA(rights), fds, count * sizeof(int));
-    }
-    sent = sendmsg(attacker->fd, &header, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0;
     for (unsigned i = 0; i < count; i++) {
         if (!sent) /* or this process would wait for what it meant the daemon to wait for */
             setsockopt(fds[i], SOL_SOCKET, SO_LINGER, &(struct linger){0}, sizeof(struct linger));
@@ -185,8 +169,12 @@ static bool attack_hello(struct attacker *attacker) {
     return true;
 }
 
+static size_t shared_bytes(const struct attacker *attacker) {
+    return RING_PAGE + attacker->submission_size + (size_t)attacker->completion_size;
+}
+
 static bool attach(struct attacker *attacker) {
-    size_t size = RING_PAGE + attacker->submission_size + (size_t)attacker->completion_size;
+    size_t size = shared_bytes(attacker);
     struct letter letter;
 
     attacker->ring_fd = memfd(size, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL, 0);
@@ -200,23 +188,30 @@ static bool attach(struct attacker *attacker) {
     return true;
 }
 
-/* Submits some proper records from `tail` on; returns the new tail. */
-static uint64_t submit_some(struct attacker *attacker, uint64_t tail) {
+/* Submits up to `most` records of `least` residues and more from `tail` on, as far as they fit
+ * before the end of the ring; returns the new tail. */
+static uint64_t submit_records(struct attacker *attacker, uint64_t tail, uint64_t most,
+                               uint32_t least, uint32_t more) {
     struct ring_header *header = (struct ring_header *)(void *)attacker->ring;
-    uint8_t *data = attacker->ring + RING_PAGE;
 
-    for (uint64_t count = 1 + below(attacker, 30); count > 0; count--) {
-        struct ring_submission record = {.tag = tail, .length = 1 + (uint32_t)below(attacker, 496)};
+    for (; most > 0; most--) {
+        struct ring_submission record = {.tag = tail,
+                                         .length = least + (uint32_t)below(attacker, more)};
         uint64_t offset = tail & (attacker->submission_size - 1);
+        uint8_t *place = attacker->ring + RING_PAGE + offset;
 
-        if (offset + 512 > attacker->submission_size)
+        if (offset + record.length + 32 > attacker->submission_size)
             break;
-        memcpy(data + offset, &record, sizeof record);
-        fill_sequence(attacker, data + offset + sizeof record, record.length);
+        memcpy(place, &record, sizeof record);
+        fill_sequence(attacker, place + sizeof record, record.length);
         tail += (sizeof record + record.length + 15) & ~UINT64_C(15);
     }
     atomic_store(&header->submission.tail, tail);
     return tail;
+}
+
+static uint64_t submit_some(struct attacker *attacker, uint64_t tail) {
+    return submit_records(attacker, tail, 1 + below(attacker, 30), 1, 496);
 }
 
 /* A ring that is not sealed, and shrinks when it is in use, or a sealed one that is too small. */
@@ -227,7 +222,7 @@ static void resize_ring(struct attacker *attacker) {
                                 F_SEAL_SEAL,
                                 F_SEAL_GROW | F_SEAL_SEAL,
                                 F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL};
-    size_t full = RING_PAGE + attacker->submission_size + (size_t)attacker->completion_size;
+    size_t full = shared_bytes(attacker);
     uint64_t kind = below(attacker, sizeof seals / sizeof *seals);
     bool sealed = kind + 1 == sizeof seals / sizeof *seals;
     struct ring_header *header;
@@ -251,7 +246,8 @@ static void send_garbage(struct attacker *attacker) {
 
     for (uint64_t count = 1 + below(attacker, 5); count > 0; count--) {
         letter.size = 1 + below(attacker, below(attacker, 4) ? 300 : sizeof letter.bytes);
-        random_fill(&attacker->random, letter.bytes, letter.size < 4096 ? letter.size : 4096);
+        for (size_t i = 0; i < letter.size && i < 4096; i++)
+            letter.bytes[i] = (uint8_t)random_bits(&attacker->random);
         letter.bytes[4] = 0xC0;
         if (below(attacker, 4) == 0)
             letter.bytes[0] = 0x80 | (uint8_t)below(attacker, 16);
@@ -259,32 +255,31 @@ static void send_garbage(struct attacker *attacker) {
     }
 }
 
-static void send_mutated(struct attacker *attacker) {
+/* Sends up to so many messages at whatever time, damaged ones or whole ones as long as they go. */
+static void send_any(struct attacker *attacker, unsigned most, bool damaged) {
     struct letter letter;
+    bool sent = true;
 
     if (below(attacker, 2))
         attack_hello(attacker);
-    for (uint64_t count = 1 + below(attacker, 8); count > 0; count--) {
+    for (uint64_t count = 1 + below(attacker, most); count > 0 && (sent || damaged); count--) {
         write_any(attacker, &letter);
-        mutate(attacker, &letter);
-        send_letter(attacker, &letter);
+        if (damaged)
+            mutate(attacker, &letter);
+        sent = send_letter(attacker, &letter);
     }
+}
+
+static void send_mutated(struct attacker *attacker) {
+    send_any(attacker, 8, true);
 }
 
 static void send_out_of_order(struct attacker *attacker) {
-    struct letter letter;
-
-    if (below(attacker, 2))
-        attack_hello(attacker);
-    for (uint64_t count = 1 + below(attacker, 20); count > 0; count--) {
-        write_any(attacker, &letter);
-        if (!send_letter(attacker, &letter))
-            return;
-    }
+    send_any(attacker, 20, false);
 }
 
 static void pass_descriptors(struct attacker *attacker) {
-    size_t size = RING_PAGE + attacker->submission_size + (size_t)attacker->completion_size;
+    size_t size = shared_bytes(attacker);
     struct letter letter;
 
     if (below(attacker, 4))
@@ -311,7 +306,7 @@ static void pass_descriptors(struct attacker *attacker) {
 }
 
 static void punch_hole(struct attacker *attacker) {
-    size_t size = RING_PAGE + attacker->submission_size + (size_t)attacker->completion_size;
+    size_t size = shared_bytes(attacker);
 
     fallocate(attacker->ring_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
               (off_t)below(attacker, size / RING_PAGE) * RING_PAGE,
@@ -320,24 +315,9 @@ static void punch_hole(struct attacker *attacker) {
         puts("# a sealed ring could be resized");
 }
 
-/* One record that is longer than any sequence, but wholly there. */
-static uint64_t submit_long(struct attacker *attacker, uint64_t tail) {
-    struct ring_header *header = (struct ring_header *)(void *)attacker->ring;
-    struct ring_submission record = {.tag = tail, .length = 500 + (uint32_t)below(attacker, 30000)};
-    uint64_t offset = tail & (attacker->submission_size - 1);
-
-    if (offset + record.length + 32 > attacker->submission_size)
-        return tail;
-    memcpy(attacker->ring + RING_PAGE + offset, &record, sizeof record);
-    fill_sequence(attacker, attacker->ring + RING_PAGE + offset + sizeof record, record.length);
-    tail += (sizeof record + record.length + 15) & ~UINT64_C(15);
-    atomic_store(&header->submission.tail, tail);
-    return tail;
-}
-
 /* Writes everywhere in the shared pages, the daemon's parts included, while it works there. */
 static void scribble(struct attacker *attacker) {
-    size_t size = RING_PAGE + attacker->submission_size + (size_t)attacker->completion_size;
+    size_t size = shared_bytes(attacker);
     uint64_t tail = 0;
 
     if (!attack_hello(attacker) || !attach(attacker))
@@ -345,13 +325,13 @@ static void scribble(struct attacker *attacker) {
     for (uint64_t rounds = 1 + below(attacker, 12); rounds > 0; rounds--) {
         if (below(attacker, 4))
             tail = submit_some(attacker, tail);
-        if (below(attacker, 16) == 0)
-            tail = submit_long(attacker, tail);
+        if (below(attacker, 16) == 0) /* one that is longer than any sequence, but wholly there */
+            tail = submit_records(attacker, tail, 1, 500, 30000);
         send_bell(attacker);
         for (uint64_t writes = below(attacker, 3000); writes > 0; writes--) {
             uint64_t at = below(attacker, below(attacker, 3) ? size : (uint64_t)512);
 
-            attacker->ring[at] = (uint8_t)random_next(&attacker->random);
+            attacker->ring[at] = (uint8_t)random_bits(&attacker->random);
         }
         if (below(attacker, 4) == 0)
             punch_hole(attacker);
@@ -372,7 +352,7 @@ static void move_indices(struct attacker *attacker) {
         if (below(attacker, 3) == 0)
             tail = submit_some(attacker, tail);
         if (below(attacker, 10) == 0)
-            *index = random_next(&attacker->random);
+            *index = random_bits(&attacker->random);
         else if (below(attacker, 2))
             *index += step;
         else
@@ -521,7 +501,7 @@ static void attack_all(const struct attacker *shape, uint64_t seed, unsigned cou
         struct attacker attacker = *shape;
 
         attacker.random = seed + i;
-        random_next(&attacker.random);
+        random_bits(&attacker.random);
         pid = fork();
         if (pid == 0) {
             live(&attacker);

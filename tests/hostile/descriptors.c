@@ -3,8 +3,9 @@
  * Hostile descriptors: everything that is not a sealed memfd of the right size, what looks like
  * one, and what blocks whoever closes it.
  */
-#include "descriptors.h"
-#include "random.h"
+#include "hostile.h"
+#include "tests/lib/descriptors.h"
+#include "tests/lib/random.h"
 
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -22,21 +23,19 @@
 
 #define RING_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
-/* The least the kernel grants, so that little fills it. */
-static void small_buffer(int fd, int option) {
-    int size = 1;
+/* A TCP socket with the least buffer that the kernel grants, so that little fills it. */
+static int small_socket(int option) {
+    int size = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     setsockopt(fd, SOL_SOCKET, option, &size, sizeof size);
+    return fd;
 }
 
 uint16_t unread_port_open(void) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = small_socket(SO_RCVBUF);
 
-    if (fd < 0)
-        return 0;
-    small_buffer(fd, SO_RCVBUF);
     if (bind(fd, (struct sockaddr *)&address, length) < 0 || listen(fd, 65535) < 0 ||
         getsockname(fd, (struct sockaddr *)&address, &length) < 0) {
         close(fd);
@@ -50,11 +49,10 @@ int lingering_socket(uint16_t port, int seconds) {
     struct sockaddr_in address = {
         .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct linger linger = {.l_onoff = 1, .l_linger = seconds};
-    int fd = port ? socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) : -1;
+    int fd = port ? small_socket(SO_SNDBUF) : -1;
 
     if (fd < 0)
         return -1;
-    small_buffer(fd, SO_SNDBUF);
     if (connect(fd, (struct sockaddr *)&address, sizeof address) < 0) {
         close(fd);
         return -1;
@@ -65,34 +63,14 @@ int lingering_socket(uint16_t port, int seconds) {
     return fd;
 }
 
-/* Puts fd into the socket's queue, and closes it here. */
-static void send_away(int to, int fd) {
-    union {
-        struct cmsghdr align;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {0};
-    struct iovec part = {.iov_base = (char[1]){0}, .iov_len = 1};
-    struct msghdr header = {.msg_iov = &part,
-                            .msg_iovlen = 1,
-                            .msg_control = control.bytes,
-                            .msg_controllen = sizeof control.bytes};
-    struct cmsghdr *rights = CMSG_FIRSTHDR(&header);
-
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(rights), &fd, sizeof fd);
-    if (sendmsg(to, &header, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-        perror("# send_away");
-    close(fd);
-}
-
 int nested_socket(uint16_t port, int seconds) {
     int pair[2], fd = lingering_socket(port, seconds);
 
     if (fd < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return fd;
-    send_away(pair[0], fd);
+    if (descriptors_send(pair[0], "", 1, &fd, 1, MSG_DONTWAIT) < 0)
+        perror("# nested_socket");
+    close(fd);
     close(pair[0]);
     return pair[1];
 }
@@ -138,6 +116,8 @@ static int half(int made, const int pair[2]) {
 }
 
 int hostile_descriptor(uint64_t *random, size_t ring_size, uint16_t port, int own) {
+    static const int wrong_seals[] = {0, F_SEAL_SHRINK, F_SEAL_SHRINK | F_SEAL_GROW,
+                                      RING_SEALS | F_SEAL_WRITE};
     int pair[2];
 
     switch (random_below(random, 20)) {
@@ -162,13 +142,10 @@ int hostile_descriptor(uint64_t *random, size_t ring_size, uint16_t port, int ow
     case 9:
         return dup(own); /* a cycle, once it lies in its own queue */
     case 10:
-        return memfd(ring_size, 0, 0);
     case 11:
-        return memfd(ring_size, F_SEAL_SHRINK, 0);
     case 12:
-        return memfd(ring_size, RING_SEALS | F_SEAL_WRITE, 0);
     case 13:
-        return memfd(ring_size, F_SEAL_SHRINK | F_SEAL_GROW, 0);
+        return memfd(ring_size, wrong_seals[random_below(random, 4)], 0);
     case 14:
         return memfd(random_below(random, 2 * ring_size), RING_SEALS, 0);
     case 15:

@@ -7,8 +7,8 @@ import os
 import threading
 
 from programs import (DAEMON, FILTER, PATIENCE, SANITIZED, TINY1, TINY2, Daemon,  # noqa: F401
-                      at_most, environment, new_folder, quickest, run_filter, start_filter,
-                      wait_until)
+                      as_user, at_most, environment, need_root, new_folder, quickest, run_filter,
+                      start_filter, wait_until)
 from tap import SCALE, Skip, case, check, equal, main  # noqa: F401
 from wire import *  # noqa: F401, F403
 

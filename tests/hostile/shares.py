@@ -2,14 +2,12 @@
 #
 # What each of several real users gets of a daemon when all of them always have work queued: bulk
 # clients that keep their rings full, each in a process of its user, and newcomers beside them.
-import json
-import os
 import statistics
 import time
 
 import numpy as np
 
-from hostile import BELL, RESULT, WELCOME, check, equal, sequence
+from hostile import BELL, MIB, RESULT, as_user, check, equal, sequence
 
 FIRST_UID = 61021
 WARM_UP = 2
@@ -21,9 +19,7 @@ def stream(daemon, lengths, begin, end):
     then only, so what came between two looks is taken for a steady flow."""
     sequences, number = [sequence(length) for length in lengths], 0
     times, totals = [time.monotonic()], [0]
-    with daemon.client() as client:
-        equal(client.hello()["kind"], WELCOME)
-        client.attach()
+    with daemon.session(ring=MIB) as client:
         while times[-1] < end:
             while client.ring.put(lengths[number % len(lengths)], sequences[number % len(lengths)]):
                 number += 1
@@ -37,28 +33,6 @@ def stream(daemon, lengths, begin, end):
     return float(np.diff(np.interp([begin, end], times, totals))[0])
 
 
-def as_user(uid, function):
-    """Runs function in a process of that user; returns what gives its result."""
-    read, write = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            os.setresuid(uid, uid, uid)
-            os.write(write, json.dumps(function()).encode())
-            status = 0
-        finally:
-            os._exit(status)
-    os.close(write)
-
-    def result():
-        with open(read, encoding="ascii") as pipe:
-            text = pipe.read()
-        equal(os.waitpid(child, 0)[1], 0)
-        return json.loads(text)
-    return result
-
-
 def newcomers(daemon, end):
     """How long each of some clients waited that ask for one short record, more than for a welcome,
     which costs as many turns of both sides on a busy machine."""
@@ -68,8 +42,7 @@ def newcomers(daemon, end):
             begin = time.monotonic()
             client.hello()
             welcomed = time.monotonic()
-            client.submit(1, b"MKT")
-            equal(client.receive()["kind"], RESULT)
+            equal(client.ask(1, b"MKT")["kind"], RESULT)
         latencies.append(max(0, time.monotonic() - welcomed - (welcomed - begin)))
         time.sleep(0.05)
     return latencies

@@ -26,8 +26,7 @@ def attack(daemon, count, parallel=24):
 
 def around_rings(daemon):
     """The rights to what lies before and behind each ring, as far as it touches it."""
-    with open(f"/proc/{daemon.process.pid}/maps") as maps:
-        lines = [line.split() for line in maps]
+    lines = [line.split() for line in daemon.proc("maps").splitlines()]
     parts = [(*line[0].split("-"), line[1], line[5:]) for line in lines]
     for before, ring, behind in zip(parts, parts[1:], parts[2:]):
         if "/memfd:ring" in ring[3]:
@@ -37,10 +36,8 @@ def around_rings(daemon):
 
 @case
 def rings_stand_between_pages_that_nobody_may_touch():
-    with start() as daemon, daemon.client() as one, daemon.client() as two:
+    with start() as daemon, daemon.session(ring=MIB) as one, daemon.session(ring=MIB) as two:
         for client in (one, two):
-            client.hello()
-            client.attach()
             client.stream([b"MKT"])
         equal(list(around_rings(daemon)), [("---p", "---p")] * 2)
 

@@ -33,11 +33,9 @@ class Unread:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
         made.connect(self.listening.getsockname())
         made.setblocking(False)
-        try:
+        with contextlib.suppress(BlockingIOError):
             while made.send(bytes(65536)):
                 pass
-        except BlockingIOError:
-            pass
         made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, seconds))
         return made
 
@@ -53,10 +51,8 @@ class Unread:
 def serves_at_once(daemon):
     """A short and a long client are served while something blocks."""
     begin = time.monotonic()
-    with daemon.client() as client:
-        client.hello()
-        client.submit(7, b"MKT")
-        equal(client.receive()["tag"], 7)
+    with daemon.session() as client:
+        equal(client.ask(7, b"MKT")["tag"], 7)
         client.attach()
         equal(len(client.stream([b"MKTAY"] * 100)), 100)
     took = time.monotonic() - begin
@@ -78,8 +74,7 @@ def pass_all(daemon, make, count, at_once=50):
     """Passes descriptors that end with the daemon's."""
     for _ in range(0, count, at_once):
         descriptors = [make() for _ in range(at_once)]
-        with daemon.client() as client:
-            client.hello()
+        with daemon.session() as client:
             with standing_still(daemon):
                 client.send(RING, [one.fileno() for one in descriptors], submission_size=65536,
                             completion_size=65536)
@@ -97,11 +92,11 @@ def kernel_refuses_descriptors():
             return False
 
 
-def passes(client, kind, **values):
-    """Whether a message goes out with a descriptor that nobody waits for."""
+def passes(client):
+    """Whether a RING goes out with a descriptor that nobody waits for."""
     with open("/dev/null", "rb") as null:
         try:
-            client.send(kind, [null.fileno()], **values)
+            client.send(RING, [null.fileno()], submission_size=65536, completion_size=65536)
             return True
         except PermissionError:
             return False
@@ -119,7 +114,7 @@ def descriptors_before_the_welcome_and_behind_the_ring_are_refused_by_the_kernel
                     client.hello()
                     client.attach()
                     client.stream([b"MKT"])
-                if passes(client, RING, submission_size=65536, completion_size=65536):
+                if passes(client):
                     check(not refused, f"{stage}: a descriptor was passed")
                     check(client.ended(), stage)
                 elif stage == "connected":
@@ -156,10 +151,8 @@ def unread_messages_with_descriptors_hold_up_nobody():
     for loop in LOOPS:
         with start(ESM1NV_LOOP=loop) as daemon:
             before, unread = daemon.descriptors(), Unread()
-            clients = [daemon.client() for _ in range(CLOSING_AT_ONCE + 4)]
+            clients = [daemon.session() for _ in range(CLOSING_AT_ONCE + 4)]
             inside = [unread.lingering(600) for _ in clients]
-            for client in clients:
-                client.hello()
             with standing_still(daemon):
                 for client, one in zip(clients, inside):
                     client.send_raw(b"garbage")
@@ -173,24 +166,13 @@ def unread_messages_with_descriptors_hold_up_nobody():
             wait_clean(daemon, before)
 
 
-@contextlib.contextmanager
-def fuse():
-    with contextlib.ExitStack() as stack:
-        try:
-            path = stack.enter_context(fuse_file.mounted())
-        except OSError as error:
-            raise Skip(f"no FUSE file system can be mounted here: {error}")
-        yield path
-
-
 @case
 def a_fuse_file_that_never_closes_holds_up_nobody():
     with start() as daemon:
         before = daemon.descriptors()
-        with fuse() as path:
+        with fuse_file.mounted() as path:
             keep = os.open(path, os.O_RDWR)
-            with daemon.client() as client:
-                client.hello()
+            with daemon.session() as client:
                 client.send(RING, [keep] * 100, submission_size=65536, completion_size=65536)
                 check(client.ended())
             for _ in range(5):
@@ -203,7 +185,6 @@ def a_fuse_file_that_never_closes_holds_up_nobody():
 
 
 def pass_until_refused(daemon, descriptor):
-    os.setresuid(OTHER_UID, OTHER_UID, OTHER_UID)
     for _ in range(20):
         with daemon.client() as client:
             answer = client.hello()
@@ -216,23 +197,19 @@ def pass_until_refused(daemon, descriptor):
 
 @case
 def a_user_that_makes_closing_block_is_turned_away_alone():
-    if os.geteuid() != 0:
-        raise Skip("needs another user, and so root")
+    need_root()
     with start() as daemon:
         before = daemon.descriptors()
-        with fuse() as path:
+        with fuse_file.mounted() as path:
             keep = os.open(path, os.O_RDWR)
-            told, tell = os.pipe()
-            child = os.fork()
-            if child == 0:
-                os.write(tell, pass_until_refused(daemon, keep).encode())
-                os._exit(0)  # which takes until the file system is gone
-            os.close(tell)
-            told = os.read(told, 1000).decode()
+            tell, told = socket.socketpair()
+            other = as_user(OTHER_UID, lambda: tell.send(pass_until_refused(daemon, keep).encode()))
+            tell.close()
+            told = told.recv(1000).decode()
             check("too many" in told, told)
             serves_at_once(daemon)
             check(daemon.descriptors() < before + 1500, daemon.descriptors())
-        os.waitpid(child, 0)
+        other()  # only now could it end
         wait_clean(daemon, before)
 
 
@@ -251,15 +228,14 @@ def turned_away(daemon):
 
 @case
 def what_a_user_leaves_unread_counts_too():
-    if os.geteuid() != 0:
-        raise Skip("needs another user, and so root")
+    need_root()
     for loop in LOOPS:
         with start(ESM1NV_LOOP=loop) as daemon:
             before = daemon.descriptors()
             clients = [connect_as_other(daemon) for _ in range(8)]
             for client in clients:
                 client.hello()
-            with fuse() as path:
+            with fuse_file.mounted() as path:
                 keep = os.open(path, os.O_RDWR)
                 with standing_still(daemon):
                     for client in clients:

@@ -15,8 +15,7 @@ EIGHT_USERS = [(1, [500]), (2, [30, 400]), (4, [10, 60, 510]), (5, [100]), (8, [
 
 
 def share(users, seconds):
-    if os.geteuid() != 0:
-        raise Skip("needs several users, and so root")
+    need_root()
     with start("--threads", "1", model=TINY1, backend="cpu") as daemon:
         got, latencies = shares.measure(daemon, users, seconds)
         if not shares.can_tell(got):  # of so short a time

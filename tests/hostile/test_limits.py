@@ -17,10 +17,8 @@ def refused(daemon, status, *words, options=("--pool", "none", "--wait", "0")):
 
 
 def held(daemon, ring=0):
-    client = daemon.client()
-    equal(client.hello()["kind"], WELCOME)
+    client = daemon.session(ring=ring)
     if ring:
-        client.attach(completion_size=ring)
         client.stream([b"MKT"])
     return client
 
@@ -69,9 +67,7 @@ def a_full_queue_only_delays():
 
 def with_backlog(daemon, stack, records):
     """A client that has submitted so many records of 500 residues at once."""
-    client = stack.enter_context(daemon.client())
-    client.hello()
-    client.attach()
+    client = stack.enter_context(daemon.session(ring=MIB))
     for tag in range(records):
         check(client.ring.put(tag, sequence(500)), "the ring is too small")
     return client
@@ -85,8 +81,7 @@ def slow_daemon(*options):
 
 def submit_all(clients):
     for client in clients:
-        client.ring.publish()
-        client.send_raw(BELL)
+        client.push()
 
 
 @case

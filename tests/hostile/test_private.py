@@ -7,7 +7,6 @@ import contextlib
 import grp
 import stat
 
-import shares
 from hostile import *
 
 CANARY = b"WCYWHQWCMWFCWYHW"  # rarely met in proteins
@@ -19,14 +18,11 @@ def everything(daemon):
     """All that a client gets to see of a daemon, failed records (bos of 512 residues) included."""
     seen = []
     for pooling in (MEAN, MAX, BOS, NONE):
-        with daemon.client() as client:
-            client.hello(pooling)
-            client.attach(completion_size=1 << 22)
+        with daemon.session(pooling, ring=4 * MIB) as client:
             client.stream(OWN)
             seen.append((pooling, "ring", client.ring.map[PAGE:]))
     for pooling in (MEAN, MAX, BOS):
-        with daemon.client() as client:
-            client.hello(pooling)
+        with daemon.session(pooling) as client:
             for tag, residues in enumerate(OWN):
                 client.submit(tag, residues)
                 seen.append((pooling, tag, client.receive_raw()))
@@ -36,19 +32,14 @@ def everything(daemon):
 def send_canaries(daemon):
     """By message, whose rows lie in the daemon's own memory, and by ring; some are given up."""
     for pooling in (MEAN, BOS, NONE) * max(1, round(3 * SCALE)):
-        with daemon.client() as client:
-            client.hello(pooling)
+        with daemon.session(pooling) as client:
             for tag in range(8 if pooling != NONE else 0):
                 client.submit(tag, CANARY * 30)
             for tag in range(4 if pooling != NONE else 0):
                 client.receive()
-        with daemon.client() as client:
-            client.hello(pooling)
-            client.attach(completion_size=1 << 22)
+        with daemon.session(pooling, ring=4 * MIB) as client:
             client.stream([CANARY * (1 + i % 32) for i in range(40)])
-            client.ring.put(1, CANARY * 20)
-            client.ring.publish()
-            client.send_raw(BELL)
+            client.push([CANARY * 20])
 
 
 def start_bare():
@@ -57,7 +48,7 @@ def start_bare():
 
 
 def as_other(function):
-    return shares.as_user(OTHER, function) if os.geteuid() == 0 else lambda: function()
+    return as_user(OTHER, function) if os.geteuid() == 0 else function
 
 
 @case
@@ -79,20 +70,15 @@ def sequences_are_in_no_log():
     with start("--log-level", "debug", backend="cpu") as daemon:
         send_canaries(daemon)
         for wrong in (CANARY + b"-", CANARY * 40, CANARY.lower(), b"", CANARY * 3000):
-            with daemon.client() as client:
-                client.hello()
+            with daemon.session() as client:
                 client.submit(1, wrong)
                 check(wrong != CANARY and client.ended())
         with daemon.client() as client:
             client.send_raw(CANARY)
             check(client.ended())
-        with daemon.client() as client:
-            client.hello()
-            client.attach()
-            client.ring.put(1, CANARY + b"-")
-            client.ring.publish()
+        with daemon.session(ring=MIB) as client:
             with contextlib.suppress(BrokenPipeError):  # it may have been looked at already
-                client.send_raw(BELL)
+                client.push([CANARY + b"-"])
             check(client.ended())
         said = daemon.said()
     check("debug: client" in said, said)
@@ -103,28 +89,17 @@ def sequences_are_in_no_log():
 def may_connect(daemon, uid, groups):
     def connect():
         try:
-            with daemon.client() as client:
-                return client.hello()["kind"] == WELCOME
+            with daemon.session():
+                return True
         except PermissionError:
             return False
 
-    def become():
-        return shares.as_user(uid, connect)()
-
-    former, gid = os.getgroups(), os.getegid()
-    os.setgroups(groups)
-    os.setegid(uid)
-    try:
-        return become()
-    finally:
-        os.setegid(gid)
-        os.setgroups(former)
+    return as_user(uid, connect, groups)()
 
 
 @case
 def only_the_group_of_the_socket_may_connect():
-    if os.geteuid() != 0:
-        raise Skip("needs other users, and so root")
+    need_root()
     group = grp.getgrgid(1)
     with Daemon("--backend", "null", "--group", group.gr_name) as daemon:
         os.chmod(daemon.folder, 0o711)

@@ -39,21 +39,16 @@ def io_uring_refused_in_every_way():
 @case
 def io_uring_asked_for_and_refused_is_an_error():
     program = [*refuse(("setup", errno.EPERM)), DAEMON]
-    daemon = Daemon("--backend", "null", program=program, wait=False, ESM1NV_LOOP="io_uring")
-    try:
+    with Daemon("--backend", "null", program=program, wait=False,
+                ESM1NV_LOOP="io_uring") as daemon:
         equal(daemon.end(), 78)
         check("epoll" in daemon.said() and "not permitted" in daemon.said(), daemon.said())
-    finally:
-        daemon.clean_up()
-
-
-def limit_open_files(count):
-    return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 
 
 def shed(loop):
     with start("--max-clients", "4000", "--max-clients-per-user", "4000",
-               preexec=limit_open_files(64), ESM1NV_LOOP=loop) as daemon:
+               preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)),
+               ESM1NV_LOOP=loop) as daemon:
         before = daemon.descriptors()
         served, turned_away, waiting = [], 0, 0
         for _ in range(300):
@@ -78,8 +73,7 @@ def shed(loop):
         crowd = [Client(daemon.socket) for _ in range(200)]
         quickest(lambda: daemon.cpu_seconds_in(2), 0.12)  # it does not spin
         for number, client in enumerate(served):  # those inside notice nothing
-            client.submit(number, b"MKT")
-            equal(client.receive()["tag"], number)
+            equal(client.ask(number, b"MKT")["tag"], number)
         for client in crowd + served:
             client.close()
         wait_until(lambda: daemon.descriptors() <= before, "descriptors are closed")

@@ -46,7 +46,7 @@ static void test_growth(uint64_t start) {
     free(fifo.slots);
 }
 
-static void test_text(void) {
+TEST("control characters become question marks, and nothing else does") {
     char text[257];
 
     for (unsigned i = 0; i < sizeof text; i++)
@@ -64,7 +64,6 @@ int main(void) {
     test_growth(0);
     test_growth(3);
     test_growth(UINT64_MAX - 20);
-    test_case("control characters become question marks, and nothing else does");
-    test_text();
+    test_run();
     return test_done();
 }

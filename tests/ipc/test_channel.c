@@ -6,8 +6,8 @@
 #include "ipc/channel.h"
 #include "ipc/wire.h"
 #include "tests/check.h"
+#include "tests/lib/descriptors.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -21,38 +21,32 @@
 static char directory[] = "/tmp/esm1nv-XXXXXX";
 static char path[64];
 
-static bool open_pair(int ends[2]) {
-    bool opened = socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0;
-    CHECK(opened, "socketpair: %s", strerror(errno));
-    return opened;
-}
+static int ends[2]; /* of a pair of connected sockets */
+static char buffer[WIRE_MESSAGE_MAX];
+static size_t received; /* bytes of the last message */
 
-static void close_pair(int ends[2]) {
+/* Runs a case with a pair, of which it may close both ends. */
+static void with_pair(const char *name, void (*run)(void)) {
+    test_case(name);
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0, "%s", strerror(errno));
+    run();
     close(ends[0]);
     close(ends[1]);
 }
 
-static size_t received; /* bytes of the last message */
-
-static int receive(int fd, void *buffer, size_t capacity, bool nonblocking) {
-    return channel_receive(fd, buffer, capacity, nonblocking, &received);
+/* What comes out of the second end, of up to so many bytes. */
+static int receive(size_t capacity, bool nonblocking) {
+    return channel_receive(ends[1], buffer, capacity, nonblocking, &received);
 }
 
-static int count_descriptors(void) {
-    DIR *listing = opendir("/proc/self/fd");
-    int count = 0;
-    while (listing && readdir(listing))
-        count++;
-    if (listing)
-        closedir(listing);
-    return count;
+static bool receives(const void *data, size_t size) {
+    return receive(size, false) == 0 && received == size && memcmp(buffer, data, size) == 0;
 }
 
-static void test_listen(void) {
+TEST("a listening socket has its mode whatever the umask") {
     static const mode_t modes[] = {0600, 0660, 0666};
     struct stat status;
 
-    test_case("a listening socket has its mode whatever the umask");
     for (int i = 0; i < 6; i++) {
         mode_t mode = modes[i / 2], before = umask(i % 2 ? 0 : 077);
         int listener = channel_listen(path, mode);
@@ -68,12 +62,11 @@ static void test_listen(void) {
     }
 }
 
-static void test_connect(void) {
+TEST("connecting, and names that do not work") {
     char name[200];
     pid_t pid;
     uid_t uid;
 
-    test_case("connecting, and names that do not work");
     CHECK(channel_connect(path) == -ENOENT, "nothing there");
     CHECK(channel_connect("") == -EINVAL && channel_listen("", 0600) == -EINVAL, "empty name");
     memset(name, 'x', sizeof name);
@@ -98,35 +91,24 @@ static void test_connect(void) {
 }
 
 static void test_messages(void) {
-    static char large[WIRE_MESSAGE_MAX], buffer[WIRE_MESSAGE_MAX];
-    int ends[2];
+    static char large[WIRE_MESSAGE_MAX];
 
-    test_case("whole messages or none");
-    if (!open_pair(ends))
-        return;
     for (size_t i = 0; i < sizeof large; i++)
         large[i] = (char)(i * 31);
-    CHECK(receive(ends[1], buffer, sizeof buffer, true) == CHANNEL_EMPTY, "nothing there");
+    CHECK(receive(sizeof buffer, true) == CHANNEL_EMPTY, "nothing there");
     CHECK(channel_send(ends[0], large, sizeof large, -1, false) == 0, "the largest");
     CHECK(channel_send(ends[0], "abc", 3, -1, false) == 0, "a small one");
-    CHECK(receive(ends[1], buffer, sizeof buffer, false) == 0 && received == sizeof large,
-          "its size");
-    CHECK(memcmp(buffer, large, sizeof large) == 0, "its bytes");
-    CHECK(receive(ends[1], buffer, 3, false) == 0 && received == 3 && !memcmp(buffer, "abc", 3),
-          "abc");
+    CHECK(receives(large, sizeof large), "%zu bytes", received);
+    CHECK(receives("abc", 3), "%zu bytes", received);
     channel_send(ends[0], "abcd", 4, -1, false);
-    CHECK(receive(ends[1], buffer, 3, false) == -EBADMSG, "cut short");
-    CHECK(receive(ends[1], buffer, 3, true) == CHANNEL_EMPTY, "and gone");
+    CHECK(receive(3, false) == -EBADMSG, "cut short");
+    CHECK(receive(3, true) == CHANNEL_EMPTY, "and gone");
     channel_ring_bell(ends[0]);
-    CHECK(receive(ends[1], buffer, 3, false) == 0 && received == 1 &&
-              (uint8_t)buffer[0] == WIRE_BELL,
-          "a bell");
-    close_pair(ends);
+    CHECK(receive(3, false) == 0 && received == 1 && (uint8_t)buffer[0] == WIRE_BELL, "a bell");
 }
 
 static void test_descriptors(void) {
-    char buffer[8];
-    int ends[2], fds[CHANNEL_FDS_MAX] = {-1};
+    int fds[CHANNEL_FDS_MAX] = {-1};
     union {
         struct cmsghdr align;
         char bytes[CMSG_SPACE(sizeof(int))];
@@ -138,10 +120,7 @@ static void test_descriptors(void) {
                             .msg_controllen = sizeof control.bytes};
     struct stat sent_status, received_status;
 
-    test_case("a passed descriptor arrives once, and only where one is awaited");
     int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    if (!open_pair(ends))
-        return;
     CHECK(channel_send(ends[0], "abc", 3, file, false) == 0, "send");
     CHECK(recvmsg(ends[1], &header, MSG_CMSG_CLOEXEC) == 3, "receive");
     CHECK(channel_descriptors(&header, fds) == 1, "no descriptor came");
@@ -149,21 +128,17 @@ static void test_descriptors(void) {
     CHECK(fstat(fds[0], &received_status) == 0 && sent_status.st_rdev == received_status.st_rdev,
           "another file came");
     close(fds[0]);
-    int before = count_descriptors();
+    unsigned before = proc_entries("fd");
     CHECK(channel_send(ends[0], "abc", 3, file, false) == 0, "send");
-    CHECK(receive(ends[1], buffer, sizeof buffer, false) == -EBADMSG, "unasked for");
-    CHECK(count_descriptors() == before, "it leaked");
+    CHECK(receive(sizeof buffer, false) == -EBADMSG, "unasked for");
+    CHECK(proc_entries("fd") == before, "it leaked");
     close(file);
-    close_pair(ends);
 }
 
 static void test_full(void) {
     char message[1000] = {0};
-    int ends[2], result = 0, count = 0;
+    int result = 0, count = 0;
 
-    test_case("a full queue is a condition for messages and success for bells");
-    if (!open_pair(ends))
-        return;
     while (count < 100000 && result == 0) {
         result = channel_send(ends[0], message, sizeof message, -1, true);
         count++;
@@ -174,62 +149,50 @@ static void test_full(void) {
         result = channel_send(ends[0], message, 1, -1, true);
     CHECK(result == CHANNEL_FULL, "single bytes never fill it");
     CHECK(channel_ring_bell(ends[0]) == 0, "the bell");
-    close_pair(ends);
+}
+
+/* Sends the first end's last words. */
+static void leave(void) {
+    channel_send(ends[0], "abc", 3, -1, false);
+    close(ends[0]);
+    ends[0] = -1;
 }
 
 static void test_gone(void) {
-    char buffer[8];
-    int ends[2];
-
-    test_case("a peer that is gone: end of file, errors, no signal");
-    if (!open_pair(ends))
-        return;
-    channel_send(ends[0], "abc", 3, -1, false);
-    close(ends[0]);
-    CHECK(receive(ends[1], buffer, sizeof buffer, false) == 0 && received == 3, "its last words");
-    CHECK(receive(ends[1], buffer, sizeof buffer, false) == CHANNEL_END, "end of file");
+    leave();
+    CHECK(receives("abc", 3), "its last words");
+    CHECK(receive(3, false) == CHANNEL_END, "end of file");
     CHECK(channel_send(ends[1], "abc", 3, -1, false) == -EPIPE, "send");
     CHECK(channel_ring_bell(ends[1]) == -EPIPE, "bell");
-    close(ends[1]);
-    if (!open_pair(ends))
-        return;
-    channel_send(ends[1], "unread", 6, -1, false);
-    channel_send(ends[0], "abc", 3, -1, false);
-    close(ends[0]);
-    CHECK(receive(ends[1], buffer, sizeof buffer, false) == -ECONNRESET, "a reset first");
-    CHECK(receive(ends[1], buffer, sizeof buffer, false) == 0 && received == 3,
-          "then its last words");
-    CHECK(receive(ends[1], buffer, sizeof buffer, false) == CHANNEL_END, "then end of file");
-    close(ends[1]);
 }
 
-static int interrupted_end;
+static void test_gone_unread(void) {
+    channel_send(ends[1], "unread", 6, -1, false);
+    leave();
+    CHECK(receive(3, false) == -ECONNRESET, "a reset first");
+    CHECK(receives("abc", 3), "then its last words");
+    CHECK(receive(3, false) == CHANNEL_END, "then end of file");
+}
+
 static volatile sig_atomic_t interruptions;
 
 /* Interrupts a waiting receive twice, then lets it end. */
 static void on_alarm(int number) {
     (void)number;
     if (++interruptions == 3)
-        (void)!write(interrupted_end, "x", 1);
+        (void)!write(ends[0], "x", 1);
 }
 
 static void test_interrupted(void) {
     struct sigaction action = {.sa_handler = on_alarm};
     struct itimerval timer = {{0, 20000}, {0, 20000}};
-    char buffer[8];
-    int ends[2];
 
-    test_case("a signal does not end a wait");
-    if (!open_pair(ends))
-        return;
-    interrupted_end = ends[0];
     sigaction(SIGALRM, &action, NULL);
     setitimer(ITIMER_REAL, &timer, NULL);
-    CHECK(receive(ends[1], buffer, sizeof buffer, false) == 0 && received == 1, "interrupted");
+    CHECK(receives("x", 1), "interrupted");
     setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL);
     CHECK(interruptions >= 3, "it was not even tried");
     signal(SIGALRM, SIG_DFL);
-    close_pair(ends);
 }
 
 int main(void) {
@@ -239,13 +202,13 @@ int main(void) {
     }
     snprintf(path, sizeof path, "%s/socket", directory);
     alarm(TEST_LIFETIME);
-    test_listen();
-    test_connect();
-    test_messages();
-    test_descriptors();
-    test_full();
-    test_gone();
-    test_interrupted();
+    test_run();
+    with_pair("whole messages or none", test_messages);
+    with_pair("a passed descriptor arrives once, and only where one is awaited", test_descriptors);
+    with_pair("a full queue is a condition for messages and success for bells", test_full);
+    with_pair("a peer that is gone: end of file, errors, no signal", test_gone);
+    with_pair("the same with words of its own unread: a reset first", test_gone_unread);
+    with_pair("a signal does not end a wait", test_interrupted);
     CHECK(rmdir(directory) == 0, "files are left in %s", directory);
     return test_done();
 }

@@ -21,6 +21,10 @@ ROWS = [line.split(maxsplit=6) for line in
 ORDER = """version pid uptime_seconds model digest synthetic parameters hidden positions backend
 precision instructions threads loop note generation clients clients_before clients_total records
 records_failed residues batches queued_residues pinned_bytes""".split()
+# So does who watches a daemon, and reckons rates from the counters alone.
+KINDS = {"gauge": """uptime_seconds threads generation clients clients_before queued_residues
+                     pinned_bytes info""",
+         "counter": "sessions records records_failed residues batches"}
 FIGURES = {row[5]: row for row in ROWS if row[5] != "-"}
 
 
@@ -60,6 +64,9 @@ def filled():
     assert len(lines) == len(wanted) + 4, metrics  # esm1nv_info and the end
     for line, begin in zip(lines, wanted):
         assert line == begin or (begin.endswith(" ") and line.startswith(begin)), (line, begin)
+    for kind, names in KINDS.items():
+        for name in names.split():
+            assert "# TYPE esm1nv_%s %s" % (name, kind) in lines, name
     assert re.findall(r'[{,](\w+)="', lines[-2]) == labels, lines[-2]
 
 

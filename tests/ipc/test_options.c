@@ -76,16 +76,14 @@ static int read_line(const char *const given[6]) {
 #define REFUSED(text, ...)                                                                         \
     CHECK(READ(__VA_ARGS__) == -1 && strcmp(error, text) == 0, "'%s', not '%s'", error, text)
 
-static void test_defaults(void) {
-    test_case("defaults are read as if they had been given, and the rest is left alone");
+TEST("defaults are read as if they had been given, and the rest is left alone") {
     CHECK(READ(NULL) == 1 && !action, "%s", error);
     CHECK(settings.colour == 1 && settings.small == 1024 && settings.wait == 30, "defaults");
     CHECK(!settings.loud && !settings.colour_given && !settings.text, "what has none");
     CHECK(settings.untouched == 77, "what no row names");
 }
 
-static void test_values(void) {
-    test_case("each kind goes to its place");
+TEST("each kind goes to its place") {
     CHECK(READ("-l", "--colour=blue", "--named", "red", "-tabc", "--wait=0") == 7, "%s", error);
     CHECK(settings.loud && settings.colour == 2 && settings.colour_given, "flag or choice");
     CHECK(settings.named == colours[0] && settings.wait == 0, "pointer or seconds");
@@ -97,8 +95,12 @@ static void test_values(void) {
     REFUSED("--text: 'lengthy' is not a short text", "-t", "lengthy");
 }
 
-static void test_numbers(void) {
-    test_case("numbers to their limits, and no further");
+static void refuse_number(const char *text) {
+    CHECK(READ("--large", text) == -1, "%s was taken", text);
+    CHECK(strncmp(error, "--large: '", 10) == 0 && strstr(error, text), "%s", error);
+}
+
+TEST("numbers to their limits, and no further") {
     static const struct {
         const char *text;
         uint64_t value;
@@ -113,27 +115,13 @@ static void test_numbers(void) {
     for (size_t i = 0; i < sizeof large / sizeof *large; i++)
         CHECK(READ("--large", large[i].text) == 3 && settings.large == large[i].value, "%s: %s",
               large[i].text, error);
-    static const char *const bad[] = {"",
-                                      "x",
-                                      "-1",
-                                      "+1",
-                                      " 1",
-                                      "1.5",
-                                      "1T",
-                                      "1KK",
-                                      "1Mix",
-                                      "1i",
-                                      "1k",
-                                      "0x1",
-                                      "1Kii",
-                                      "1 ",
-                                      "18446744073709551616",
-                                      "17179869184G",
-                                      "18446744073709551615K"};
-    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-        CHECK(READ("--large", bad[i]) == -1, "%s was taken", bad[i]);
-        CHECK(strncmp(error, "--large: '", 10) == 0 && strstr(error, bad[i]), "%s", error);
-    }
+    static const char *const bad[] = {"",    "x",    "-1", "+1", " 1",  "1.5",  "1T",
+                                      "1KK", "1Mix", "1i", "1k", "0x1", "1Kii", "1 "};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        refuse_number(bad[i]);
+    refuse_number("18446744073709551616");
+    refuse_number("17179869184G");
+    refuse_number("18446744073709551615K");
     CHECK(READ("-s", "2") == 3 && settings.small == 2, "%s", error);
     CHECK(READ("-s", "4K") == 3 && settings.small == 4096, "%s", error);
     REFUSED("--small: '1' is not a number from 2 to 4096", "--small=1");
@@ -142,8 +130,7 @@ static void test_numbers(void) {
     REFUSED("--wait: '0K' is not a number of seconds from 0 to 60", "--wait", "0K");
 }
 
-static void test_actions(void) {
-    test_case("one action at a time, but the last kind wins at once");
+TEST("one action at a time, but the last kind wins at once") {
     CHECK(READ("--show") == 2 && strcmp(action->name, "show") == 0 && !settings.json, "%s", error);
     CHECK(READ("--show=json", "--show=json") == 3 && settings.json, "%s", error);
     CHECK(READ("--stop", "--about", "--nonsense") == 4 && strcmp(action->name, "about") == 0, "%s",
@@ -152,8 +139,7 @@ static void test_actions(void) {
     REFUSED("--show: 'xml' is not one of table, json", "--show=xml");
 }
 
-static void test_mistakes(void) {
-    test_case("what is no option is named");
+TEST("what is no option is named") {
     REFUSED("unknown, ambiguous or wrongly used option --no; see tool --help", "--no");
     REFUSED("unknown, ambiguous or wrongly used option --s; see tool --help", "--s");
     REFUSED("unknown, ambiguous or wrongly used option --stop=x; see tool --help", "--stop=x");
@@ -162,8 +148,7 @@ static void test_mistakes(void) {
     REFUSED("-t needs a value; see tool --help", "-t");
 }
 
-static void test_lists(void) {
-    test_case("names in a sentence");
+TEST("names in a sentence") {
     static const char *const none[] = {NULL}, *const one[] = {"a", NULL};
     char list[OPTION_TEXT_MAX];
     option_names_list(colours, " or ", list);
@@ -174,7 +159,7 @@ static void test_lists(void) {
     CHECK(strcmp(list, "") == 0, "%s", list);
 }
 
-static void test_help(void) {
+TEST("the help") {
     static const char wanted[] =
         "Usage\n"
         "First\n"
@@ -193,7 +178,6 @@ static void test_help(void) {
         "      --about                       tells\n"
         "End\n";
     char got[sizeof wanted + 100] = "";
-    test_case("the help");
     FILE *file = tmpfile();
     fflush(stdout);
     int kept = dup(STDOUT_FILENO);
@@ -208,12 +192,6 @@ static void test_help(void) {
 }
 
 int main(void) {
-    test_defaults();
-    test_values();
-    test_numbers();
-    test_actions();
-    test_mistakes();
-    test_lists();
-    test_help();
+    test_run();
     return test_done();
 }

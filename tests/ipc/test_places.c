@@ -37,8 +37,7 @@ static void expect(int condition, bool replaced, int error) {
     socket_file_close(&file);
 }
 
-static void test_fresh(void) {
-    test_case("a free path is bound with its mode, locked, and free again afterwards");
+TEST("a free path is bound with its mode, locked, and free again afterwards") {
     struct socket_file file, second;
     CHECK(socket_file_open(&file, path, 0640, 50) == 0, "%s", strerror(file.error));
     struct stat status;
@@ -53,14 +52,12 @@ static void test_fresh(void) {
     CHECK(access(lock, F_OK) == 0, "the lock file is gone");
 }
 
-static void test_stale(void) {
-    test_case("what a process that is gone left behind is replaced");
+TEST("what a process that is gone left behind is replaced") {
     expect(0, true, 0);
     expect(0, true, 0);
 }
 
-static void test_served(void) {
-    test_case("a socket that is served stays, and so does a file");
+TEST("a socket that is served stays, and so does a file") {
     unlink(path);
     int other = channel_listen(path, 0600);
     expect(SOCKET_FILE_SERVED, false, 0);
@@ -75,8 +72,7 @@ static void test_served(void) {
     unlink(path);
 }
 
-static void test_lock(void) {
-    test_case("nothing is touched by who does not get the lock");
+TEST("nothing is touched by who does not get the lock") {
     int stale = channel_listen(path, 0600), holder = open(lock, O_RDWR | O_CREAT, 0600);
     close(stale);
     CHECK(flock(holder, LOCK_EX | LOCK_NB) == 0, "%s", strerror(errno));
@@ -90,8 +86,7 @@ static void test_lock(void) {
     unlink(lock);
 }
 
-static void test_beside(void) {
-    test_case("files are found in the program's directory and in those of its build, no others");
+TEST("files are found in the program's directory and in those of its build, no others") {
     char found[PATH_MAX], own[PATH_MAX] = "";
     CHECK(readlink("/proc/self/exe", own, sizeof own - 1) > 0, "%s", strerror(errno));
     const char *name = strrchr(own, '/') + 1;
@@ -112,11 +107,7 @@ int main(void) {
         return 1;
     snprintf(path, sizeof path, "%s/socket", directory);
     snprintf(lock, sizeof lock, "%s.lock", path);
-    test_fresh();
-    test_stale();
-    test_served();
-    test_lock();
-    test_beside();
+    test_run();
     rmdir(directory);
     return test_done();
 }

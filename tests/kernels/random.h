@@ -6,6 +6,7 @@
 #define ESM1NV_TESTS_RANDOM_H
 
 #include "daemon/cpu/arithmetic.h"
+#include "tests/lib/random.h"
 
 #include <stddef.h>
 
@@ -22,11 +23,7 @@ static const char *const values_names[VALUES_KINDS] = {"normal", "wide", "tiny",
                                                        "infinite"};
 
 static inline uint32_t random_next(uint64_t *state) {
-    *state += UINT64_C(0x9e3779b97f4a7c15);
-    uint64_t z = *state;
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return (uint32_t)(z >> 32);
+    return (uint32_t)(random_bits(state) >> 32);
 }
 
 /* In [0, 1). */

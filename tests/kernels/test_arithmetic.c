@@ -17,9 +17,8 @@ static double steps_off(float got, double want) {
     return fabs((double)got - want) / (step > DBL_MIN ? step : DBL_MIN);
 }
 
-static void test_exp2(void) {
+TEST("2^x within 2 steps, exact at integers") {
     double worst = 0;
-    test_case("2^x within 2 steps, exact at integers");
     for (float x = EXP2_LOW; x <= EXP2_HIGH; x += 0x1.9p-10f) {
         double off = steps_off(exp2_bounded(x), exp2((double)x));
         worst = off > worst ? off : worst;
@@ -59,8 +58,7 @@ static void gelu_check(const char *name, float (*got)(float), double (*want)(dou
     CHECK(got(NAN) != got(NAN), "NaN is lost");
 }
 
-static void test_bf16(void) {
-    test_case("bfloat16 is the nearest, ties to even");
+TEST("bfloat16 is the nearest, ties to even") {
     for (uint32_t high = 0; high < 0x10000; high++)
         for (uint32_t low = 0x7fff; low <= 0x8001; low++) {
             float x = float_from_bits(high << 16 | low);
@@ -114,9 +112,8 @@ static void norm_exact(const float *x, const float *gain, const float *bias, dou
         out[i] = ((double)x[i] - mean) / sqrt(variance + 1e-5) * (double)gain[i] + (double)bias[i];
 }
 
-static void test_norm(void) {
+TEST("LayerNorm within 1e-6 of double precision, also far from zero") {
     uint64_t state = 3;
-    test_case("LayerNorm within 1e-6 of double precision, also far from zero");
     for (int round = 0; round < 50; round++) {
         float x[WIDTH], gain[WIDTH], bias[WIDTH], got[WIDTH];
         double want[WIDTH];
@@ -139,10 +136,8 @@ static void test_norm(void) {
 int main(void) {
     test_f16(); /* before denormals are flushed: it makes some */
     arithmetic_flush_denormals();
-    test_exp2();
     gelu_check("tanh GELU within 5 steps from -1, 1e-7 below", gelu_tanh, gelu_tanh_exact, 5);
     gelu_check("erf GELU within 6 steps from -1, 1e-7 below", gelu_erf, gelu_erf_exact, 6);
-    test_bf16();
-    test_norm();
+    test_run();
     return test_done();
 }

@@ -61,11 +61,24 @@ static struct engine *engine_make(const struct model *model, enum precision prec
     return engine;
 }
 
+/* One of two threads for batches of 512 tokens. */
+static struct engine *engine_small(const struct model *model, enum precision precision,
+                                   enum instruction_set set) {
+    struct company company = {instruction_set_name(set), 2, 512, 512, false};
+    return engine_make(model, precision, &company);
+}
+
+/* Waits until this batch comes back. */
+static void batch_await(struct engine *engine, const struct engine_batch *batch) {
+    struct pollfd fd = {cpu_engine_table.completion_fd(engine), POLLIN, 0};
+    CHECK(poll(&fd, 1, TEST_PATIENCE * 1000) == 1, "no completion");
+    CHECK(cpu_engine_table.reap(engine) == batch, "another batch came back");
+}
+
 static void batch_run(struct engine *engine, struct engine_batch *batch) {
     struct pollfd fd = {cpu_engine_table.completion_fd(engine), POLLIN, 0};
     cpu_engine_table.submit(engine, batch);
-    CHECK(poll(&fd, 1, TEST_PATIENCE * 1000) == 1, "no completion");
-    CHECK(cpu_engine_table.reap(engine) == batch, "another batch came back");
+    batch_await(engine, batch);
     CHECK(cpu_engine_table.reap(engine) == NULL && poll(&fd, 1, 0) == 0, "a second completion");
     CHECK(batch->failure[0] == '\0', "the batch failed: %s", batch->failure);
 }
@@ -195,9 +208,7 @@ static void pooled_compare(struct engine *engine, enum pooling pooling, enum dty
 }
 
 static void test_pooling(const struct model *model) {
-    struct company company = {"generic", 2, 512, 512, false};
-    company.set = instruction_set_name(features_best());
-    struct engine *engine = engine_make(model, PRECISION_F32, &company);
+    struct engine *engine = engine_small(model, PRECISION_F32, features_best());
     for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_F16; dtype++) {
         pooled_compare(engine, POOLING_MEAN, dtype);
         pooled_compare(engine, POOLING_MAX, dtype);
@@ -220,7 +231,6 @@ static void statuses_run(struct engine *engine, struct engine_item *items, uint3
 
 /* A word embedding that is infinite spoils the records that use it, and only those. */
 static void test_nonfinite(const struct model *model) {
-    struct company company = {"generic", 2, 512, 512, false};
     struct model bad = *model;
     struct engine_item items[16];
     float *words = malloc((size_t)model->config.vocabulary * hidden * sizeof(float));
@@ -229,8 +239,7 @@ static void test_nonfinite(const struct model *model) {
     words[(size_t)26 * hidden + 3] = INFINITY;
     bad.word_embeddings = (struct tensor){
         (unsigned char *)words, TENSOR_F32, model->config.vocabulary, hidden, hidden, 1};
-    company.set = instruction_set_name(features_best());
-    struct engine *engine = engine_make(&bad, PRECISION_F32, &company);
+    struct engine *engine = engine_small(&bad, PRECISION_F32, features_best());
     records[7].ids[5] = 26;
     for (enum pooling pooling = POOLING_NONE; pooling <= POOLING_MAX; pooling++) {
         statuses_run(engine, items, 16, pooling, DTYPE_F32);
@@ -251,14 +260,13 @@ static void test_nonfinite(const struct model *model) {
 
 /* Values of 1e5 fit float32 and not float16. */
 static void test_overflow(const struct model *model) {
-    struct company company = {"generic", 2, 512, 512, false};
     struct model large = *model;
     struct engine_item items[8];
     float bias[1024] = {0};
     bias[17] = 1e5f;
     large.final_norm_bias =
         (struct tensor){(unsigned char *)bias, TENSOR_F32, 1, hidden, hidden, 1};
-    struct engine *engine = engine_make(&large, PRECISION_BF16, &company);
+    struct engine *engine = engine_small(&large, PRECISION_BF16, SET_GENERIC);
     for (enum pooling pooling = POOLING_NONE; pooling <= POOLING_MAX; pooling++)
         for (enum dtype dtype = DTYPE_F32; dtype <= DTYPE_F16; dtype++) {
             statuses_run(engine, items, 8, pooling, dtype);
@@ -273,9 +281,8 @@ static void test_overflow(const struct model *model) {
 
 /* The first record is one token, a residue: it has no <s>. */
 static void test_bos(const struct model *model) {
-    struct company company = {"generic", 2, 512, 512, false};
     struct engine_item items[4];
-    struct engine *engine = engine_make(model, PRECISION_F32, &company);
+    struct engine *engine = engine_small(model, PRECISION_F32, SET_GENERIC);
     statuses_run(engine, items, 4, POOLING_BOS, DTYPE_F32);
     for (int i = 0; i < 4; i++) {
         CHECK(items[i].status == (i == 0 ? RECORD_NO_BOS : RECORD_OK), "record %d: status %d", i,
@@ -296,9 +303,7 @@ static void test_bos(const struct model *model) {
 
 /* Batches that break the submitter's promises fail as a whole, and the engine goes on. */
 static void test_faults(const struct model *model) {
-    struct company company = {"generic", 2, 512, 512, false};
-    struct engine *engine = engine_make(model, PRECISION_F32, &company);
-    struct pollfd fd = {cpu_engine_table.completion_fd(engine), POLLIN, 0};
+    struct engine *engine = engine_small(model, PRECISION_F32, SET_GENERIC);
     uint16_t ids[4] = {1, 5, 6, 2}, wrong[4] = {1, 5, UINT16_MAX, 2};
     struct engine_item good = item_make(&records[3], 0, POOLING_NONE, DTYPE_F32);
     struct engine_item outside = good, empty = good, residues = good, unknown = good, twice[2];
@@ -312,7 +317,7 @@ static void test_faults(const struct model *model) {
         {ids, twice, 4, 2, NULL, 0, ""},     {ids, &good, 513, 1, NULL, 0, ""}};
     for (size_t i = 0; i < sizeof(batches) / sizeof(*batches); i++) {
         cpu_engine_table.submit(engine, &batches[i]);
-        CHECK(poll(&fd, 1, TEST_PATIENCE * 1000) == 1 && cpu_engine_table.reap(engine) == &batches[i], "lost");
+        batch_await(engine, &batches[i]);
         CHECK(batches[i].failure[0] && batches[i].items->status == RECORD_ENGINE,
               "batch %zu: '%s', status %d", i, batches[i].failure, (int)batches[i].items->status);
     }
@@ -327,10 +332,8 @@ static void test_faults(const struct model *model) {
 
 /* Two batches in flight come back in order, and closing finishes what is queued. */
 static void test_queue(const struct model *model) {
-    struct company company = {"generic", 2, 512, 512, false};
-    struct engine *engine = engine_make(model, PRECISION_F32, &company);
+    struct engine *engine = engine_small(model, PRECISION_F32, SET_GENERIC);
     const struct engine_info *info = cpu_engine_table.info(engine);
-    struct pollfd fd = {cpu_engine_table.completion_fd(engine), POLLIN, 0};
     struct engine_item items[2];
     struct engine_batch batches[2];
     CHECK(info->depth == 2 && info->threads == 2 && info->weight_bytes > 0, "engine_info");
@@ -342,10 +345,8 @@ static void test_queue(const struct model *model) {
                 (struct engine_batch){record->ids, &items[i], record->tokens, 1, NULL, 0, ""};
             cpu_engine_table.submit(engine, &batches[i]);
         }
-        for (int i = 0; i < 2 && round < 19; i++) {
-            CHECK(poll(&fd, 1, TEST_PATIENCE * 1000) == 1, "no completion");
-            CHECK(cpu_engine_table.reap(engine) == &batches[i], "out of order");
-        }
+        for (int i = 0; i < 2 && round < 19; i++) /* in order */
+            batch_await(engine, &batches[i]);
         if (round == 19)
             cpu_engine_table.close(engine);
         for (int i = 0; i < 2; i++) {
@@ -389,13 +390,14 @@ static void model_test(const char *path, bool rest) {
         return;
     }
     records_make(model);
-    test_case("bf16: same bytes whatever the instructions, threads and company");
-    reference_make(model, PRECISION_BF16);
-    test_identity(model, PRECISION_BF16);
-    records_forget();
-    test_case("f32: same bytes whatever the instructions, threads and company");
-    reference_make(model, PRECISION_F32);
-    test_identity(model, PRECISION_F32);
+    for (enum precision precision = PRECISION_BF16; precision >= PRECISION_F32; precision--) {
+        test_case(precision == PRECISION_F32
+                      ? "f32: same bytes whatever the instructions, threads and company"
+                      : "bf16: same bytes whatever the instructions, threads and company");
+        records_forget();
+        reference_make(model, precision);
+        test_identity(model, precision);
+    }
     if (rest) {
         test_case("mean and max are those of the rows, in f32 and f16");
         test_pooling(model);

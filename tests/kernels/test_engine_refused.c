@@ -20,8 +20,8 @@ static bool open_refused(const struct model *model, enum precision precision, un
     struct engine *engine = NULL;
     struct error error = {0};
     int memory = atomic_load(&refuse_alive);
-    unsigned threads = refuse_entries("/proc/self/task");
-    unsigned descriptors = refuse_entries("/proc/self/fd");
+    unsigned threads = proc_entries("task");
+    unsigned descriptors = proc_entries("fd");
     refuse_call(number);
     int result = cpu_engine_table.open(&engine, model, &options, &error);
     bool failed = atomic_load(&refuse_calls) >= number;
@@ -33,7 +33,7 @@ static bool open_refused(const struct model *model, enum precision precision, un
     cpu_engine_table.close(engine);
     CHECK(atomic_load(&refuse_alive) == memory, "call %u: %d pieces of memory for %d", number,
           atomic_load(&refuse_alive), memory);
-    CHECK(refuse_entries("/proc/self/fd") == descriptors, "call %u: a descriptor is left", number);
+    CHECK(proc_entries("fd") == descriptors, "call %u: a descriptor is left", number);
     CHECK(refuse_threads_are(threads), "call %u: a thread is left", number);
     return failed;
 }

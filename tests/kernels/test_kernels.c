@@ -21,10 +21,19 @@ struct variant {
 
 static uint64_t state;
 
+static void *held[16]; /* by filled(), until they are given back */
+static unsigned held_count;
+
+static void give_back(unsigned kept) {
+    while (held_count > kept)
+        free(held[--held_count]);
+}
+
 static void *filled(size_t bytes) {
     unsigned char *memory = aligned_alloc(64, (bytes + 2 * GUARD + 63) / 64 * 64);
-    if (!memory)
+    if (!memory || held_count == sizeof held / sizeof *held)
         abort();
+    held[held_count++] = memory;
     memset(memory, GUARD_BYTE, (bytes + 2 * GUARD + 63) / 64 * 64);
     return memory;
 }
@@ -102,7 +111,6 @@ static unsigned char *panel_run(const struct kernels *kernels, const struct shap
                                    .out_stride = 80,
                                    .rows = shape->rows,
                                    .epilogue = shape->epilogue});
-    free(b);
     return out;
 }
 
@@ -125,11 +133,7 @@ static void panel_compare(const struct variant *variant, bool bf16, const struct
     CHECK(at < 0, "%s %s rows %u width %zu depth %zu epilogue %d %s: differs at byte %ld",
           variant->name, bf16 ? "bf16" : "f32", shape->rows, shape->width, depth,
           (int)shape->epilogue, values_names[shape->kind], at);
-    free(a);
-    free(weights);
-    free(before);
-    free(want);
-    free(got);
+    give_back(0);
 }
 
 static void test_panels(const struct variant *variant, bool bf16) {
@@ -155,7 +159,6 @@ static unsigned char *attention_run(const struct kernels *kernels, uint32_t toke
                                            .out = out + GUARD,
                                            .out_stride = 128,
                                            .scratch = scratch});
-    free(scratch);
     return out;
 }
 
@@ -174,10 +177,7 @@ static void attention_compare(const struct variant *variant, bool bf16, uint32_t
     long at = difference(bf16, want, got, out_bytes);
     CHECK(at < 0, "%s %s %u tokens %s: differs at byte %ld", variant->name, bf16 ? "bf16" : "f32",
           tokens, values_names[kind], at);
-    for (int i = 0; i < 3; i++)
-        free(qkv[i]);
-    free(want);
-    free(got);
+    give_back(0);
 }
 
 static void test_attention(const struct variant *variant, bool bf16) {
@@ -213,11 +213,7 @@ static void norm_compare(const struct variant *variant, bool bf16, uint32_t widt
     at = difference(false, want, got, bytes);
     CHECK(at < 0 && finite == found, "%s output norm width %u %s: byte %ld, finite %d and %d",
           variant->name, width, values_names[kind], at, finite, found);
-    free(x);
-    free(gain);
-    free(bias);
-    free(want);
-    free(got);
+    give_back(0);
 }
 
 static void test_norms(const struct variant *variant, bool bf16) {
@@ -249,12 +245,9 @@ static void test_rounding(const struct variant *variant) {
         long at = difference(true, want, got, 160);
         CHECK(at < 0, "%s rounds %a (%08x) differently", variant->name, (double)bias[at / 2 % 64],
               float_bits(bias[at / 2 % 64]));
-        free(want);
-        free(got);
+        give_back(3); /* all but those that each round needs */
     }
-    free(a);
-    free(weights);
-    free(before);
+    give_back(0);
 }
 
 int main(void) {

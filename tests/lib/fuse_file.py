@@ -11,6 +11,8 @@ import signal
 import struct
 import tempfile
 
+from tap import Skip
+
 LOOKUP, GETATTR, OPEN, FLUSH, INIT, ENOSYS = 1, 3, 14, 25, 26, 38
 MNT_FORCE, MNT_DETACH = 1, 2
 PR_SET_PDEATHSIG = 1
@@ -64,25 +66,28 @@ def start_server(device):
     return child
 
 
-@contextlib.contextmanager
-def mounted():
-    """Yields a path to open; when it ends, so do all calls that block. OSError where there is no
-    FUSE or no right to mount."""
-    folder = tempfile.mkdtemp(prefix="esm1nv-test-")
-    device = -1
+def start_mounted(folder):
+    """The process that serves it."""
     try:
         device = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
-        mount(device, folder)
-        server = start_server(device)
-        os.close(device)
-        device = -1
+        try:
+            mount(device, folder)
+            return start_server(device)
+        finally:
+            os.close(device)
+    except OSError as error:
+        raise Skip(f"no FUSE file system can be mounted here: {error}")
+
+
+@contextlib.contextmanager
+def mounted():
+    """Yields a path to open; when it ends, so do all calls that block. Skips the case where there is
+    no FUSE or no right to mount."""
+    with tempfile.TemporaryDirectory(prefix="esm1nv-test-") as folder:
+        server = start_mounted(folder)
         try:
             yield os.path.join(folder, "file")
         finally:
             libc.umount2(folder.encode(), MNT_FORCE | MNT_DETACH)  # what blocks fails now
             os.kill(server, signal.SIGKILL)
             os.waitpid(server, 0)
-    finally:
-        if device >= 0:
-            os.close(device)
-        os.rmdir(folder)

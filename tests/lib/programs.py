@@ -5,6 +5,7 @@ and no file is left.
 """
 import atexit
 import contextlib
+import json
 import os
 import random
 import select
@@ -14,13 +15,15 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path[:0] = [os.path.join(TESTS, name) for name in ("lib", "tools")]
 
 from patience import PATIENCE, SANITIZED, at_most, gone, quickest, wait_until  # noqa: E402, F401
-from wire import STATUS_QUERY, Client  # noqa: E402
+from tap import Skip  # noqa: E402
+from wire import F32, MEAN, STATUS_QUERY, WELCOME, Client  # noqa: E402
 
 DATA = os.path.join(TESTS, "data")
 FILTER = os.environ.get("ESM1NV_FILTER")
@@ -84,7 +87,9 @@ class Daemon(contextlib.AbstractContextManager):
         self.told = []  # to the service manager
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.notify.bind(os.path.join(self.folder, "notify"))
-        self.notify.settimeout(0.1)
+        self.notify.setblocking(False)
+        self.taking = threading.Lock()
+        threading.Thread(target=self.take_all_notices, daemon=True).start()
         program = program or DAEMON
         command = [program] if isinstance(program, str) else program
         with open(os.path.join(self.folder, "stderr"), "w") as stderr:
@@ -97,22 +102,33 @@ class Daemon(contextlib.AbstractContextManager):
         if wait:
             self.wait_told("READY=1")
 
-    def wait_told(self, wanted):
+    def wait_told(self, wanted, since=0):
+        """`since` leaves out as many of what it has been told."""
         deadline = time.monotonic() + PATIENCE
-        while wanted not in self.told:
-            try:
-                self.told += self.notify.recv(65536).decode().splitlines()
-            except TimeoutError:
-                if self.process.poll() is not None:
-                    raise DaemonFailed(self.process.returncode, self.said())
-                if time.monotonic() > deadline:
-                    self.kill()
-                    raise AssertionError("no %s but %s: %s" % (wanted, self.told, self.said()))
+        while True:
+            left = self.process.poll() is not None
+            self.take_notices()
+            if wanted in self.told[since:]:
+                return
+            if left:
+                raise DaemonFailed(self.process.returncode, self.said())
+            if time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError("no %s but %s: %s" % (wanted, self.told, self.said()))
+            time.sleep(0.002)
 
     def take_notices(self):
-        """Those that are there: a queue that is full would hold the daemon up."""
-        while select.select([self.notify], [], [], 0)[0]:
-            self.told += self.notify.recv(65536).decode().splitlines()
+        """Those that are there."""
+        with self.taking, contextlib.suppress(OSError):  # there are no more, or it is closed
+            while True:
+                self.told += self.notify.recv(65536).decode().splitlines()
+
+    def take_all_notices(self):
+        """In a thread: a queue that is full would hold the daemon up."""
+        with contextlib.suppress(OSError, ValueError):  # it is closed
+            while True:
+                select.select([self.notify], [], [], 1)
+                self.take_notices()
 
     def let_everybody_in(self):
         os.chmod(self.folder, 0o711)
@@ -125,6 +141,15 @@ class Daemon(contextlib.AbstractContextManager):
 
     def client(self):
         return Client(self.socket)
+
+    def session(self, pooling=MEAN, dtype=F32, ring=0):
+        """A client that is welcomed, and has a completion ring of so many bytes, or none."""
+        client = self.client()
+        answer = client.hello(pooling, dtype)
+        assert answer["kind"] == WELCOME, answer
+        if ring:
+            client.attach(completion_size=ring)
+        return client
 
     def status(self):
         self.take_notices()
@@ -141,6 +166,20 @@ class Daemon(contextlib.AbstractContextManager):
 
         wait_until(holds, lambda: "another status than %s" % seen)
         return seen[0]
+
+    def submit_unread(self, client, most):
+        """Submits records one by one without reading answers; returns how many were accepted before
+        the client was dropped."""
+        for tag in range(most):
+            before = self.status()["records"]
+            try:
+                client.submit(tag, b"MKT")
+            except (BrokenPipeError, ConnectionResetError):
+                return tag
+            if not self.wait_status(lambda status: status["records"] > before or
+                                    not status["clients"])["clients"]:
+                return tag
+        return most
 
     def proc(self, name):
         """The text of one of its files in /proc."""
@@ -197,6 +236,15 @@ class Daemon(contextlib.AbstractContextManager):
         self.process.terminate()
         return self.end()
 
+    def hang_up(self):
+        self.process.send_signal(signal.SIGHUP)
+
+    def reload(self):
+        """The status when that is done."""
+        before = self.status()["generation"]
+        self.hang_up()
+        return self.wait_status(lambda status: status["generation"] > before)
+
     def kill(self):
         self.process.kill()
         self.process.wait()
@@ -225,6 +273,35 @@ class Daemon(contextlib.AbstractContextManager):
         self.notify.close()
         daemons.remove(self)
         shutil.rmtree(self.folder)
+
+
+class ReplacedModel(Daemon):
+    """A daemon on a model file of its own, which put() replaces."""
+
+    def __init__(self, *options, model=TINY1, backend="cpu", **more):
+        self.file = os.path.join(new_folder(), "model.nemo")
+        self.put(model)
+        super().__init__("--backend", backend, *options, model=self.file, **more)
+
+    def put(self, model):
+        self.serves = model
+        shutil.copy(model, self.file + ".new")
+        os.replace(self.file + ".new", self.file)
+
+    def hang_up(self):
+        self.take_notices()
+        self.told_before = len(self.told)
+        super().hang_up()
+
+    def reload(self, model=None):
+        if model:
+            self.put(model)
+        return super().reload()
+
+    def notices(self, last):
+        """What the service manager was told since hang_up(), up to `last`."""
+        self.wait_told(last, self.told_before)
+        return [line for line in self.told[self.told_before:] if not line.startswith("WATCHDOG")]
 
 
 class Run:
@@ -303,32 +380,62 @@ class Conversation(contextlib.AbstractContextManager):
         self.process.communicate()
 
 
-def as_user(uid, function):
-    """What the function returns, a text, when a process of that user runs it."""
+def need_root():
+    if os.geteuid() != 0:
+        raise Skip("needs other users, and so root")
+
+
+def as_user(uid, function, groups=()):
+    """A process of that user begins to run the function; returns what waits for its end and gives
+    its result, which must be JSON."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
+        status = 1
         try:
-            os.setgroups([])
+            os.setgroups(groups)
             os.setresgid(uid, uid, uid)
             os.setresuid(uid, uid, uid)
-            answer = function()
-        except Exception as problem:
-            answer = repr(problem)
-        os.write(write, answer.encode())
-        os._exit(0)
+            os.write(write, json.dumps(function()).encode())
+            status = 0
+        finally:
+            os._exit(status)
     os.close(write)
-    with os.fdopen(read) as file:
-        answer = file.read()
-    os.waitpid(child, 0)
-    return answer
+
+    def result():
+        with open(read, encoding="ascii") as pipe:
+            text = pipe.read()
+        assert os.waitpid(child, 0)[1] == 0, "the process of user %d failed" % uid
+        return json.loads(text)
+    return result
 
 
-def finish():
-    """The last case of a program: every daemon has ended, and the work folder goes."""
+def finish(*left):
+    """The last case of a program: every daemon has ended, those that are `left` just now, and the
+    work folder goes."""
+    for daemon in left:
+        daemon.stop()
     running = [daemon for daemon in daemons if daemon.process.poll() is None]
     give_up()
     assert not running, "%d daemons were still running" % len(running)
+
+
+def read_file(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def write_file(name, data):
+    """The path of a file in the work folder that holds these bytes."""
+    with open(in_work(name), "wb") as file:
+        file.write(data)
+    return in_work(name)
+
+
+def need_format(form, said):
+    """Skips the case where the filter has said that it is built without this format."""
+    if form == "h5" and "module" in said:
+        raise Skip("built without HDF5")
 
 
 def read_fasta(path):

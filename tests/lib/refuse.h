@@ -7,7 +7,8 @@
 #ifndef ESM1NV_REFUSE_H
 #define ESM1NV_REFUSE_H
 
-#include <dirent.h>
+#include "tests/lib/descriptors.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -71,6 +72,10 @@ REFUSE_WRAP(void *, aligned_alloc, size_t alignment, size_t size) {
                                              : refuse_count(__real_aligned_alloc(alignment, size));
 }
 
+REFUSE_WRAP(char *, strdup, const char *text) {
+    return refuse_now(REFUSE_MEMORY, ENOMEM) ? NULL : refuse_count(__real_strdup(text));
+}
+
 REFUSE_WRAP(void, free, void *memory) {
     atomic_fetch_sub(&refuse_alive, memory != NULL);
     __real_free(memory);
@@ -100,21 +105,10 @@ REFUSE_WRAP(int, pthread_create, pthread_t *thread, const pthread_attr_t *attrib
                : __real_pthread_create(thread, attributes, run, argument);
 }
 
-/* Entries of a directory of /proc/self: threads or descriptors. */
-static inline unsigned refuse_entries(const char *path) {
-    DIR *directory = opendir(path);
-    unsigned count = 0;
-    while (directory && readdir(directory))
-        count++;
-    if (directory)
-        closedir(directory);
-    return count;
-}
-
 /* A thread that was joined may still be listed for a moment. */
 static inline bool refuse_threads_are(unsigned wanted) {
     for (unsigned i = 0; i < TEST_PATIENCE * 1000; i++, usleep(1000))
-        if (refuse_entries("/proc/self/task") == wanted)
+        if (proc_entries("task") == wanted)
             return true;
     return false;
 }

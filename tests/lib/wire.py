@@ -22,6 +22,7 @@ NUMBER = {name: number for number, name in enumerate(KEYS)}
 (PROTOCOL, MODEL, BUSY, LIMIT, DRAINING, LOAD, DENIED) = range(1, 8)
 NONE, MEAN, MAX, BOS = range(4)
 F32, F16 = range(2)
+MIB = 1 << 20
 BELL = b"\xc1"
 SKIP = 0xFFFFFFFF
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
@@ -105,7 +106,22 @@ class Client:
     def submit(self, tag, sequence):
         self.send(SUBMIT, tag=tag, sequence=sequence)
 
-    def attach(self, submission_size=65536, completion_size=1 << 20):
+    def ask(self, tag, sequence):
+        """The answer to a record that goes by message."""
+        self.submit(tag, sequence)
+        return self.receive()
+
+    def push(self, sequences=()):
+        """Puts those for which there is room into the ring, tagged from 0 on, publishes all that was
+        put, and rings. Returns how many went in."""
+        count = 0
+        while count < len(sequences) and self.ring.put(count, sequences[count]):
+            count += 1
+        self.ring.publish()
+        self.send_raw(BELL)
+        return count
+
+    def attach(self, submission_size=65536, completion_size=MIB):
         self.ring = Ring(submission_size, completion_size)
         self.send(RING, fds=[self.ring.fd], submission_size=submission_size,
                   completion_size=completion_size)

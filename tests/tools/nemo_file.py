@@ -2,17 +2,13 @@
 """Writes and reads .nemo files with numpy alone: the zip, pickle, YAML, tar and SentencePiece
 layers that torch and NeMo make, independent of the C loader and of torch. Tests write models of
 any size and variation with it, and read any model file as float64 for a reference.
-
-    nemo_file.py --full OUT.nemo [--seed N] [--dtype f32|f16|bf16]    a full-size random model
-    nemo_file.py --show FILE.nemo                                     what a file holds
 """
-import argparse
 import gzip
 import io
+import json
 import pickle
 import re
 import struct
-import sys
 import tarfile
 import zipfile
 
@@ -117,12 +113,7 @@ def pickle_text(text):
 
 
 def pickle_int(value):
-    if 0 <= value < 256:
-        return b"K" + bytes([value])
-    if -2**31 <= value < 2**31:
-        return b"J" + struct.pack("<i", value)
-    data = value.to_bytes(value.bit_length() // 8 + 1, "little", signed=True)
-    return b"\x8a" + bytes([len(data)]) + data
+    return pickle.dumps(value, 2)[2:-1]  # without the protocol and the end
 
 
 def pickle_tuple(values):
@@ -228,21 +219,14 @@ def tokenizer_model(pieces=PIECES, types=None):
 
 # --- the configuration --------------------------------------------------------------------------
 
-def yaml_scalar(value):
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value)
-
-
 def write_yaml(config, indent=""):
     lines = []
     for key, value in config.items():
         if isinstance(value, dict):
             lines += [f"{indent}{key}:\n", write_yaml(value, indent + "  ")]
         else:
-            lines.append(f"{indent}{key}: {yaml_scalar(value)}\n")
+            text = json.dumps(value) if value is None or isinstance(value, bool) else value
+            lines.append(f"{indent}{key}: {text}\n")
     return "".join(lines)
 
 
@@ -291,10 +275,10 @@ def resolve(value, root, depth=0):
 
 # --- the whole file -----------------------------------------------------------------------------
 
-def write_tar(path, members, compress=False, dot_slash=False):
+def tar(members, kind=tarfile.GNU_FORMAT, dot_slash=False, **headers):
     """members: (name, bytes) pairs, in order."""
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
+    with tarfile.open(fileobj=out, mode="w", format=kind, **headers) as archive:
         if dot_slash:
             info = tarfile.TarInfo("./")
             info.type = tarfile.DIRTYPE
@@ -303,7 +287,11 @@ def write_tar(path, members, compress=False, dot_slash=False):
             info = tarfile.TarInfo(("./" if dot_slash else "") + name)
             info.size, info.mode = len(data), 0o644
             archive.addfile(info, io.BytesIO(data))
-    data = out.getvalue()
+    return out.getvalue()
+
+
+def write_tar(path, members, compress=False, dot_slash=False):
+    data = tar(members, dot_slash=dot_slash)
     with open(path, "wb") as file:
         file.write(gzip.compress(data, 1, mtime=0) if compress else data)
 
@@ -413,26 +401,3 @@ def read_nemo(path):
     pieces = read_pieces(members[config["tokenizer"]["model"].removeprefix("nemo:")])
     ids = {piece: number for number, (piece, _) in enumerate(pieces)}
     return config, read_checkpoint(weights), ids
-
-
-def main():
-    parser = argparse.ArgumentParser(description="Writes and shows .nemo files.")
-    parser.add_argument("--full", metavar="OUT.nemo", help="write a full-size random model")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--dtype", choices=("f32", "f16", "bf16"), default="f32")
-    parser.add_argument("--show", metavar="FILE.nemo", help="print what a file holds")
-    options = parser.parse_args()
-    if options.full:
-        config = real_config()
-        write_nemo(options.full, config, esm1nv_tensors(config, options.seed), dtype=options.dtype)
-    if options.show:
-        config, tensors, ids = read_nemo(options.show)
-        print(config, ids)
-        for name, values in tensors.items():
-            print(name, values.shape, values.ravel()[:4])
-        print(sum(values.size for values in tensors.values()), "parameters")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

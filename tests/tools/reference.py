@@ -1,24 +1,20 @@
-#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """The forward pass of ESM-1nv in float64, straight from its description and from nothing else.
 
 This is the outside truth of the accuracy tests: plain numpy, one sequence at a time, no shared
 code, no shared choices. Slow and short on purpose.
 
-    reference = Reference("model.nemo")          or Reference((config, tensors))
+    reference = Reference("model.nemo")
     rows = reference.embed("MKTAYIAKQR")         float64 [residues, hidden]
     bos = reference.bos("MKTAYIAKQR")            float64 [hidden], None where <s> has no room
 """
 import math
-import sys
 
 import numpy as np
 
-HEAD_SIZE = 64
+import nemo_file
 
-# Ids of ESM-1nv's tokenizer, for models given as (config, tensors) without a tokenizer.
-ESM1NV_IDS = {piece: index for index, piece in enumerate(
-    ["<unk>", "<s>", "</s>", "<pad>", "<mask>"] + list("LASGVERTDIPKNFQYHMCWXBZUO"))}
+HEAD_SIZE = 64
 
 
 def _erf_table(step, limit, terms):
@@ -75,27 +71,9 @@ def softmax(scores):
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
-def _strip_prefixes(tensors):
-    """State-dict names without an optional "model." and an optional "module." behind it."""
-    stripped = {}
-    for name, values in tensors.items():
-        for prefix in ("model.", "module."):
-            name = name[len(prefix):] if name.startswith(prefix) else name
-        stripped[name] = np.asarray(values, dtype=np.float64)
-    return stripped
-
-
 class Reference:
-    def __init__(self, source, ids=None):
-        """source: path of a .nemo, or (config, tensors) with ids {piece: id}, ESM-1nv's unless
-        said."""
-        if isinstance(source, tuple):
-            config, tensors = source
-            self.ids = ids or ESM1NV_IDS
-        else:
-            from nemo_file import read_nemo
-            config, tensors, self.ids = read_nemo(source)
-        self.tensors = _strip_prefixes(tensors)
+    def __init__(self, path):
+        config, self.tensors, self.ids = nemo_file.read_nemo(path)
         self.gelu = gelu_erf if uses_erf(config) else gelu_tanh
         self.epsilon = float(config.get("layernorm_epsilon", 1e-5))
         self.words = self._get("embedding.word_embeddings.weight")
@@ -150,11 +128,3 @@ class Reference:
     def bos(self, sequence):
         ids, first, _ = self.tokens(sequence)
         return self.encode(ids)[0] if first else None
-
-
-if __name__ == "__main__":
-    if len(sys.argv) < 3:
-        sys.exit("usage: reference.py MODEL.nemo SEQUENCE...   writes float64 residue rows as text")
-    model = Reference(sys.argv[1])
-    for argument in sys.argv[2:]:
-        np.savetxt(sys.stdout, model.embed(argument), fmt="%.9g", delimiter="\t")

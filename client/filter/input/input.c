@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Files and stdin as one row of byte streams. Each is judged by its first line: gzip is known by
- * its magic and inflated, a UTF-8 byte order mark is skipped, and what has another form (form.h) is
- * refused, inside gzip too. Plain bytes are handed out from where they were read to; gzip members
- * are inflated one after the other, and a file that ends inside one is an error.
+ * Files and stdin as one row of byte streams. The first line of a file tells its form: gzip is
+ * known by its magic and inflated, a UTF-8 byte order mark is skipped, and every other form
+ * (form.h) is refused, inside gzip too. Plain bytes are handed out from where they were read to.
+ * Gzip members are inflated one after the other, and a file that ends inside one is an error.
  */
 #include "client/filter/input/input.h"
 
@@ -20,8 +20,8 @@
 #include <unistd.h>
 
 #define RAW_SIZE 131072u
-#define RAW_SIZE_LEAST FORM_HEAD /* for files that are shorter, at the time */
-#define FILES_FEW 64u            /* descriptors that everybody may have */
+#define RAW_SIZE_LEAST FORM_HEAD /* added to the size of files that are shorter than RAW_SIZE */
+#define FILES_FEW 64u            /* so many descriptors fit every limit */
 #define PLAIN_SIZE 262144u
 
 static const char byte_order_mark[3] = "\xEF\xBB\xBF";
@@ -31,7 +31,7 @@ static int unreadable(const struct input_file *file, const char *reason) {
     return -EX_NOINPUT;
 }
 
-/* All files are held open at once, so use as many descriptors as we may. */
+/* All files are open at once, so the limit is raised as far as it may be. */
 static void raise_file_limit(void) {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
@@ -40,7 +40,7 @@ static void raise_file_limit(void) {
     }
 }
 
-/* A FIFO is opened without waiting for its writer; poll() waits for it when it is its turn. */
+/* A FIFO is opened without waiting for its writer; poll() waits for that when its turn comes. */
 static int open_file(struct input *input, struct input_file *file) {
     file->fd =
         file->path ? open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY) : STDIN_FILENO;
@@ -55,7 +55,7 @@ static int open_file(struct input *input, struct input_file *file) {
     return 0;
 }
 
-/* No more than there is to read, for a small call; any size works. */
+/* The buffer is no larger than what there is to read, which makes small calls faster. */
 static void make_raw(struct input *input, bool known) {
     input->raw_size = RAW_SIZE;
     if (known && input->bytes_total < RAW_SIZE)
@@ -78,12 +78,6 @@ int input_spare(const struct input *input, const char *path) {
     return 0;
 }
 
-static void end_inflate(struct input *input) {
-    if (input->inflating)
-        inflateEnd(&input->zlib);
-    input->inflating = false;
-}
-
 static int out_of_memory(void) {
     report("out of memory");
     return -EX_SOFTWARE;
@@ -104,7 +98,7 @@ static int begin_inflate(struct input *input) {
     return 0;
 }
 
-/* Between two members zeros may stand: padding, as tapes and block devices leave it. */
+/* Zeros may stand between two members: tapes and block devices leave them as padding. */
 static int begin_member(struct input *input) {
     z_stream *zlib = &input->zlib;
     while (zlib->avail_in > 0 && *zlib->next_in == 0) {
@@ -138,7 +132,7 @@ static int more_gzip(struct input *input) {
         input->size = size;
         input->member_ended = result == Z_STREAM_END;
         if (progress)
-            return INPUT_BYTES; /* what came before damage too, however it was read */
+            return INPUT_BYTES; /* even before damage: what came out until then is good */
         if (result == Z_MEM_ERROR)
             return out_of_memory();
         if (result != Z_OK && result != Z_STREAM_END && result != Z_BUF_ERROR)
@@ -226,8 +220,9 @@ static void close_file(struct input *input) {
 
 /* The next bytes are the first ones of a file. */
 static void forget_bytes(struct input *input) {
-    end_inflate(input);
-    input->judged = input->end = false;
+    if (input->inflating)
+        inflateEnd(&input->zlib);
+    input->inflating = input->judged = input->end = false;
     input->data = input->raw;
     input->size = 0;
 }
@@ -243,7 +238,7 @@ int input_fd(const struct input *input) {
     return file->regular ? -1 : file->fd;
 }
 
-/* Where the next raw bytes go: behind those that are left, moved to the front. */
+/* Moves the raw bytes that are left to the front. Returns how many; new ones go behind them. */
 static size_t make_room(struct input *input) {
     if (input->inflating) {
         memmove(input->raw, input->zlib.next_in, input->zlib.avail_in);
@@ -329,7 +324,7 @@ int input_open(struct input *input, char **paths, size_t count) {
 void input_finish(struct input *input) {
     for (; input->current < input->file_count; input->current++)
         close_file(input);
-    end_inflate(input);
+    forget_bytes(input);
     free(input->files);
     free(input->raw);
     free(input->plain);

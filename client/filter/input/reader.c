@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Both kinds of input in one machine of states: files one after the other, line ends of all three
- * kinds, and the first byte that is not blank, which decides what a file is. Until then only line
- * ends are counted, because in lines each blank line is a record of its own.
+ * One state machine reads both kinds of input, file after file, with LF, CR LF or CR as line ends.
+ * The first byte that is not blank decides what kind a file is. Until it comes only line ends are
+ * counted, because in an input of lines each blank line is a record of its own.
  */
 #include "client/filter/input/reader.h"
 
@@ -35,6 +35,7 @@ void reader_init(struct reader *reader, struct input *input, const struct record
 
 static void begin_record(struct reader *reader, struct record *record, uint64_t line) {
     record_begin(record, ++reader->ordinal, input_file(reader->input)->name, line);
+    reader->begun = true;
 }
 
 /* The first record of a file that looks like another format says so. */
@@ -43,8 +44,19 @@ static void set_look(struct reader *reader, struct record *record, enum look loo
     record->look = (uint8_t)look;
 }
 
-/* Two searches of the C library's, which are much faster than one by byte; in blocks, so that
- * neither runs far past the other's find where all lines end alike. */
+static int end_record(struct reader *reader, struct record *record) {
+    record_end(record, reader->rules);
+    reader->begun = false;
+    return READER_RECORD;
+}
+
+/* True when the next byte is a '>' that begins a line. */
+static bool at_header(const struct reader *reader) {
+    return reader->line_start && *reader->input->data == '>';
+}
+
+/* Two calls of memchr() are much faster than a loop over bytes. They search block by block, so that
+ * neither runs far past what the other finds, even where all lines end alike. */
 static size_t find_line_end(const char *data, size_t size) {
     enum { BLOCK = 256 };
     for (size_t at = 0; at < size; at += BLOCK) {
@@ -57,7 +69,7 @@ static size_t find_line_end(const char *data, size_t size) {
     return size;
 }
 
-/* The rest of the line, or what is there of it. Consumed, and counted when it ended. */
+/* Consumes the rest of the line, or what is there of it, and counts the line when it has ended. */
 static struct span take_span(struct reader *reader) {
     struct input *input = reader->input;
     size_t size = find_line_end(input->data, input->size);
@@ -73,24 +85,18 @@ static struct span take_span(struct reader *reader) {
 
 /* --- Lines ------------------------------------------------------------------------------------ */
 
-/* One record a line: SEQ, or ID<TAB>SEQ. Until a tab comes, the bytes may be either and are taken
- * as both. A line is complete with its line end, so nothing waits for the next one. Functions here
- * and below take a line, or what is there of it (at least one byte is), and return READER_RECORD,
- * 0 to go on, or a negative exit status. */
-
-static void lines_begin(struct reader *reader, struct record *record) {
-    begin_record(reader, record, reader->line);
-    reader->begun = true;
-}
+/* Each line is one record: SEQ, or ID<TAB>SEQ. Until a tab comes, the bytes may be an id or a
+ * sequence, so they are taken as both. A record is complete when its line ends; it does not wait
+ * for the next line. Functions here and below take a line, or what is there of it (at least one
+ * byte), and return READER_RECORD, 0 to go on, or a negative exit status. */
 
 static int lines_end_record(struct reader *reader, struct record *record) {
     if (reader->look == LOOK_PLAIN)
         set_look(reader, record, look_of_line(record, reader->tab));
     if (!reader->tab)
         record_drop_id(record);
-    record_end(record, reader->rules);
-    reader->begun = reader->tab = false;
-    return READER_RECORD;
+    reader->tab = false;
+    return end_record(reader, record);
 }
 
 static int lines_refuse_header(const struct reader *reader) {
@@ -102,14 +108,13 @@ static int lines_refuse_header(const struct reader *reader) {
 }
 
 /* Each blank line before the first letter is a record. After the last of them comes the line with
- * the letter, whose leading blanks were skipped already; a tab among them has been noted. */
+ * the letter, whose leading blanks were skipped already; reader->tab tells of a tab among them. */
 static int lines_read_blank(struct reader *reader, struct record *record) {
     if (reader->blank_line < reader->line) {
         begin_record(reader, record, reader->blank_line++);
-        record_end(record, reader->rules);
-        return READER_RECORD;
+        return end_record(reader, record);
     }
-    lines_begin(reader, record);
+    begin_record(reader, record, reader->line);
     reader->state = READER_LINE;
     reader->line_start = false;
     return 0;
@@ -133,17 +138,13 @@ static void lines_add(struct reader *reader, struct record *record, struct span 
 static int lines_read(struct reader *reader, struct record *record) {
     if (reader->state == READER_BLANKS)
         return lines_read_blank(reader, record);
-    if (reader->line_start && *reader->input->data == '>')
+    if (at_header(reader))
         return lines_refuse_header(reader);
     if (!reader->begun)
-        lines_begin(reader, record);
+        begin_record(reader, record, reader->line);
     struct span span = take_span(reader);
     lines_add(reader, record, span);
     return span.ended ? lines_end_record(reader, record) : 0;
-}
-
-static int lines_end(struct reader *reader, struct record *record) {
-    return reader->begun ? lines_end_record(reader, record) : 0;
 }
 
 /* --- FASTA ------------------------------------------------------------------------------------ */
@@ -152,52 +153,42 @@ static int lines_end(struct reader *reader, struct record *record) {
  * when that line, or the end of the file, has come. */
 
 static int fasta_end_record(struct reader *reader, struct record *record) {
-    record_end(record, reader->rules);
+    int result = end_record(reader, record);
     if (reader->look == LOOK_PLAIN)
         set_look(reader, record, look_of_fasta(record, reader->comment));
-    reader->begun = reader->comment = false;
-    return READER_RECORD;
-}
-
-static void fasta_read_header(struct reader *reader, struct record *record) {
-    struct span span = take_span(reader);
-    record_add_id(record, reader->rules, span.bytes, span.size);
-    if (span.ended)
-        reader->state = READER_SEQUENCE;
-}
-
-/* True when the next byte is the '>' of a header. */
-static bool fasta_at_header(struct reader *reader) {
-    return reader->line_start && *reader->input->data == '>';
+    reader->comment = false;
+    return result;
 }
 
 static void fasta_begin(struct reader *reader, struct record *record) {
     input_consume(reader->input, 1);
     begin_record(reader, record, reader->line);
-    reader->begun = true;
     reader->line_start = false;
     reader->state = READER_HEADER;
 }
 
-/* One line of a sequence, or a part of one. */
+/* Reads a part of the header or of a line of the sequence. */
 static void fasta_read_line(struct reader *reader, struct record *record) {
     char first = *reader->input->data;
     reader->comment |= reader->line_start && (first == ';' || first == '#');
     struct span span = take_span(reader);
-    record_add_sequence(record, reader->rules, span.bytes, span.size);
-    if (span.ended)
+    if (reader->state == READER_HEADER)
+        record_add_id(record, reader->rules, span.bytes, span.size);
+    else
+        record_add_sequence(record, reader->rules, span.bytes, span.size);
+    if (span.ended && reader->state == READER_SEQUENCE)
         record_end_line(record, reader->rules);
+    if (span.ended)
+        reader->state = READER_SEQUENCE;
 }
 
 static int fasta_read(struct reader *reader, struct record *record) {
-    if (reader->state == READER_HEADER)
-        fasta_read_header(reader, record);
-    else if (!fasta_at_header(reader))
-        fasta_read_line(reader, record);
-    else if (reader->begun)
+    if (at_header(reader) && reader->begun)
         return fasta_end_record(reader, record);
-    else
+    if (at_header(reader))
         fasta_begin(reader, record);
+    else
+        fasta_read_line(reader, record);
     return 0;
 }
 
@@ -207,7 +198,7 @@ static bool is_blank(char byte) {
     return byte == ' ' || byte == '\t' || byte == '\v' || byte == '\f';
 }
 
-/* The first letter of a file has come; it is the next byte. */
+/* Called when the next byte is the first letter of a file. */
 static int decide_kind(struct reader *reader) {
     if (*reader->input->data == '>') {
         reader->state = READER_SEQUENCE;
@@ -224,7 +215,7 @@ static int decide_kind(struct reader *reader) {
     return 0;
 }
 
-/* Skips blanks and line ends byte by byte: there are few before the first letter. */
+/* Skips blanks and line ends, byte by byte because there are few before the first letter. */
 static int read_before(struct reader *reader) {
     struct input *input = reader->input;
     for (; input->size > 0; input_consume(input, 1)) {
@@ -243,7 +234,7 @@ static int read_before(struct reader *reader) {
     return 0;
 }
 
-/* One step: a line, or what is there of it. */
+/* Takes one step: a line, or what is there of it. */
 static int read_state(struct reader *reader, struct record *record) {
     bool second_half = reader->after_return && *reader->input->data == '\n';
     reader->after_return = false;
@@ -264,13 +255,12 @@ static int read_state(struct reader *reader, struct record *record) {
     return 0;
 }
 
-/* A file without any letter has no records, unless it was said to be lines. */
+/* A file without any letter has no records, unless --input lines was given. */
 static int end_file(struct reader *reader, struct record *record) {
     int result = 0;
-    if (reader->state == READER_LINE)
-        result = lines_end(reader, record);
-    else if (reader->state == READER_HEADER || reader->state == READER_SEQUENCE)
-        result = fasta_end_record(reader, record);
+    if (reader->begun)
+        result = reader->state == READER_LINE ? lines_end_record(reader, record)
+                                              : fasta_end_record(reader, record);
     input_next_file(reader->input);
     begin_file(reader);
     return result;

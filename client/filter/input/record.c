@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Cleaning. Bytes are looked up in a table made from the model's alphabet: a letter in upper case,
- * or one of the classes below. UTF-8 is put together across chunks, so that one code point is one
- * letter, and a `*` is held back until something follows it.
+ * Cleans sequences. A table made from the model's alphabet says what each byte is: a letter, given
+ * in upper case, or one of the classes below. UTF-8 is put together across chunks, so that one code
+ * point is one letter. A `*` is held back until something follows it, since the last one is
+ * dropped.
  */
 #include "client/filter/input/record.h"
 
@@ -14,10 +15,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Classes of bytes that are not letters of the alphabet; all below ' '. */
+/* Classes of bytes that are not letters of the alphabet. They are all below ' ', where no letter
+ * is. */
 enum { BYTE_OUTSIDE = 0, BYTE_SKIPPED = 1, BYTE_STAR = 2, BYTE_HIGH = 3, BYTE_CLASSES = 4 };
 
-/* More memory than this is given back when its record is done. */
+/* A record that took more memory than this gives it back when it is done. */
 #define CAPACITY_KEPT 8192u
 
 #define BYTE_ORDER_MARK 0xFEFFu
@@ -73,6 +75,13 @@ static void append_id(struct record *record, const char *bytes, size_t size) {
     record->id_size += size;
 }
 
+static size_t first_word(const char *text, size_t size) {
+    size_t end = 0;
+    while (end < size && text[end] != ' ' && text[end] != '\t')
+        end++;
+    return end;
+}
+
 void record_add_id(struct record *record, const struct record_rules *rules, const char *bytes,
                    size_t size) {
     const char *end = bytes + size;
@@ -81,13 +90,11 @@ void record_add_id(struct record *record, const struct record_rules *rules, cons
             bytes++;
     if (record->reading.id_ended || bytes == end)
         return;
-    const char *stop = end;
-    if (rules->id == ID_FIRST && !rules->keep_header) {
-        for (stop = bytes; stop < end && *stop != ' ' && *stop != '\t';)
-            stop++;
-        record->reading.id_ended = stop < end;
-    }
-    append_id(record, bytes, (size_t)(stop - bytes));
+    size = (size_t)(end - bytes);
+    if (rules->id == ID_FIRST && !rules->keep_header)
+        size = first_word(bytes, size);
+    record->reading.id_ended = bytes + size < end;
+    append_id(record, bytes, size);
 }
 
 static void keep_unknown(struct record *record, uint32_t letter) {
@@ -99,7 +106,7 @@ static void keep_unknown(struct record *record, uint32_t letter) {
     record->unknown[record->unknown_count++] = letter & RECORD_BAD_BYTE ? UTF8_REPLACEMENT : letter;
 }
 
-/* Room for so many more, or for the rest of those that are kept. Returns for how many. */
+/* Makes room for `more` residues, or for as many as will still be kept. Returns for how many. */
 static size_t reserve_residues(struct record *record, const struct record_rules *rules,
                                size_t more) {
     size_t left = rules->residues_max - record->residue_count;
@@ -114,7 +121,7 @@ static size_t reserve_residues(struct record *record, const struct record_rules 
     return more;
 }
 
-/* One residue: a letter of the alphabet, or 0. Counts all, keeps the first ones. */
+/* Adds a letter of the alphabet, or 0. All residues are counted, the first ones are kept. */
 static void add_residue(struct record *record, const struct record_rules *rules, uint8_t residue) {
     record->length++;
     if (reserve_residues(record, rules, 1) > 0)
@@ -134,7 +141,7 @@ static void note_outside(struct record *record, uint32_t letter) {
     }
 }
 
-/* A letter that is not in the alphabet: a code point, or RECORD_BAD_BYTE + byte. */
+/* Adds a letter that is not in the alphabet: a code point, or RECORD_BAD_BYTE + byte. */
 static void add_outside(struct record *record, const struct record_rules *rules, uint32_t letter) {
     note_outside(record, letter);
     if (rules->invalid == INVALID_DROP) {
@@ -159,7 +166,7 @@ static void settle_star(struct record *record, const struct record_rules *rules)
         add_outside(record, rules, '*');
 }
 
-/* Takes what can be taken from the pending bytes of a code point; with final, all of them. */
+/* Takes the code points that are complete from the pending bytes; with final, all bytes. */
 static void settle_partial(struct record *record, const struct record_rules *rules, bool final) {
     uint8_t *partial = record->reading.partial;
     while (record->reading.partial_size > 0) {
@@ -198,7 +205,7 @@ static void add_special(struct record *record, const struct record_rules *rules,
     }
 }
 
-/* Whether letters were in upper or in lower case. Most are all in one, which is soon seen. */
+/* Notes whether letters were in upper or in lower case. Nearly always one comparison tells. */
 static void note_case(struct record *record, const uint8_t *residues, const char *bytes,
                       size_t count) {
     size_t lower = 0;
@@ -210,8 +217,8 @@ static void note_case(struct record *record, const uint8_t *residues, const char
         record->hints |= RECORD_LOWER;
 }
 
-/* The letters of the alphabet that come first, which is nearly always all there is. Returns how
- * many they are; the first byte is one. */
+/* Adds the letters of the alphabet that come first, which are nearly always all there is. Returns
+ * how many they are; the caller knows that the first byte is one. */
 static size_t add_letters(struct record *record, const struct record_rules *rules,
                           const char *bytes, size_t size) {
     if (record->reading.partial_size > 0)
@@ -225,7 +232,7 @@ static size_t add_letters(struct record *record, const struct record_rules *rule
     record->residue_count += (uint32_t)count;
     record->hints |= record->reading.hint;
     note_case(record, residues, bytes, count);
-    if (count == room) /* those that are only counted */
+    if (count == room) /* the others are only counted */
         while (count < size && rules->letter[(uint8_t)bytes[count]] >= BYTE_CLASSES)
             count++;
     record->length += count;
@@ -292,13 +299,6 @@ static bool id_is_utf8(const struct record *record) {
     return true;
 }
 
-static size_t first_word(const char *text, size_t size) {
-    size_t end = 0;
-    while (end < size && text[end] != ' ' && text[end] != '\t')
-        end++;
-    return end;
-}
-
 static void end_id(struct record *record, const struct record_rules *rules) {
     if (record->id_size == 0) {
         char ordinal[24];
@@ -336,8 +336,8 @@ void record_end(struct record *record, const struct record_rules *rules) {
         char letter[24];
         describe_letter(record->reading.bad_letter, letter);
         record_fail(record,
-                    "%s at position %" PRIu64
-                    " is not a letter of the model's alphabet (see --invalid)",
+                    "%s at position %" PRIu64 " is not a letter of the model's alphabet "
+                    "(--invalid unk embeds it as <unk>, --invalid drop leaves it out)",
                     letter, record->reading.bad_position);
     } else if (record->truncated && rules->too_long == LONG_ERROR) {
         record_fail(record,

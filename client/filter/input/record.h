@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One input record: its id, and its sequence cleaned for the model. Readers feed it bytes as they
- * come; however long the sequence is, no more of it is kept than will be embedded.
+ * One input record: its id, and its sequence cleaned for the model. The reader feeds it bytes as
+ * they come. However long the sequence is, no more of it is kept than will be embedded.
  */
 #ifndef ESM1NV_FILTER_RECORD_H
 #define ESM1NV_FILTER_RECORD_H
@@ -35,7 +35,7 @@ struct record_rules {
     enum invalid_rule invalid;
     enum long_rule too_long;
     uint32_t positions;
-    uint32_t residues_max; /* that are kept; more than positions with LONG_WINDOW */
+    uint32_t residues_max; /* most residues that are kept; more than positions with LONG_WINDOW */
     bool keep_header;
     uint8_t letter[256]; /* what a byte is: see record.c */
     uint8_t alphabet[32];
@@ -43,31 +43,31 @@ struct record_rules {
 
 struct record {
     uint64_t ordinal; /* from 1 over all files */
-    const char *file; /* where it begins */
+    const char *file; /* where the record begins */
     uint64_t line;
 
-    char *id; /* valid UTF-8, not ended by NUL; it may contain any character but line ends */
+    char *id; /* valid UTF-8 without a NUL at its end; may hold any character but line ends */
     size_t id_size;
-    size_t header_size; /* with keep_header, the header that the id is the beginning of */
-    bool id_repaired;   /* bytes of it were not UTF-8 */
+    size_t header_size; /* with keep_header: the size of the header, which the id begins */
+    bool id_repaired;   /* some of its bytes were not UTF-8 and were replaced */
 
-    uint8_t *residues; /* as submitted: letters, or 0 for one the alphabet lacks */
+    uint8_t *residues; /* as submitted: letters, or 0 for a letter that the alphabet lacks */
     uint32_t residue_count;
     uint64_t length;   /* letters after cleaning, before truncation */
     uint32_t *unknown; /* the code points behind the zeros of residues, in order */
     uint32_t unknown_count;
-    bool has_unknown; /* also beyond what is kept */
+    bool has_unknown; /* some letter is unknown, perhaps beyond what is kept */
     bool has_dropped;
     bool truncated;
     uint8_t hints; /* enum record_hint, together */
     uint8_t look;  /* enum look: what its file looks like, if that shows here first */
-    char failure[RECORD_FAILURE_MAX]; /* why there are no rows; empty when all is well */
+    char failure[RECORD_FAILURE_MAX]; /* why there are no rows; empty: the record is good */
 
     size_t id_capacity;
     uint32_t residue_capacity, unknown_capacity;
     struct {
         bool id_ended;
-        bool star; /* a `*` that is dropped if it turns out to be the last letter */
+        bool star; /* a `*` was read; it is dropped if no letter follows */
         uint8_t partial[UTF8_MAX];
         uint8_t partial_size;
         uint64_t bad_position;      /* of the first letter outside the alphabet; 0: none */
@@ -81,18 +81,18 @@ struct record {
 #define RECORD_BAD_BYTE 0x80000000u
 #define RECORD_NULL ((struct record){0})
 
-/* What follows from the model; the rest is set before. */
+/* Sets what follows from the model. The caller has set the other rules. */
 void record_rules_set(struct record_rules *rules, const uint8_t alphabet[32], uint32_t positions);
 
 /* Begins a record, reusing the memory of the one before it. */
 void record_begin(struct record *record, uint64_t ordinal, const char *file, uint64_t line);
-/* More of its header, without the line end. */
+/* Adds more of its header, without the line end. */
 void record_add_id(struct record *record, const struct record_rules *rules, const char *bytes,
                    size_t size);
-/* More of its sequence, without line ends. */
+/* Adds more of its sequence, without line ends. */
 void record_add_sequence(struct record *record, const struct record_rules *rules, const char *bytes,
                          size_t size);
-/* A line of the sequence ended. */
+/* A line of the sequence has ended, so a code point that is not complete will not be. */
 void record_end_line(struct record *record, const struct record_rules *rules);
 /* Forgets the sequence, or the id, that was added so far. */
 void record_drop_sequence(struct record *record);
@@ -105,9 +105,9 @@ static inline bool record_failed(const struct record *record) {
     return record->failure[0] != 0;
 }
 
-/* Bytes of input that it keeps. */
+/* How many bytes of input it keeps. */
 size_t record_size(const struct record *record);
-/* The record is done: gives memory back that few records need. */
+/* The record is done: frees its memory if it is more than most records need. */
 void record_trim(struct record *record);
 void record_finish(struct record *record);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One UTF-8 code point at a time.
+ * Decodes and encodes one UTF-8 code point at a time.
  */
 #ifndef ESM1NV_FILTER_UTF8_H
 #define ESM1NV_FILTER_UTF8_H

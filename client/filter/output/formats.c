@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The table of formats, one row each: the name, which is also that of the struct in its own file,
- * output_NAME. The first is the default.
+ * The table of formats. A row is the format's name; its struct is output_NAME, in the file NAME.c.
+ * The first row is the default.
  */
 #include "client/filter/output/output.h"
 

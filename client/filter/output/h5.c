@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * HDF5, through a module that is loaded for it: from beside the program, where a build leaves it,
- * or from where it was installed. The module opens the target's temporary file by its name.
+ * HDF5, written by a module (h5.h) that is loaded for it from the program's own directory, where a
+ * build leaves it, or from where it was installed. The module opens the target's temporary file by
+ * its name.
  */
 #include "client/filter/output/output.h"
 
@@ -40,31 +41,30 @@ struct h5_writer {
     struct h5_file *file; /* NULL: not open, or closed */
 };
 
-static int h5_begin(struct output *output) {
+static void h5_begin(struct output *output) {
     struct h5_writer *writer = output->state = allocate(NULL, sizeof *writer);
     *writer = (struct h5_writer){.table = load_table()};
+    output->target.result = -EX_CANTCREAT;
     if (!writer->table)
-        return -EX_CANTCREAT;
+        return;
     struct h5_shape shape = {.hidden = output->hidden,
                              .rows = output->pooling == ESM1NV_POOL_NONE,
                              .half = output->dtype == ESM1NV_F16};
     char reason[H5_ERROR_MAX] = "";
     writer->file = writer->table->create(output->target.temporary, &shape, reason);
     if (writer->file)
-        return 0;
-    report("%s: cannot create: %s", output->target.name, reason);
-    return -EX_CANTCREAT;
+        output->target.result = 0;
+    else
+        report("%s: cannot create: %s", output->target.name, reason);
 }
 
-static int h5_written(const struct output *output, int result, const char *reason) {
-    if (result == 0)
-        return 0;
+static void h5_cannot_write(struct output *output, const char *reason) {
     report("%s: cannot write: %s", output->target.name, reason);
-    return -EX_IOERR;
+    output->target.result = -EX_IOERR;
 }
 
-static int h5_rows(struct output *output, const struct record *record,
-                   const struct esm1nv_result *answer) {
+static void h5_rows(struct output *output, const struct record *record,
+                    const struct esm1nv_result *answer) {
     const struct h5_writer *writer = output->state;
     struct h5_record one = {.id = record->id,
                             .id_size = record->id_size,
@@ -73,25 +73,24 @@ static int h5_rows(struct output *output, const struct record *record,
                             .values = answer->rows,
                             .row_count = answer->row_count};
     char reason[H5_ERROR_MAX] = "";
-    return h5_written(output, writer->table->write(writer->file, &one, reason), reason);
+    if (writer->table->write(writer->file, &one, reason) < 0)
+        h5_cannot_write(output, reason);
 }
 
-static int h5_close(struct h5_writer *writer, char reason[H5_ERROR_MAX]) {
+static void h5_end(struct output *output) {
+    struct h5_writer *writer = output->state;
     struct h5_file *file = writer->file;
-    writer->file = NULL;
-    return writer->table->close(file, reason);
-}
-
-static int h5_end(struct output *output) {
     char reason[H5_ERROR_MAX] = "";
-    return h5_written(output, h5_close(output->state, reason), reason);
+    writer->file = NULL;
+    if (writer->table->close(file, reason) < 0)
+        h5_cannot_write(output, reason);
 }
 
 static void h5_finish(struct output *output) {
     struct h5_writer *writer = output->state;
     char reason[H5_ERROR_MAX];
     if (writer && writer->file)
-        h5_close(writer, reason);
+        writer->table->close(writer->file, reason);
 }
 
 static uint64_t h5_bytes(const struct record *record, uint64_t rows) {

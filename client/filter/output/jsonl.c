@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * JSON, an object a line for every record, also for those that failed.
+ * JSON Lines: one object per record, also for a record that failed.
  */
 #include "client/filter/output/output.h"
 #include "client/filter/output/text.h"
@@ -8,44 +8,33 @@
 #include <inttypes.h>
 #include <string.h>
 
-static int jsonl_id(struct output *output, const struct record *record) {
-    int result = target_write(&output->target, "{\"id\":", 6);
-    return result < 0 ? result : text_json(&output->target, record->id, record->id_size);
+static void jsonl_id(struct target *target, const struct record *record) {
+    target_write(target, "{\"id\":", 6);
+    text_json(target, record->id, record->id_size);
 }
 
-static int jsonl_row(struct output *output, const struct esm1nv_result *answer, uint32_t row) {
+static void jsonl_rows(struct output *output, const struct record *record,
+                       const struct esm1nv_result *answer) {
     struct target *target = &output->target;
-    const float *values = (const float *)answer->rows + (size_t)row * output->hidden;
-    int result = target_write(target, row > 0 ? ",[" : "[", row > 0 ? 2 : 1);
-    if (result == 0)
-        result = text_values(target, values, output->hidden, ',');
-    return result < 0 ? result : target_write(target, "]", 1);
-}
-
-static int jsonl_rows(struct output *output, const struct record *record,
-                      const struct esm1nv_result *answer) {
-    struct target *target = &output->target;
+    const float *values = answer->rows;
     bool list = output->pooling == ESM1NV_POOL_NONE;
-    int result = jsonl_id(output, record);
-    if (result == 0)
-        result =
-            text_format(target, ",\"length\":%" PRIu64 ",\"rows\":%" PRIu32 ",\"embedding\":%s",
-                        record->length, answer->row_count, list ? "[" : "");
-    for (uint32_t row = 0; row < answer->row_count && result == 0; row++)
-        result = jsonl_row(output, answer, row);
-    if (result == 0)
-        result = text_format(target, "%s%s}\n", list ? "]" : "",
-                             record->truncated ? ",\"truncated\":true" : "");
-    return result;
+    jsonl_id(target, record);
+    text_format(target, ",\"length\":%" PRIu64 ",\"rows\":%" PRIu32 ",\"embedding\":%s",
+                record->length, answer->row_count, list ? "[" : "");
+    for (uint32_t row = 0; row < answer->row_count && target->result == 0; row++) {
+        target_write(target, row > 0 ? ",[" : "[", row > 0 ? 2 : 1);
+        text_values(target, values, output->hidden, ',');
+        target_write(target, "]", 1);
+        values += output->hidden;
+    }
+    text_format(target, "%s%s}\n", list ? "]" : "", record->truncated ? ",\"truncated\":true" : "");
 }
 
-static int jsonl_failed(struct output *output, const struct record *record) {
-    int result = jsonl_id(output, record);
-    if (result == 0)
-        result = target_write(&output->target, ",\"error\":", 9);
-    if (result == 0)
-        result = text_json(&output->target, record->failure, strlen(record->failure));
-    return result < 0 ? result : target_write(&output->target, "}\n", 2);
+static void jsonl_failed(struct output *output, const struct record *record) {
+    jsonl_id(&output->target, record);
+    target_write(&output->target, ",\"error\":", 9);
+    text_json(&output->target, record->failure, strlen(record->failure));
+    target_write(&output->target, "}\n", 2);
 }
 
 static uint64_t jsonl_bytes(const struct record *record, uint64_t rows) {

@@ -1,14 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What all formats share: opening, the checks of where a format may go, and the index beside the
- * output.
+ * What all formats share: opening the file, checking that the format can be written there, and
+ * --index, a table with one line for every input record, by which its rows can be found in raw and
+ * npy output. The index is TSV with a header line.
  */
 #include "client/filter/output/output.h"
 
-#include "client/filter/output/index.h"
+#include "client/filter/output/text.h"
 #include "client/filter/report.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -57,27 +59,44 @@ int output_open(struct output *output, const char *path, const char *index) {
     return result;
 }
 
+/* offset is the number of rows that were written before the record's own. */
+static void index_write(struct target *index, const struct record *record, uint32_t rows,
+                        uint64_t offset) {
+    text_field(index, record->id, record->id_size);
+    text_format(index, "\t%" PRIu64 "\t%" PRIu32 "\t%" PRIu64 "\t", record->length, rows, offset);
+    if (record_failed(record))
+        text_format(index, "error: %s\n", record->failure);
+    else
+        text_format(index, "%s\n", record->truncated ? "truncated" : "ok");
+}
+
 int output_begin(struct output *output, uint32_t hidden) {
     output->hidden = hidden;
-    int result = output->has_index ? index_begin(&output->index) : 0;
-    if (result == 0 && output->format->begin)
-        result = output->format->begin(output);
-    return result;
+    if (output->has_index)
+        text_format(&output->index, "id\tlength\trows\toffset\tstatus\n");
+    if (output->format->begin)
+        output->format->begin(output);
+    return output->target.result;
+}
+
+void output_values(struct output *output, const struct record *record,
+                   const struct esm1nv_result *answer) {
+    (void)record;
+    target_refer(&output->target, answer->rows, answer->bytes);
 }
 
 int output_write(struct output *output, const struct record *record,
                  const struct esm1nv_result *answer) {
     bool failed = record_failed(record);
     uint32_t rows = failed ? 0 : answer->row_count;
-    int result = 0;
     if (!failed)
-        result = output->format->rows(output, record, answer);
+        output->format->rows(output, record, answer);
     else if (output->format->failed)
-        result = output->format->failed(output, record);
-    if (result == 0 && output->has_index)
-        result = index_write(&output->index, record, rows, output->rows);
+        output->format->failed(output, record);
+    if (output->target.result == 0 && output->has_index)
+        index_write(&output->index, record, rows, output->rows);
     output->rows += rows;
-    return result;
+    return output->target.result < 0 ? output->target.result : output->index.result;
 }
 
 int output_flush(struct output *output) {
@@ -86,9 +105,9 @@ int output_flush(struct output *output) {
 }
 
 int output_commit(struct output *output) {
-    int result = output->format->end ? output->format->end(output) : 0;
-    if (result == 0)
-        result = output_flush(output);
+    if (output->format->end)
+        output->format->end(output);
+    int result = output_flush(output);
     if (result == 0)
         result = target_commit(&output->target);
     if (result == 0 && output->has_index)

@@ -14,24 +14,25 @@ struct output;
 
 struct output_format {
     const char *name;
-    bool binary;       /* takes --dtype; not for terminals */
-    bool patches;      /* goes back in the file at the end, which must therefore be able to seek */
-    bool keeps_header; /* wants more of a header than the id */
-    bool needs_path;   /* writes by itself to the file of a name */
+    bool binary;       /* takes --dtype, and is never written to a terminal */
+    bool patches;      /* seeks back in the file at the end, so the file must be able to */
+    bool keeps_header; /* needs the whole header, not only the id */
+    bool needs_path;   /* opens the file itself, by its name */
 
-    /* For --dry-run: the bytes before the first record, and about those of a record beside its
-     * values (rows 0: of one that failed). NULL: it has no others, and a binary format's bytes are
-     * then known exactly. */
+    /* For --dry-run: how many bytes stand before the first record, and an estimate of how many a
+     * record has beside its values (rows is 0 for a record that failed). NULL: it has none, so the
+     * size of a binary format is known exactly. */
     uint64_t bytes_at_start;
     uint64_t (*bytes_beside)(const struct record *record, uint64_t rows);
 
-    /* All return 0, or a negative exit status after reporting; all but rows may be NULL. */
-    int (*begin)(struct output *output);
-    int (*rows)(struct output *output, const struct record *record,
-                const struct esm1nv_result *answer);
-    int (*failed)(struct output *output, const struct record *record);
-    int (*end)(struct output *output);
-    void (*finish)(struct output *output); /* also when begin failed, or there was no end */
+    /* All but rows may be NULL. What fails is reported, and leaves output->target.result a negative
+     * exit status. finish is called in any case, after a failed begin too and without an end. */
+    void (*begin)(struct output *output);
+    void (*rows)(struct output *output, const struct record *record,
+                 const struct esm1nv_result *answer);
+    void (*failed)(struct output *output, const struct record *record);
+    void (*end)(struct output *output);
+    void (*finish)(struct output *output);
 };
 
 /* All formats, and their names in the same order; both ended by NULL. The first is the default. */
@@ -51,15 +52,21 @@ struct output {
 };
 #define OUTPUT_NULL ((struct output){.target = TARGET_NULL, .index = TARGET_NULL})
 
-/* Opens the files: path NULL is stdout, index NULL none. Checks that the format can be written
- * there. format, pooling and dtype are set before. */
+/* A format's rows(): the answer's values as they are, and nothing else. */
+void output_values(struct output *output, const struct record *record,
+                   const struct esm1nv_result *answer);
+
+/* Functions return 0, or a negative exit status after reporting. */
+
+/* Opens the files: path NULL means stdout, index NULL means none. Checks that the format can be
+ * written there. The caller has set format, pooling and dtype. */
 int output_open(struct output *output, const char *path, const char *index);
-/* Once the model's hidden size is known. */
+/* Writes what stands before the first record; called once the model's hidden size is known. */
 int output_begin(struct output *output, uint32_t hidden);
-/* One record, and what the daemon answered, which is not used when the record failed. */
+/* Writes one record with the daemon's answer, which is not used if the record failed. */
 int output_write(struct output *output, const struct record *record,
                  const struct esm1nv_result *answer);
-/* Whether rows of answers that were written must still stay where they are. */
+/* Whether rows of earlier answers must still stay where they are, since they wait to be written. */
 static inline bool output_refers(const struct output *output) {
     return output->target.referred > 0;
 }

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Output files. The names of temporary files stand in a small table that a signal handler can read
- * (unlink() is async-signal-safe), so that neither an error nor Ctrl-C leaves one behind.
+ * Output files. What waits to be written is a list of parts for writev(), so that rows go from the
+ * shared memory where the daemon put them to the file without a copy. The names of temporary files
+ * stand in a small table that a signal handler can read (unlink() is async-signal-safe), so that
+ * neither an error nor Ctrl-C leaves one behind.
  */
 #include "client/filter/output/target.h"
 
@@ -27,7 +29,7 @@
 #define LINKS_MAX 40
 
 static const char *volatile temporaries[TEMPORARIES_MAX];
-static bool caught; /* the signals are */
+static bool caught; /* whether catch_signals() was called */
 
 static void remove_temporaries(void) {
     for (int i = 0; i < TEMPORARIES_MAX; i++)
@@ -38,11 +40,11 @@ static void remove_temporaries(void) {
 static void remove_on_signal(int signal_number) {
     remove_temporaries();
     signal(signal_number, SIG_DFL);
-    raise(signal_number); /* pending until this handler returns */
+    raise(signal_number); /* it stays pending until this handler returns */
 }
 
 void target_set_signals(void) {
-    signal(SIGPIPE, SIG_DFL); /* also where it came ignored */
+    signal(SIGPIPE, SIG_DFL); /* even if the parent process left it ignored */
     signal(SIGXFSZ, SIG_IGN); /* a full quota is then a write that fails */
 }
 
@@ -60,18 +62,13 @@ static void catch_signals(void) {
     atexit(remove_temporaries);
 }
 
-static void remember_temporary(const char *path) {
-    for (int i = 0; i < TEMPORARIES_MAX; i++)
-        if (!temporaries[i]) {
-            temporaries[i] = path;
-            return;
-        }
-}
-
-static void forget_temporary(const char *path) {
-    for (int i = 0; i < TEMPORARIES_MAX; i++)
-        if (temporaries[i] == path)
-            temporaries[i] = NULL;
+/* Puts `new` where `old` stands; NULL is a free place. */
+static void replace_temporary(const char *old, const char *new) {
+    int i = 0;
+    while (i < TEMPORARIES_MAX && temporaries[i] != old)
+        i++;
+    if (i < TEMPORARIES_MAX)
+        temporaries[i] = new;
 }
 
 static int cannot_create(const char *name) {
@@ -84,7 +81,7 @@ static int cannot_write(const struct target *target) {
     return -EX_IOERR;
 }
 
-/* A new string: `name` in the directory of `path`. */
+/* Returns a new string: `name` in the directory of `path`. */
 static char *join_beside(const char *path, const char *name) {
     const char *slash = strrchr(path, '/');
     size_t directory = slash ? (size_t)(slash - path) + 1 : 0;
@@ -94,7 +91,8 @@ static char *join_beside(const char *path, const char *name) {
     return text;
 }
 
-/* Follows links, also one that points to nothing yet. */
+/* Follows links, also one that points to nothing yet. Returns a new string, or NULL with errno set.
+ */
 static char *resolve(const char *path) {
     char *current = join_beside("", path);
     for (int i = 0; i < LINKS_MAX; i++) {
@@ -118,7 +116,7 @@ static mode_t default_mode(void) {
     return 0666 & ~mask;
 }
 
-/* No signal may come between a file's creation and the note of its name. */
+/* Signals are blocked, so that none comes between a file's creation and the note of its name. */
 static int create_temporary(char *name) {
     sigset_t all, before;
     sigfillset(&all);
@@ -129,7 +127,7 @@ static int create_temporary(char *name) {
     int fd = mkostemp(name, O_CLOEXEC);
     int reason = errno;
     if (fd >= 0)
-        remember_temporary(name);
+        replace_temporary(NULL, name);
     sigprocmask(SIG_SETMASK, &before, NULL);
     errno = reason;
     return fd;
@@ -172,7 +170,7 @@ static int open_path(struct target *target, const char *path) {
     struct stat status;
     int inherited = inherited_descriptor(path);
     if (inherited >= 0) {
-        /* What is open goes on where it is: a new file under its name would replace it. */
+        /* Output goes on where that file stands; a new file under its name would replace it. */
         target->fd = fcntl(inherited, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
         return target->fd < 0 ? cannot_create(path) : 0;
     }
@@ -182,30 +180,27 @@ static int open_path(struct target *target, const char *path) {
         target->fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
         return target->fd < 0 ? cannot_create(path) : 0;
     }
-    /* The rename would get around a file that is protected. */
+    /* A rename would replace even a file that is protected against writing. */
     if (access(path, W_OK) < 0)
         return cannot_create(path);
     return open_temporary(target, path, status.st_mode & 07777);
 }
 
 int target_open(struct target *target, const char *path) {
-    *target = TARGET_NULL;
-    target->name = path ? path : "stdout";
+    *target = (struct target){.name = path ? path : "stdout", .fd = path ? -1 : STDOUT_FILENO};
     target->parts = allocate(NULL, PARTS_MAX * sizeof *target->parts);
-    if (path) {
-        int result = open_path(target, path);
-        if (result < 0)
-            return result;
-    } else {
-        target->fd = STDOUT_FILENO;
-    }
+    int result = path ? open_path(target, path) : 0;
+    if (result < 0)
+        return result;
     struct stat status;
     if (fstat(target->fd, &status) == 0 && S_ISFIFO(status.st_mode))
-        fcntl(target->fd, F_SETPIPE_SZ, PIPE_SIZE); /* fewer switches; smaller works too */
+        fcntl(target->fd, F_SETPIPE_SZ, PIPE_SIZE); /* saves switches between processes; if it
+                                                       fails, the usual size works too */
     return 0;
 }
 
-/* Someone else's O_NONBLOCK on a shared pipe or terminal is no error. */
+/* Another process may have set O_NONBLOCK on a pipe or terminal that it shares; that is no error.
+ */
 static int wait_writable(const struct target *target) {
     struct pollfd ready = {.fd = target->fd, .events = POLLOUT};
     return poll(&ready, 1, -1) < 0 && errno != EINTR ? cannot_write(target) : 0;
@@ -235,7 +230,7 @@ static int write_all(const struct target *target, struct iovec *part, int count)
     return 0;
 }
 
-/* What was put into the buffer since the last part becomes one. */
+/* What was put into the buffer since the last part becomes a part. */
 static void part_buffer(struct target *target) {
     if (target->size > target->parted)
         target->parts[target->part_count++] =
@@ -245,48 +240,43 @@ static void part_buffer(struct target *target) {
 
 int target_flush(struct target *target) {
     part_buffer(target);
-    int count = target->part_count;
+    if (target->result == 0)
+        target->result = write_all(target, target->parts, target->part_count);
     target->part_count = 0;
     target->size = target->parted = target->referred = 0;
-    return write_all(target, target->parts, count);
+    return target->result;
 }
 
-int target_refer(struct target *target, const void *bytes, size_t size) {
+void target_refer(struct target *target, const void *bytes, size_t size) {
     part_buffer(target);
     target->parts[target->part_count++] = (struct iovec){(void *)bytes, size};
     target->referred += size;
-    /* The next one may add two parts, and a flush one more. */
-    bool full = target->referred >= REFERRED_MAX || target->part_count + 3 > PARTS_MAX;
-    return full ? target_flush(target) : 0;
+    /* The next call may add two parts, and a flush one more. */
+    if (target->referred >= REFERRED_MAX || target->part_count + 3 > PARTS_MAX)
+        target_flush(target);
 }
 
-int target_write(struct target *target, const void *bytes, size_t size) {
+void target_write(struct target *target, const void *bytes, size_t size) {
     if (size >= DIRECT_SIZE) {
-        int result = target_refer(target, bytes, size);
-        return result < 0 ? result : target_flush(target);
+        target_refer(target, bytes, size);
+        target_flush(target);
+        return;
     }
-    char *room;
-    int result = target_room(target, size, &room);
-    if (result < 0)
-        return result;
-    memcpy(room, bytes, size);
+    memcpy(target_room(target, size), bytes, size);
     target_used(target, size);
-    return 0;
 }
 
-int target_room(struct target *target, size_t size, char **room) {
+char *target_room(struct target *target, size_t size) {
     if (!target->buffer)
         target->buffer = allocate(NULL, TARGET_BUFFER);
-    int result = TARGET_BUFFER - target->size < size ? target_flush(target) : 0;
-    *room = target->buffer + target->size;
-    return result;
+    if (TARGET_BUFFER - target->size < size)
+        target_flush(target);
+    return target->buffer + target->size;
 }
 
-int target_patch(struct target *target, const void *bytes, size_t size, int64_t offset) {
-    int result = target_flush(target);
-    if (result == 0 && pwrite(target->fd, bytes, size, offset) != (ssize_t)size)
-        result = cannot_write(target);
-    return result;
+void target_patch(struct target *target, const void *bytes, size_t size, int64_t offset) {
+    if (target_flush(target) == 0 && pwrite(target->fd, bytes, size, offset) != (ssize_t)size)
+        target->result = cannot_write(target);
 }
 
 int target_commit(struct target *target) {
@@ -295,13 +285,13 @@ int target_commit(struct target *target) {
         return result;
     int fd = target->fd;
     target->fd = -1;
-    if (close(fd) < 0) /* stdout too: some file systems tell of a full disk only here */
+    if (close(fd) < 0) /* stdout too: some file systems report a full disk only here */
         return cannot_write(target);
     if (!target->path)
         return 0;
     if (rename(target->temporary, target->path) < 0)
         return cannot_write(target);
-    forget_temporary(target->temporary);
+    replace_temporary(target->temporary, NULL);
     free(target->temporary);
     target->temporary = NULL;
     return 0;
@@ -312,7 +302,7 @@ void target_finish(struct target *target) {
         close(target->fd);
     if (target->temporary) {
         unlink(target->temporary);
-        forget_temporary(target->temporary);
+        replace_temporary(target->temporary, NULL);
     }
     free(target->temporary);
     free(target->path);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Text is put straight into the target's buffer, in chunks for which it makes room.
+ * Text is put straight into the target's buffer, chunk by chunk, so nothing is copied twice and no
+ * length is limited by the buffer.
  */
 #include "client/filter/output/text.h"
 
@@ -30,14 +31,11 @@ size_t text_escape(char escape[TEXT_ESCAPE_MAX], uint32_t letter) {
     return letter == '"' || letter == '\\' ? 2 : 0;
 }
 
-/* Each letter as it is, or what replace() puts in its place, unless that is nothing. */
-static int write_letters(struct target *target, const char *text, size_t size,
-                         size_t (*replace)(char room[TEXT_ESCAPE_MAX], uint32_t letter)) {
+/* Writes each letter as it is, or, where replace() returns a size, what replace() put. */
+static void write_letters(struct target *target, const char *text, size_t size,
+                          size_t (*replace)(char room[TEXT_ESCAPE_MAX], uint32_t letter)) {
     while (size > 0) {
-        char *room;
-        int result = target_room(target, CHUNK, &room);
-        if (result < 0)
-            return result;
+        char *room = target_room(target, CHUNK);
         size_t used = 0;
         while (size > 0 && used < CHUNK - TEXT_ESCAPE_MAX) {
             uint32_t letter;
@@ -52,27 +50,22 @@ static int write_letters(struct target *target, const char *text, size_t size,
         }
         target_used(target, used);
     }
-    return 0;
 }
 
-int text_field(struct target *target, const char *text, size_t size) {
-    return write_letters(target, text, size, put_blank);
+void text_field(struct target *target, const char *text, size_t size) {
+    write_letters(target, text, size, put_blank);
 }
 
-int text_json(struct target *target, const char *text, size_t size) {
-    int result = target_write(target, "\"", 1);
-    if (result == 0)
-        result = write_letters(target, text, size, text_escape);
-    return result < 0 ? result : target_write(target, "\"", 1);
+void text_json(struct target *target, const char *text, size_t size) {
+    target_write(target, "\"", 1);
+    write_letters(target, text, size, text_escape);
+    target_write(target, "\"", 1);
 }
 
-int text_values(struct target *target, const float *values, uint32_t count, char separator) {
+void text_values(struct target *target, const float *values, uint32_t count, char separator) {
     enum { BLOCK = 128 };
     for (uint32_t done = 0; done < count;) {
-        char *room;
-        int result = target_room(target, BLOCK * (NUMBER_MAX + 1), &room);
-        if (result < 0)
-            return result;
+        char *room = target_room(target, BLOCK * (NUMBER_MAX + 1));
         uint32_t end = count - done < BLOCK ? count : done + BLOCK;
         char *text = room;
         for (; done < end; done++) {
@@ -82,18 +75,13 @@ int text_values(struct target *target, const float *values, uint32_t count, char
         }
         target_used(target, (size_t)(text - room));
     }
-    return 0;
 }
 
-int text_format(struct target *target, const char *format, ...) {
-    char *room;
-    int result = target_room(target, CHUNK, &room);
-    if (result < 0)
-        return result;
+void text_format(struct target *target, const char *format, ...) {
+    char *room = target_room(target, CHUNK);
     va_list arguments;
     va_start(arguments, format);
     int size = vsnprintf(room, CHUNK, format, arguments);
     va_end(arguments);
     target_used(target, (size_t)size);
-    return 0;
 }

@@ -101,13 +101,6 @@ void emulation_require(int sm, const char *what, const char *file, int line) {
                       block.run->sm);
 }
 
-void emulation_matrix_check(const void *p, size_t row_bytes, const char *what, const char *file,
-                            int line) {
-    if ((uintptr_t)p % 32 || row_bytes % 16)
-        emulation_die("%s:%d: %s at %p, rows %zu bytes apart: must be multiples of 32 and 16", file,
-                      line, what, p, row_bytes);
-}
-
 static void wait_for(enum thread_state state, const char *name, unsigned mask, const char *file,
                      int line) {
     struct thread *thread = running;
@@ -172,7 +165,11 @@ const struct emulation_payload *emulation_warp_exchange(const char *name,
     return own_warp()->given;
 }
 
-void emulation_warp_meet(const char *name, const char *file, int line) {
+void emulation_matrix_meet(const void *p, size_t row_bytes, const char *name, const char *file,
+                           int line) {
+    if ((uintptr_t)p % 32 || row_bytes % 16)
+        emulation_die("%s:%d: %s at %p, rows %zu bytes apart: must be multiples of 32 and 16", file,
+                      line, name, p, row_bytes);
     meet(name, UINT32_MAX, file, line);
 }
 

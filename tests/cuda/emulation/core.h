@@ -47,12 +47,10 @@ bool memory_on_device(const void *p, size_t bytes);
 
 /* --- gemm.c ---------------------------------------------------------------------------------- */
 
-enum gemm_type { GEMM_F32, GEMM_F16, GEMM_BF16 };
-
 /* A matrix in columns: element (i, j) is at i + ld j, or at j + ld i when it is transposed. */
 struct gemm_matrix {
     void *data;
-    enum gemm_type type;
+    cudaDataType_t type;
     size_t ld;
     bool transposed;
 };
@@ -64,7 +62,7 @@ struct gemm {
     size_t m, n, k, piece;
     float alpha, beta;
     const void *bias;
-    enum gemm_type bias_type;
+    cudaDataType_t bias_type;
     bool gelu;
 };
 

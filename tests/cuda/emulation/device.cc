@@ -107,13 +107,6 @@ std::unique_lock<std::mutex> lock_configured() {
     return lock;
 }
 
-/* Returns a device that a test names. */
-device &device_at(int index) {
-    if (index < 0 || index >= EMULATION_MAX_DEVICES)
-        emulation_die("there is no device %d to set", index);
-    return world.devices[index];
-}
-
 } // namespace
 
 void emulation_die(const char *format, ...) {
@@ -150,19 +143,14 @@ void emulation_set_device_count(int count) {
     world.device_count = count;
 }
 
-void emulation_set_sm(int index, int sm) {
+void emulation_set_device(int index, int sm, size_t memory, const char *name) {
     auto lock = lock_configured();
-    device_at(index).sm = sm;
-}
-
-void emulation_set_memory(int index, size_t bytes) {
-    auto lock = lock_configured();
-    device_at(index).memory = bytes;
-}
-
-void emulation_set_name(int index, const char *name) {
-    auto lock = lock_configured();
-    device_at(index).name = name;
+    if (index < 0 || index >= EMULATION_MAX_DEVICES)
+        emulation_die("there is no device %d to set", index);
+    device &device = world.devices[index];
+    device.sm = sm ? sm : device.sm;
+    device.memory = memory ? memory : device.memory;
+    device.name = name ? name : device.name;
 }
 
 void emulation_fail(const char *name, unsigned nth, int error, bool sticky, unsigned resets) {
@@ -216,9 +204,9 @@ int fail_now(const char *name, int index) {
             static const int registered = atexit(lost_forget); /* before static objects end */
             if (registered != 0)
                 emulation_die("atexit failed");
-            device_at(index).error =
+            world.devices[index].error =
                 library ? cudaErrorIllegalAddress : static_cast<cudaError_t>(hit.error);
-            device_at(index).resets = hit.resets;
+            world.devices[index].resets = hit.resets;
         }
         return library && hit.name.empty() ? CUBLAS_STATUS_EXECUTION_FAILED : hit.error;
     }
@@ -311,8 +299,12 @@ cudaError_t cudaGetDeviceProperties(struct cudaDeviceProp *properties, int index
     CALL(DRIVER);
     if (index < 0 || index >= world.device_count)
         return call.fail(cudaErrorInvalidDevice);
+    const struct device &device = world.devices[index];
     *properties = {};
-    snprintf(properties->name, sizeof properties->name, "%s", world.devices[index].name.c_str());
+    snprintf(properties->name, sizeof properties->name, "%s", device.name.c_str());
+    properties->major = device.sm / 10;
+    properties->minor = device.sm % 10;
+    properties->multiProcessorCount = device.multiprocessors;
     return cudaSuccess;
 }
 
@@ -359,50 +351,19 @@ cudaError_t cudaDeviceReset(void) {
 
 /* --- Names ----------------------------------------------------------------------------------- */
 
-namespace {
-
-#define NAMED(error, text)                                                                         \
-    { error, #error, text }
-
-const struct {
-    cudaError_t error;
-    const char *name, *text;
-} errors[] = {
-    NAMED(cudaSuccess, "no error"),
-    NAMED(cudaErrorInvalidValue, "invalid argument"),
-    NAMED(cudaErrorMemoryAllocation, "out of memory"),
-    NAMED(cudaErrorInvalidConfiguration, "invalid configuration"),
-    NAMED(cudaErrorStubLibrary, "the driver is a stub library"),
-    NAMED(cudaErrorInsufficientDriver, "the driver is too old or missing"),
-    NAMED(cudaErrorNoDevice, "no CUDA-capable device is detected"),
-    NAMED(cudaErrorInvalidDevice, "invalid device ordinal"),
-    NAMED(cudaErrorECCUncorrectable, "uncorrectable ECC error"),
-    NAMED(cudaErrorInvalidResourceHandle, "invalid handle"),
-    NAMED(cudaErrorNotReady, "device not ready"),
-    NAMED(cudaErrorIllegalAddress, "an illegal memory access"),
-    NAMED(cudaErrorLaunchFailure, "unspecified launch failure"),
-    NAMED(cudaErrorNotSupported, "operation not supported"),
-    NAMED(cudaErrorStreamCaptureUnsupported, "not permitted when stream is capturing"),
-    NAMED(cudaErrorStreamCaptureUnmatched, "the capture began on another stream"),
-    NAMED(cudaErrorStreamCaptureUnjoined, "work of the capture was not joined"),
-    NAMED(cudaErrorStreamCaptureIsolation, "dependency on uncaptured work"),
-    NAMED(cudaErrorUnknown, "unknown error"),
-    {cudaSuccess, "unrecognized error code", "unrecognized error code"}, /* of all others */
-};
-
-const auto &error_row(cudaError_t error) {
-    size_t i = 0;
-    while (i + 1 < std::size(errors) && errors[i].error != error)
-        i++;
-    return errors[i];
-}
-
-} // namespace
+#define ERROR_NAME(error, number, text)                                                            \
+    case error:                                                                                    \
+        return #error;
+#define ERROR_TEXT(error, number, text)                                                            \
+    case error:                                                                                    \
+        return text;
 
 const char *cudaGetErrorName(cudaError_t error) {
-    return error_row(error).name;
+    switch (error) { EMULATION_ERRORS(ERROR_NAME) }
+    return "unrecognized error code";
 }
 
 const char *cudaGetErrorString(cudaError_t error) {
-    return error_row(error).text;
+    switch (error) { EMULATION_ERRORS(ERROR_TEXT) }
+    return "unrecognized error code";
 }

@@ -46,9 +46,8 @@ void emulation_reset(void);
 void emulation_set_order(enum emulation_order order);
 void emulation_set_epilogues(enum emulation_epilogues epilogues);
 void emulation_set_device_count(int count);
-void emulation_set_sm(int device, int sm); /* 70, 75, 80, 86, 90 */
-void emulation_set_memory(int device, size_t bytes);
-void emulation_set_name(int device, const char *name);
+/* sm: 70, 75, 80, 86, 90; memory: bytes. What is 0 or NULL stays as it is. */
+void emulation_set_device(int device, int sm, size_t memory, const char *name);
 
 /* Lets a call fail with `error` the nth time from now on, 1 being the next. `name` is that of a
  * function (for those of cublasLt the error is a cublasStatus_t), "launch" for a kernel that is

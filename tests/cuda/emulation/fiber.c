@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Fibers. On x86-64 a switch saves what the ABI says a callee saves; elsewhere ucontext does it.
+ * Fibers. A switch saves what the ABI of x86-64 says a callee saves.
  */
 #include "fiber.h"
 
@@ -32,22 +32,6 @@ static void fiber_begin(void) {
     emulation_die("a fiber returned");
 }
 
-#ifdef FIBER_UCONTEXT
-
-static void context_switch(struct fiber *from, struct fiber *to) {
-    swapcontext(&from->context, &to->context);
-}
-
-static void context_prepare(struct fiber *fiber) {
-    getcontext(&fiber->context);
-    fiber->context.uc_stack.ss_sp = fiber->stack;
-    fiber->context.uc_stack.ss_size = fiber->stack_bytes;
-    fiber->context.uc_link = NULL;
-    makecontext(&fiber->context, fiber_begin, 0);
-}
-
-#else
-
 /* Takes the address of the stack pointer of the one that stops, and the value of the other. */
 void fiber_swap(void **from, void *to);
 __asm__(".text\n"
@@ -72,10 +56,6 @@ __asm__(".text\n"
         "    ret\n"
         ".size fiber_swap, . - fiber_swap\n");
 
-static void context_switch(struct fiber *from, struct fiber *to) {
-    fiber_swap(&from->stack_pointer, to->stack_pointer);
-}
-
 /* The stack looks as if fiber_begin were about to be returned to: six registers, its address, and
  * no caller. */
 static void context_prepare(struct fiber *fiber) {
@@ -86,8 +66,6 @@ static void context_prepare(struct fiber *fiber) {
         *--top = 0;
     fiber->stack_pointer = top;
 }
-
-#endif
 
 void fiber_create(struct fiber *fiber, void (*entry)(void)) {
     size_t guard = (size_t)sysconf(_SC_PAGESIZE);
@@ -112,7 +90,7 @@ void fiber_resume(struct fiber *caller, struct fiber *fiber) {
 #ifdef EMULATION_ASAN
     __sanitizer_start_switch_fiber(&caller->fake_stack, fiber->stack, fiber->stack_bytes);
 #endif
-    context_switch(caller, fiber);
+    fiber_swap(&caller->stack_pointer, fiber->stack_pointer);
 #ifdef EMULATION_ASAN
     __sanitizer_finish_switch_fiber(caller->fake_stack, NULL, NULL);
 #endif
@@ -126,7 +104,7 @@ void fiber_yield(struct fiber *fiber) {
     __sanitizer_start_switch_fiber(&fiber->fake_stack, fiber->caller->stack,
                                    fiber->caller->stack_bytes);
 #endif
-    context_switch(fiber, fiber->caller);
+    fiber_swap(&fiber->stack_pointer, fiber->caller->stack_pointer);
 #ifdef EMULATION_ASAN
     __sanitizer_finish_switch_fiber(fiber->fake_stack, (const void **)&fiber->caller->stack,
                                     &fiber->caller->stack_bytes);

@@ -8,17 +8,8 @@
 
 #include <stddef.h>
 
-#if !defined(__x86_64__) || defined(EMULATION_UCONTEXT)
-#define FIBER_UCONTEXT
-#include <ucontext.h>
-#endif
-
 struct fiber {
-#ifdef FIBER_UCONTEXT
-    ucontext_t context;
-#else
     void *stack_pointer;
-#endif
     void *stack; /* NULL: of a host thread that never became a fiber */
     size_t stack_bytes;
     void *fake_stack;     /* ASan's */

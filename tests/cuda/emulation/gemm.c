@@ -14,28 +14,19 @@
 #define ROWS 16u   /* of the result, along m: what bias and layout run along */
 #define COLUMNS 6u /* along n */
 
-static float element(const void *data, enum gemm_type type, size_t i) {
-    switch (type) {
-    case GEMM_F32:
+static float element(const void *data, cudaDataType_t type, size_t i) {
+    if (type == CUDA_R_32F)
         return ((const float *)data)[i];
-    case GEMM_F16:
-        return emulation_half_to_float(((const unsigned short *)data)[i]);
-    default:
-        return emulation_bfloat_to_float(((const unsigned short *)data)[i]);
-    }
+    unsigned short bits = ((const unsigned short *)data)[i];
+    return type == CUDA_R_16F ? emulation_half_to_float(bits) : emulation_bfloat_to_float(bits);
 }
 
-static void element_set(void *data, enum gemm_type type, size_t i, float value) {
-    switch (type) {
-    case GEMM_F32:
+static void element_set(void *data, cudaDataType_t type, size_t i, float value) {
+    if (type == CUDA_R_32F)
         ((float *)data)[i] = value;
-        break;
-    case GEMM_F16:
-        ((unsigned short *)data)[i] = emulation_half_from_float(value);
-        break;
-    default:
-        ((unsigned short *)data)[i] = emulation_bfloat_from_float(value);
-    }
+    else
+        ((unsigned short *)data)[i] = type == CUDA_R_16F ? emulation_half_from_float(value)
+                                                         : emulation_bfloat_from_float(value);
 }
 
 /* Returns where element (i, j) lies. */
@@ -88,12 +79,10 @@ static void tile_plain(const float *a, const float *b, size_t count, float *tota
     tile_body(a, b, count, total);
 }
 
-#ifdef __x86_64__
 __attribute__((target("avx2"))) static void tile_avx2(const float *a, const float *b, size_t count,
                                                       float *total) {
     tile_body(a, b, count, total);
 }
-#endif
 
 static void finish_tile(const struct gemm *gemm, size_t first_row, size_t first_column,
                         const float *total) {
@@ -113,11 +102,8 @@ static void finish_tile(const struct gemm *gemm, size_t first_row, size_t first_
 }
 
 void emulation_gemm(const struct gemm *gemm) {
-    void (*tile)(const float *, const float *, size_t, float *) = tile_plain;
-#ifdef __x86_64__
-    if (__builtin_cpu_supports("avx2"))
-        tile = tile_avx2;
-#endif
+    void (*tile)(const float *, const float *, size_t, float *) =
+        __builtin_cpu_supports("avx2") ? tile_avx2 : tile_plain;
     size_t k = gemm->k;
     float *a = pack(&gemm->a, gemm->m, k, ROWS, true);
     float *b = pack(&gemm->b, gemm->n, k, COLUMNS, false);

@@ -69,10 +69,6 @@ size_t type_bytes(cudaDataType_t type) {
     return type == CUDA_R_32F ? 4 : 2;
 }
 
-gemm_type type_of(cudaDataType_t type) {
-    return type == CUDA_R_32F ? GEMM_F32 : type == CUDA_R_16F ? GEMM_F16 : GEMM_BF16;
-}
-
 struct product {
     cublasLtMatmulDesc_t matmul;
     cublasLtMatrixLayout_t a, b, c, d;
@@ -192,7 +188,7 @@ void operand_check(const char *name, const emulation_layout *layout, const void 
 }
 
 gemm_matrix matrix(const emulation_layout *layout, const void *data, cublasOperation_t operation) {
-    return {const_cast<void *>(data), type_of(layout->type), static_cast<size_t>(layout->ld),
+    return {const_cast<void *>(data), layout->type, static_cast<size_t>(layout->ld),
             operation != CUBLAS_OP_N};
 }
 
@@ -234,7 +230,7 @@ gemm gemm_of(const product &p, const operands &data, float alpha, float beta,
     gemm.alpha = alpha;
     gemm.beta = beta;
     gemm.bias = p.has_bias() ? p.matmul->bias : nullptr;
-    gemm.bias_type = type_of(p.bias_type());
+    gemm.bias_type = p.bias_type();
     gemm.gelu = p.matmul->epilogue & CUBLASLT_EPILOGUE_GELU;
     return gemm;
 }
@@ -294,6 +290,18 @@ size_t lt_live() {
     return handles.all.size() + matmuls.all.size() + layouts.all.size() + preferences.all.size();
 }
 
+#define LT_DESTROY(name, type, registry)                                                           \
+    cublasStatus_t name(type handle) {                                                             \
+        LT_CALL();                                                                                 \
+        registry.destroy(handle, __func__);                                                        \
+        return CUBLAS_STATUS_SUCCESS;                                                              \
+    }
+
+LT_DESTROY(cublasLtDestroy, cublasLtHandle_t, handles)
+LT_DESTROY(cublasLtMatmulDescDestroy, cublasLtMatmulDesc_t, matmuls)
+LT_DESTROY(cublasLtMatrixLayoutDestroy, cublasLtMatrixLayout_t, layouts)
+LT_DESTROY(cublasLtMatmulPreferenceDestroy, cublasLtMatmulPreference_t, preferences)
+
 #define NAMED(status)                                                                              \
     case status:                                                                                   \
         return #status
@@ -320,23 +328,11 @@ cublasStatus_t cublasLtMatrixLayoutCreate(cublasLtMatrixLayout_t *layout, cudaDa
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatrixLayoutDestroy(cublasLtMatrixLayout_t layout) {
-    LT_CALL();
-    layouts.destroy(layout, __func__);
-    return CUBLAS_STATUS_SUCCESS;
-}
-
 cublasStatus_t cublasLtMatmulDescCreate(cublasLtMatmulDesc_t *matmul, cublasComputeType_t compute,
                                         cudaDataType_t scale) {
     LT_CALL();
     *matmul = matmuls.add(new emulation_matmul{compute, scale, CUBLAS_OP_N, CUBLAS_OP_N,
                                                CUBLASLT_EPILOGUE_DEFAULT, nullptr, TYPE_OF_D});
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-cublasStatus_t cublasLtMatmulDescDestroy(cublasLtMatmulDesc_t matmul) {
-    LT_CALL();
-    matmuls.destroy(matmul, __func__);
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -354,12 +350,6 @@ cublasStatus_t cublasLtMatmulPreferenceCreate(cublasLtMatmulPreference_t *prefer
     return CUBLAS_STATUS_SUCCESS;
 }
 
-cublasStatus_t cublasLtMatmulPreferenceDestroy(cublasLtMatmulPreference_t preference) {
-    LT_CALL();
-    preferences.destroy(preference, __func__);
-    return CUBLAS_STATUS_SUCCESS;
-}
-
 cublasStatus_t cublasLtMatmulPreferenceSetAttribute(cublasLtMatmulPreference_t preference,
                                                     cublasLtMatmulPreferenceAttributes_t attribute,
                                                     const void *value, size_t bytes) {
@@ -373,12 +363,6 @@ cublasStatus_t cublasLtCreate(cublasLtHandle_t *handle) {
     if (world.devices[call.device].error)
         return CUBLAS_STATUS_NOT_INITIALIZED;
     *handle = handles.add(new cublasLtContext{call.device});
-    return CUBLAS_STATUS_SUCCESS;
-}
-
-cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) {
-    LT_CALL();
-    handles.destroy(handle, __func__);
     return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -5,8 +5,8 @@
 #include "tests/cuda/engine/bundle.h"
 #include "tests/kernels/random.h"
 
-#include <dirent.h>
 #include <err.h>
+#include <glob.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,27 +176,29 @@ unsigned scaled(unsigned volume, unsigned least) {
 
 static char cache[64];
 
-void test_cache_make(void) {
+const char *test_cache_make(void) {
     snprintf(cache, sizeof cache, "/tmp/esm1nv-cuda-XXXXXX");
     if (!mkdtemp(cache))
         err(1, "%s", cache);
     unsetenv("CACHE_DIRECTORY");
     setenv("XDG_CACHE_HOME", cache, 1);
+    return cache;
 }
 
-const char *test_cache_folder(void) {
-    return cache;
+size_t test_cache_files(char path[512]) {
+    glob_t found = {0};
+    snprintf(path, 512, "%s/esm1nv/*", cache);
+    if (glob(path, 0, NULL, &found) == 0)
+        snprintf(path, 512, "%s", found.gl_pathv[0]);
+    globfree(&found);
+    return found.gl_pathc;
 }
 
 void test_cache_clear(void) {
     char path[512];
+    while (test_cache_files(path) > 0)
+        unlink(path);
     snprintf(path, sizeof path, "%s/esm1nv", cache);
-    DIR *folder = opendir(path);
-    const struct dirent *entry;
-    while (folder && (entry = readdir(folder)))
-        unlinkat(dirfd(folder), entry->d_name, 0);
-    if (folder)
-        closedir(folder);
     rmdir(path);
 }
 

@@ -65,10 +65,11 @@ struct engine *engine_make(const struct model *model, enum precision precision, 
 unsigned scaled(unsigned volume, unsigned least);
 
 /* Makes a folder that $XDG_CACHE_HOME names until test_cache_remove. */
-void test_cache_make(void);
+const char *test_cache_make(void);
 void test_cache_remove(void);
 /* Removes what was kept in it. */
 void test_cache_clear(void);
-const char *test_cache_folder(void);
+/* Returns how many files are in it, and the path of one of them, if there are any. */
+size_t test_cache_files(char path[512]);
 
 #endif

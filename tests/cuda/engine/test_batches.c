@@ -83,9 +83,7 @@ static void mixed_check(struct engine *engine, unsigned count, const char *what)
 static struct engine *engine_on(int sm, size_t memory, const struct model *model,
                                 enum precision precision, uint32_t max_tokens) {
     emulation_reset();
-    emulation_set_sm(0, sm);
-    if (memory > 0)
-        emulation_set_memory(0, memory);
+    emulation_set_device(0, sm, memory, NULL);
     return engine_make(model, precision, NULL, max_tokens);
 }
 

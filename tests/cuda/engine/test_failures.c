@@ -109,8 +109,7 @@ static void kernel_failure(struct engine *engine, bool sticky) {
  * and soon. */
 static void least_to_measure(void) {
     test_cache_clear();
-    emulation_set_sm(0, 70);
-    emulation_set_memory(0, (size_t)40 << 20);
+    emulation_set_device(0, 70, (size_t)40 << 20, NULL);
 }
 
 static void open_check(const char *name, unsigned nth) {

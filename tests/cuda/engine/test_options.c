@@ -8,7 +8,6 @@
 #include "tests/cuda/engine/bundle.h"
 
 #include <cuda_runtime_api.h>
-#include <dirent.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -53,10 +52,10 @@ static void test_options(void) {
     test_case("impossible options are refused");
     refused((struct engine_options){.precision = PRECISION_F32, .max_batch_tokens = 512}, "f32");
     refused((struct engine_options){.max_batch_tokens = MODEL_POSITIONS - 1}, "batches");
-    emulation_set_sm(0, 75);
+    emulation_set_device(0, 75, 0, NULL);
     refused((struct engine_options){.precision = PRECISION_BF16, .max_batch_tokens = 512}, "bf16");
     emulation_reset();
-    emulation_set_memory(0, 1 << 20);
+    emulation_set_device(0, 0, 1 << 20, NULL);
     refused((struct engine_options){.max_batch_tokens = 512}, "MB");
     emulation_reset();
     esm1nv_engine.close(NULL);
@@ -72,7 +71,7 @@ static void test_devices(void) {
     for (unsigned i = 0; i < sizeof wrong / sizeof *wrong; i++)
         refused((struct engine_options){.devices = wrong[i][0], .max_batch_tokens = 512},
                 wrong[i][1]);
-    emulation_set_sm(1, 90);
+    emulation_set_device(1, 90, 0, NULL);
     refused((struct engine_options){.devices = "all", .max_batch_tokens = 512}, "not alike");
     struct engine *engine = engine_make(&small.model, PRECISION_AUTO, "1", 512);
     CHECK(strcmp(esm1nv_engine.info(engine)->instructions, "sm_90") == 0, "sm_90");
@@ -103,8 +102,7 @@ static void test_range(void) {
 }
 
 static void info_check(int sm, size_t memory, uint32_t max_tokens, uint32_t want) {
-    emulation_set_sm(0, sm);
-    emulation_set_memory(0, memory);
+    emulation_set_device(0, sm, memory, NULL);
     struct engine *engine = engine_make(&small.model, PRECISION_AUTO, NULL, max_tokens);
     const struct engine_info *info = esm1nv_engine.info(engine);
     CHECK(info->batch_tokens == want, "sm %d, %zu MB: %u tokens", sm, memory >> 20,
@@ -128,29 +126,18 @@ static void test_info(void) {
     info_check(90, (size_t)80 << 20, 100000, 512);
 }
 
-/* Gives the path of the one file in the cache's folder. Returns 0, -1 when there is none, or -2
- * when there are more. */
-static int cache_path(char path[512]) {
-    char folder[256];
-    int found = -1;
-    snprintf(folder, sizeof folder, "%s/esm1nv", test_cache_folder());
-    DIR *stream = opendir(folder);
-    const struct dirent *entry;
-    while (stream && (entry = readdir(stream)))
-        if (entry->d_name[0] != '.') {
-            snprintf(path, 512, "%s/%.200s", folder, entry->d_name);
-            found = found == -1 ? 0 : -2;
-        }
-    if (stream)
-        closedir(stream);
-    return found;
-}
-
-/* Returns how many heuristics an opening asks for: 4 and more, or none with a cache. */
-static unsigned heuristics(void) {
+/* Returns how many heuristics an opening asks for on a card of that name, which has those
+ * epilogues: 4 and more, or none with a cache. */
+static unsigned heuristics_of(const char *name, enum emulation_epilogues epilogues) {
     emulation_reset();
+    emulation_set_device(0, 0, 0, name);
+    emulation_set_epilogues(epilogues);
     esm1nv_engine.close(engine_make(&small.model, PRECISION_AUTO, NULL, 512));
     return emulation_calls("cublasLtMatmulAlgoGetHeuristic");
+}
+
+static unsigned heuristics(void) {
+    return heuristics_of(NULL, EMULATION_EPILOGUES_ALL);
 }
 
 static void cache_damage(const char *path, long at, const char *what) {
@@ -172,30 +159,27 @@ static void cache_damage(const char *path, long at, const char *what) {
     CHECK(heuristics() == 0, "%s: not mended", what);
 }
 
-static void test_cache(void) {
+static void test_cache(const char *folder) {
     char path[512];
     test_case("the choice of algorithms is kept in a file");
     test_cache_clear();
     CHECK(heuristics() >= 4, "nothing was asked");
-    CHECK(cache_path(path) == 0, "not one file");
+    CHECK(test_cache_files(path) == 1, "not one file");
     CHECK(heuristics() == 0, "asked again");
     test_case("a damaged file is as none, and mended");
     cache_damage(path, 3, "key");
     cache_damage(path, 300, "choices");
     cache_damage(path, -1, "longer");
-    CHECK(cache_path(path) == 0, "not one file");
+    CHECK(test_cache_files(path) == 1, "not one file");
     test_case("another card has its own file");
-    emulation_reset();
-    emulation_set_name(0, "Another GPU");
-    esm1nv_engine.close(engine_make(&small.model, PRECISION_AUTO, NULL, 512));
-    CHECK(emulation_calls("cublasLtMatmulAlgoGetHeuristic") >= 4 && cache_path(path) == -2,
+    CHECK(heuristics_of("Another GPU", EMULATION_EPILOGUES_ALL) >= 4 && test_cache_files(path) == 2,
           "it took the first card's");
     test_case("no folder for the file is no failure");
     emulation_reset();
     setenv("XDG_CACHE_HOME", "/dev/null", 1);
     CHECK(heuristics() >= 4 && heuristics() >= 4, "found");
     setenv("CACHE_DIRECTORY", "", 1);
-    setenv("XDG_CACHE_HOME", test_cache_folder(), 1);
+    setenv("XDG_CACHE_HOME", folder, 1);
     CHECK(heuristics() == 0, "not found again");
 }
 
@@ -204,11 +188,8 @@ static void test_fallback(void) {
     const enum emulation_epilogues kinds[] = {EMULATION_EPILOGUES_NONE, EMULATION_EPILOGUES_BIAS,
                                               EMULATION_EPILOGUES_ALL};
     test_case("a library without fused epilogues serves as well; one without algorithms is named");
-    for (int i = 0; i < 3; i++) {
-        emulation_reset();
-        emulation_set_epilogues(kinds[i]);
-        esm1nv_engine.close(engine_make(&small.model, PRECISION_AUTO, NULL, 512));
-    }
+    for (int i = 0; i < 3; i++)
+        heuristics_of(NULL, kinds[i]);
     test_cache_clear();
     emulation_set_epilogues(EMULATION_EPILOGUES_NOTHING);
     refused((struct engine_options){.max_batch_tokens = 512}, "no algorithm for query_key_value");
@@ -216,7 +197,7 @@ static void test_fallback(void) {
 }
 
 int main(void) {
-    test_cache_make();
+    const char *folder = test_cache_make();
     small_model_make(&small, 1, GELU_TANH);
     emulation_reset();
     test_probe();
@@ -224,7 +205,7 @@ int main(void) {
     test_devices();
     test_range();
     test_info();
-    test_cache();
+    test_cache(folder);
     test_fallback();
     CHECK(emulation_live() == 0, "%zu things are left", emulation_live());
     small_model_free(&small);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * See batch.h. Pieces of memory are kept in two short lists.
+ * See batch.h. Pieces of memory are kept in a list.
  */
 #include "batch.h"
 
@@ -10,17 +10,18 @@
 #include <string.h>
 
 #define GUARD 256u
-#define PIECES 128u
+#define PIECES 256u
+
+struct piece {
+    void *memory;
+    size_t size;
+    bool on_device;
+};
 
 static struct {
     cudaStream_t stream;
-    struct {
-        unsigned char *memory;
-        size_t size;
-    } pieces[PIECES];
+    struct piece pieces[PIECES];
     unsigned count;
-    void *hosts[PIECES];
-    unsigned host_count;
 } state;
 
 static void __attribute__((format(printf, 1, 2), noreturn)) bail_out(const char *format, ...) {
@@ -45,30 +46,29 @@ int device_count(void) {
 
 cudaStream_t device_stream(void) {
     if (!state.stream)
-        device_check(cudaStreamCreateWithFlags(&state.stream, cudaStreamNonBlocking), "stream");
+        MUST(cudaStreamCreateWithFlags(&state.stream, cudaStreamNonBlocking));
     return state.stream;
 }
 
+static void *piece_add(void *memory, size_t size, bool on_device) {
+    if (!memory || state.count == PIECES)
+        bail_out("%zu bytes as piece %u of memory", size, state.count);
+    state.pieces[state.count++] = (struct piece){memory, size, on_device};
+    return memory;
+}
+
 void *host_new(size_t size) {
-    void *memory = state.host_count < PIECES ? malloc(size) : NULL;
-    if (!memory)
-        bail_out("%zu bytes as piece %u of memory", size, state.host_count);
-    state.hosts[state.host_count++] = memory;
-    return memset(memory, 0xEE, size);
+    return memset(piece_add(malloc(size), size, false), 0xEE, size);
 }
 
 void *device_new(const void *data, size_t size) {
-    if (state.count == PIECES)
-        bail_out("more than %u pieces of device memory", PIECES);
     void *piece;
-    device_check(cudaMalloc(&piece, size + GUARD), "cudaMalloc");
-    device_check(cudaMemset(piece, DEVICE_PATTERN, size + GUARD), "cudaMemset");
+    MUST(cudaMalloc(&piece, size + GUARD));
+    MUST(cudaMemset(piece, DEVICE_PATTERN, size + GUARD));
     if (data && size > 0)
-        device_check(cudaMemcpy(piece, data, size, cudaMemcpyHostToDevice), "cudaMemcpy");
-    device_check(cudaDeviceSynchronize(), "cudaMemset");
-    state.pieces[state.count].memory = piece;
-    state.pieces[state.count++].size = size;
-    return piece;
+        MUST(cudaMemcpy(piece, data, size, cudaMemcpyHostToDevice));
+    MUST(cudaDeviceSynchronize());
+    return piece_add(piece, size, true);
 }
 
 void *device_read(const void *piece) {
@@ -76,9 +76,9 @@ void *device_read(const void *piece) {
     while (i < state.count && state.pieces[i].memory != piece)
         i++;
     size_t size = state.pieces[i].size;
-    device_check(cudaStreamSynchronize(device_stream()), "kernel");
+    MUST(cudaStreamSynchronize(device_stream()));
     unsigned char *host = host_new(size + GUARD);
-    device_check(cudaMemcpy(host, piece, size + GUARD, cudaMemcpyDeviceToHost), "cudaMemcpy");
+    MUST(cudaMemcpy(host, piece, size + GUARD, cudaMemcpyDeviceToHost));
     for (unsigned k = 0; k < GUARD; k++)
         if (host[size + k] != DEVICE_PATTERN)
             bail_out("a kernel wrote %u bytes behind its memory", k);
@@ -86,12 +86,15 @@ void *device_read(const void *piece) {
 }
 
 void device_end(void) {
-    while (state.count > 0)
-        device_check(cudaFree(state.pieces[--state.count].memory), "cudaFree");
-    while (state.host_count > 0)
-        free(state.hosts[--state.host_count]);
+    while (state.count > 0) {
+        const struct piece *piece = &state.pieces[--state.count];
+        if (piece->on_device)
+            MUST(cudaFree(piece->memory));
+        else
+            free(piece->memory);
+    }
     if (state.stream)
-        device_check(cudaStreamDestroy(state.stream), "stream");
+        MUST(cudaStreamDestroy(state.stream));
     state.stream = NULL;
 }
 

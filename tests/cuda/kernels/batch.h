@@ -31,6 +31,7 @@ void *device_new(const void *data, size_t size);
 void *device_read(const void *piece);
 
 /* Ends the program if a call failed. */
+#define MUST(call) device_check(call, #call)
 void device_check(cudaError_t error, const char *what);
 
 cudaStream_t device_stream(void);

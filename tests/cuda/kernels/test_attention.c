@@ -42,12 +42,10 @@ static void example_run(struct example *e) {
     struct gpu_plan plan = batch_upload(&e->batch);
     void *qkv = device_new(e->qkv, shape->tokens * 3 * row);
     void *context = device_new(NULL, shape->tokens * row);
-    device_check(gpu_prepare(shape), "gpu_prepare");
-    device_check(gpu_attention(shape, &plan, qkv, context, device_stream()), "gpu_attention");
+    MUST(gpu_prepare(shape));
+    MUST(gpu_attention(shape, &plan, qkv, context, device_stream()));
     e->context = device_read(context);
-    const unsigned char *rest = (const unsigned char *)e->context + e->batch.tokens * row;
-    for (size_t i = 0; i < (shape->tokens - e->batch.tokens) * row; i++)
-        CHECK(rest[i] == DEVICE_PATTERN, "byte %zu beyond the last token written", i);
+    rest_check(e->context, e->batch.tokens * row, shape->tokens * row);
 }
 
 /* Computes one query of a head in double precision. */

@@ -72,8 +72,7 @@ static void example_run(struct example *e) {
     void *residual = device_new(e->x, size), *scratch = device_new(NULL, size);
     void *output = device_new(NULL, (size_t)e->units * UNIT);
     void *flags = device_new(NULL, shape->sequences * sizeof *e->flags);
-    device_check(gpu_output(shape, &plan, residual, norm, scratch, output, flags, device_stream()),
-                 "gpu_output");
+    MUST(gpu_output(shape, &plan, residual, norm, scratch, output, flags, device_stream()));
     e->output = device_read(output);
     e->flags = device_read(flags);
     for (uint32_t i = e->batch.count; i < shape->sequences; i++)
@@ -141,10 +140,10 @@ static void gaps_check(const struct example *e) {
     free(wanted);
 }
 
-static void sizes_check(struct run *run, uint32_t hidden) {
+static void test_poolings(struct run *run) {
     uint32_t lengths[] = {9, 40, 3, 1, 2, 70, 17, 30, 300};
     struct example e;
-    example_init(&e, run, hidden, lengths, 9, 1);
+    example_init(&e, run, run->size, lengths, 9, 1);
     e.batch.items[8].pooling = POOLING_MEAN;
     example_place(&e);
     example_run(&e);
@@ -154,13 +153,6 @@ static void sizes_check(struct run *run, uint32_t hidden) {
         CHECK(e.flags[i] == 0, "item %u has flags %x", i, e.flags[i]);
     }
     gaps_check(&e);
-    device_end();
-}
-
-static void test_poolings(struct run *run) {
-    static const uint32_t hidden[] = {64, 192, 768, 832, 2112};
-    for (unsigned i = 0; i < (runs_scale() < 0.1 ? 3 : 5); i++)
-        sizes_check(run, hidden[i]);
 }
 
 static const uint32_t tens[8] = {10, 10, 10, 10, 10, 10, 10, 10};
@@ -234,11 +226,11 @@ static void test_owners(struct run *run) {
     example_run(&e);
     for (uint32_t i = 0; i < 4; i++)
         item_check(&e, &e.batch.items[i], 1);
-    device_end();
 }
 
 static void tests(void) {
-    runs_each("poolings", test_poolings);
+    static const uint32_t hidden[] = {64, 192, 768, 832, 2112};
+    runs_sizes("poolings", test_poolings, hidden, runs_scale() < 0.1 ? 3 : 5);
     runs_each("values beyond float16", test_overflow);
     runs_each("values that are not finite", test_not_finite);
     runs_each("tokens without an owner", test_owners);

@@ -16,7 +16,6 @@
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
 static const uint32_t lengths[] = {5, 1, 30, 29};
-static const uint32_t hidden_sizes[] = {64, 128, 768, 832, 2048, 2112};
 
 static float *floats_new(size_t count, uint64_t seed, float mean, float spread) {
     float *floats = host_new(count * sizeof *floats);
@@ -25,15 +24,20 @@ static float *floats_new(size_t count, uint64_t seed, float mean, float spread) 
     return floats;
 }
 
-static struct batch batch_new(const struct run *run, uint32_t hidden) {
-    struct batch batch = {.shape = {.type = run->type, .sm = run->sm, .hidden = hidden}};
-    batch_init(&batch, lengths, COUNT(lengths));
-    return batch;
-}
+/* A batch, its plan on the device, and the values of rows so wide, those in use and all. */
+struct rows {
+    struct batch batch;
+    struct gpu_plan plan;
+    size_t used, size;
+};
 
-static void rest_check(const void *bytes, size_t used, size_t size) {
-    for (size_t i = used; i < size; i++)
-        CHECK(((const unsigned char *)bytes)[i] == DEVICE_PATTERN, "byte %zu written", i);
+static struct rows rows_new(const struct run *run, uint32_t hidden, uint32_t columns) {
+    struct rows rows = {.batch.shape = {.type = run->type, .sm = run->sm, .hidden = hidden}};
+    batch_init(&rows.batch, lengths, COUNT(lengths));
+    rows.plan = batch_upload(&rows.batch);
+    rows.used = (size_t)rows.batch.tokens * columns;
+    rows.size = (size_t)rows.batch.shape.tokens * columns;
+    return rows;
 }
 
 struct affine {
@@ -49,15 +53,14 @@ static struct affine affine_new(uint32_t hidden) {
 }
 
 /* `device` is what a kernel made of x; `slack` counts in units of a row's spread. */
-static void normed_check(struct run *run, const struct batch *batch, const float *x,
+static void normed_check(struct run *run, const struct rows *rows, const float *x,
                          const struct affine *affine, const void *device, double slack) {
-    uint32_t hidden = batch->shape.hidden;
+    uint32_t hidden = rows->batch.shape.hidden;
     const uint16_t *normed = device_read(device);
-    size_t used = (size_t)batch->tokens * hidden;
     double *expected = host_new(hidden * sizeof *expected);
-    rest_check(normed, used * 2, (size_t)batch->shape.tokens * hidden * 2);
-    run_add(run, normed, used * 2);
-    for (size_t i = 0; i < used; i++) {
+    rest_check(normed, rows->used * 2, rows->size * 2);
+    run_add(run, normed, rows->used * 2);
+    for (size_t i = 0; i < rows->used; i++) {
         if (i % hidden == 0)
             reference_layernorm(expected, x + i, affine->gain, affine->bias, hidden, EPSILON);
         double want = expected[i % hidden], got = number_decode(run->type, normed[i]);
@@ -66,62 +69,43 @@ static void normed_check(struct run *run, const struct batch *batch, const float
     }
 }
 
-static void layernorm_check(struct run *run, uint32_t hidden, float mean, float spread,
-                            double slack) {
-    struct batch batch = batch_new(run, hidden);
-    struct gpu_plan plan = batch_upload(&batch);
-    struct affine affine = affine_new(hidden);
-    float *x = floats_new((size_t)batch.shape.tokens * hidden, hidden, mean, spread);
-    memset(x + (size_t)batch.tokens * hidden, 0xff,
-           (batch.shape.tokens - batch.tokens) * hidden * sizeof *x);
-    void *residual = device_new(x, batch.shape.tokens * hidden * sizeof *x);
-    void *normed = device_new(NULL, batch.shape.tokens * hidden * 2);
-    device_check(
-        gpu_layernorm(&batch.shape, &plan, residual, affine.device, normed, device_stream()),
-        "gpu_layernorm");
-    normed_check(run, &batch, x, &affine, normed, slack);
+static void row_check(struct run *run, float mean, float spread, double slack) {
+    struct rows r = rows_new(run, run->size, run->size);
+    struct affine affine = affine_new(run->size);
+    float *x = floats_new(r.size, run->size, mean, spread);
+    memset(x + r.used, 0xff, (r.size - r.used) * sizeof *x);
+    void *residual = device_new(x, r.size * sizeof *x), *normed = device_new(NULL, r.size * 2);
+    MUST(gpu_layernorm(&r.batch.shape, &r.plan, residual, affine.device, normed, device_stream()));
+    normed_check(run, &r, x, &affine, normed, slack);
     device_end();
 }
 
 static void test_layernorm(struct run *run) {
-    for (unsigned i = 0; i < COUNT(hidden_sizes); i++) {
-        layernorm_check(run, hidden_sizes[i], 0, 1, 2e-6);
-        layernorm_check(run, hidden_sizes[i], 1000, 1, 1e-3);
-        layernorm_check(run, hidden_sizes[i], 3, 0, 1e-3); /* nothing but epsilon */
-        layernorm_check(run, hidden_sizes[i], 0, 1e-4f, 2e-6);
-        layernorm_check(run, hidden_sizes[i], -1e10f, 1e12f, 2e-6);
-    }
-}
-
-static void embed_check(struct run *run, uint32_t hidden) {
-    struct batch batch = batch_new(run, hidden);
-    struct gpu_plan plan = batch_upload(&batch);
-    struct affine affine = affine_new(hidden);
-    size_t used = (size_t)batch.tokens * hidden, size = (size_t)batch.shape.tokens * hidden;
-    float *words = floats_new(VOCABULARY * hidden, 3, 0, 1), *x = host_new(used * sizeof *x);
-    float *positions = floats_new(64 * hidden, 4, 0, 1);
-    for (size_t i = 0; i < used; i++)
-        x[i] = words[batch.ids[i / hidden] * hidden + i % hidden] +
-               positions[batch.positions[i / hidden] * hidden + i % hidden];
-    void *residual = device_new(NULL, size * sizeof *x), *normed = device_new(NULL, size * 2);
-    device_check(gpu_embed(&batch.shape, &plan,
-                           device_new(words, VOCABULARY * hidden * sizeof *words),
-                           device_new(positions, 64 * hidden * sizeof *positions), affine.device,
-                           residual, normed, device_stream()),
-                 "gpu_embed");
-    const float *sums = device_read(residual);
-    CHECK(memcmp(sums, x, used * sizeof *x) == 0, "H %u: wrong residual", hidden);
-    rest_check(sums, used * sizeof *x, size * sizeof *x);
-    normed_check(run, &batch, x, &affine, normed, 2e-6);
-    device_end();
+    row_check(run, 0, 1, 2e-6);
+    row_check(run, 1000, 1, 1e-3);
+    row_check(run, 3, 0, 1e-3); /* nothing but epsilon */
+    row_check(run, 0, 1e-4f, 2e-6);
+    row_check(run, -1e10f, 1e12f, 2e-6);
 }
 
 static void test_embed(struct run *run) {
-    for (unsigned i = 0; i < COUNT(hidden_sizes); i++)
-        embed_check(run, hidden_sizes[i]);
+    uint32_t hidden = run->size;
+    struct rows r = rows_new(run, hidden, hidden);
+    struct affine affine = affine_new(hidden);
+    float *words = floats_new(VOCABULARY * hidden, 3, 0, 1), *x = host_new(r.used * sizeof *x);
+    float *positions = floats_new(64 * hidden, 4, 0, 1);
+    for (size_t i = 0; i < r.used; i++)
+        x[i] = words[r.batch.ids[i / hidden] * hidden + i % hidden] +
+               positions[r.batch.positions[i / hidden] * hidden + i % hidden];
+    void *residual = device_new(NULL, r.size * sizeof *x), *normed = device_new(NULL, r.size * 2);
+    MUST(gpu_embed(&r.batch.shape, &r.plan, device_new(words, VOCABULARY * hidden * sizeof *words),
+                   device_new(positions, 64 * hidden * sizeof *positions), affine.device, residual,
+                   normed, device_stream()));
+    const float *sums = device_read(residual);
+    CHECK(memcmp(sums, x, r.used * sizeof *x) == 0, "H %u: wrong residual", hidden);
+    rest_check(sums, r.used * sizeof *x, r.size * sizeof *x);
+    normed_check(run, &r, x, &affine, normed, 2e-6);
 }
-
-enum activation { NONE, TANH, ERF };
 
 /* Returns a value from all of the range that a model can have in this type, edges first. */
 static double value_random(const struct run *run, uint64_t *random, size_t i) {
@@ -139,8 +123,9 @@ static double reference_gelu(double x, int erf_form) {
 
 /* A sum without activation is rounded once; before that, GELU is within a few ulps of float32. */
 static void sum_check(const struct run *run, enum activation form, double sum, double got) {
-    double x = (float)sum, want = form == NONE ? x : reference_gelu(x, form == ERF);
-    if (form == NONE)
+    double x = (float)sum,
+           want = form == ACTIVATION_NONE ? x : reference_gelu(x, form == ACTIVATION_ERF);
+    if (form == ACTIVATION_NONE)
         CHECK(got == number_round(run->type, want), "%g is not %g", got, want);
     else
         CHECK(fabs(got - want) <= number_unit(run->type) * fabs(want) * 1.01 +
@@ -148,26 +133,22 @@ static void sum_check(const struct run *run, enum activation form, double sum, d
               "GELU of %g is %g, not %g", x, got, want);
 }
 
-static void bias_check(struct run *run, enum activation form, uint32_t columns) {
-    struct batch batch = batch_new(run, 64);
-    struct gpu_plan plan = batch_upload(&batch);
-    size_t used = (size_t)batch.tokens * columns, size = (size_t)batch.shape.tokens * columns;
-    uint16_t *values = host_new(size * 2), *bias = host_new(columns * 2);
+static void sums_check(struct run *run, enum activation form) {
+    uint32_t columns = run->size;
+    struct rows r = rows_new(run, 64, columns);
+    uint16_t *values = host_new(r.size * 2), *bias = host_new(columns * 2);
     uint64_t random = columns;
-    memset(values, DEVICE_PATTERN, size * 2);
-    for (size_t i = 0; i < used; i++)
+    memset(values, DEVICE_PATTERN, r.size * 2);
+    for (size_t i = 0; i < r.used; i++)
         values[i] = number_encode(run->type, value_random(run, &random, i));
     for (size_t i = 0; i < columns; i++)
         bias[i] = number_encode(run->type, i < 16 ? 0 : random_normal(&random));
-    void *device = device_new(values, size * 2), *add = device_new(bias, columns * 2);
-    device_check(form == NONE ? gpu_bias(&batch.shape, &plan, device, add, columns, device_stream())
-                              : gpu_bias_gelu(&batch.shape, &plan, device, add, columns,
-                                              form == ERF, device_stream()),
-                 "gpu_bias");
+    void *device = device_new(values, r.size * 2), *add = device_new(bias, columns * 2);
+    MUST(gpu_bias(&r.batch.shape, &r.plan, device, add, columns, form, device_stream()));
     const uint16_t *out = device_read(device);
-    rest_check(out, used * 2, size * 2);
-    run_add(run, out, used * 2);
-    for (size_t i = 0; i < used; i++)
+    rest_check(out, r.used * 2, r.size * 2);
+    run_add(run, out, r.used * 2);
+    for (size_t i = 0; i < r.used; i++)
         sum_check(run, form,
                   number_decode(run->type, values[i]) + number_decode(run->type, bias[i % columns]),
                   number_decode(run->type, out[i]));
@@ -175,40 +156,33 @@ static void bias_check(struct run *run, enum activation form, uint32_t columns) 
 }
 
 static void test_bias(struct run *run) {
-    static const uint32_t columns[] = {64, 192, 1024, 3072};
-    for (unsigned i = 0; i < COUNT(columns) - (runs_scale() < 1); i++)
-        for (enum activation form = NONE; form <= ERF; form++)
-            bias_check(run, form, columns[i]);
-}
-
-static void residual_check(struct run *run, uint32_t hidden) {
-    struct batch batch = batch_new(run, hidden);
-    struct gpu_plan plan = batch_upload(&batch);
-    size_t used = (size_t)batch.tokens * hidden, size = (size_t)batch.shape.tokens * hidden;
-    float *x = floats_new(size, 5, 0, 100), *bias = floats_new(hidden, 6, 0, 1);
-    memset(x + used, DEVICE_PATTERN, (size - used) * sizeof *x);
-    void *residual = device_new(x, size * sizeof *x);
-    device_check(gpu_bias_residual(&batch.shape, &plan, residual,
-                                   device_new(bias, hidden * sizeof *bias), device_stream()),
-                 "gpu_bias_residual");
-    const float *out = device_read(residual);
-    rest_check(out, used * sizeof *x, size * sizeof *x);
-    run_add(run, out, used * sizeof *x);
-    for (size_t i = 0; i < used; i++)
-        CHECK(out[i] == x[i] + bias[i % hidden], "H %u, %zu: %g", hidden, i, out[i]);
-    device_end();
+    for (enum activation form = ACTIVATION_NONE; form <= ACTIVATION_ERF; form++)
+        sums_check(run, form);
 }
 
 static void test_residual(struct run *run) {
-    for (unsigned i = 0; i < COUNT(hidden_sizes); i++)
-        residual_check(run, hidden_sizes[i]);
+    uint32_t hidden = run->size;
+    struct rows r = rows_new(run, hidden, hidden);
+    float *x = floats_new(r.size, 5, 0, 100), *bias = floats_new(hidden, 6, 0, 1);
+    memset(x + r.used, DEVICE_PATTERN, (r.size - r.used) * sizeof *x);
+    void *residual = device_new(x, r.size * sizeof *x);
+    MUST(gpu_bias_residual(&r.batch.shape, &r.plan, residual,
+                           device_new(bias, hidden * sizeof *bias), device_stream()));
+    const float *out = device_read(residual);
+    rest_check(out, r.used * sizeof *x, r.size * sizeof *x);
+    run_add(run, out, r.used * sizeof *x);
+    for (size_t i = 0; i < r.used; i++)
+        CHECK(out[i] == x[i] + bias[i % hidden], "H %u, %zu: %g", hidden, i, out[i]);
 }
 
 static void tests(void) {
-    runs_each("LayerNorm", test_layernorm);
-    runs_each("embedding", test_embed);
-    runs_each("bias and GELU", test_bias);
-    runs_each("bias of the residual", test_residual);
+    static const uint32_t hidden_sizes[] = {64, 128, 768, 832, 2048, 2112};
+    static const uint32_t columns[] = {64, 192, 1024, 3072};
+    unsigned sizes = COUNT(hidden_sizes), few = COUNT(columns) - (runs_scale() < 1);
+    runs_sizes("LayerNorm", test_layernorm, hidden_sizes, sizes);
+    runs_sizes("embedding", test_embed, hidden_sizes, sizes);
+    runs_sizes("bias and GELU", test_bias, columns, few);
+    runs_sizes("bias of the residual", test_residual, hidden_sizes, sizes);
 }
 
 int main(void) {

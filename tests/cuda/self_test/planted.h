@@ -22,7 +22,7 @@
 
 struct planted {
     const char *name;
-    bool (*run)(bool broken);
+    std::function<bool(bool broken)> run;
     /* This is what the broken program says in a plain build, under ASan and under TSan; NULL: such
      * a build sees nothing. */
     const char *says[3];

@@ -62,11 +62,11 @@ template <int rows> inline void copy_rows(half *to, const half *from) {
     gpu_copy_async_commit();
 }
 
-/* d to c[16][8], by the layout that gpu_mma_m16n8k16 has. */
-inline void store_tile(const float d[4], float *c) {
+/* d to 8 columns of c[16][columns], by the layout that gpu_mma_m16n8k16 has. */
+inline void store_tile(const float d[4], float *c, int columns) {
     int lane = static_cast<int>(threadIdx.x);
     for (int i = 0; i < 4; i++)
-        c[(lane / 4 + 8 * (i / 2)) * 8 + 2 * (lane % 4) + i % 2] = d[i];
+        c[(lane / 4 + 8 * (i / 2)) * columns + 2 * (lane % 4) + i % 2] = d[i];
 }
 
 enum defect { NONE, NO_WAIT, NO_BARRIER, UNALIGNED, OUTSIDE, ROWS_MIXED };
@@ -91,7 +91,7 @@ __global__ void mma_tile(const half *a, const half *b, float *c, int defect) {
     gpu_ldmatrix_x4(fragment_b, &tile_b[16 * (lane % 8) + 8 * (lane / 8 % 2)]);
     float d[4] = {};
     gpu_mma_m16n8k16_f16(d, fragment_a, fragment_b);
-    store_tile(d, c);
+    store_tile(d, c, 8);
 }
 
 template <int defect> bool mma_product(bool broken) {
@@ -121,8 +121,7 @@ __global__ void mma_transposed(const half *a, const half *b_rows, float *c, bool
     for (int side = 0; side < 2; side++) {
         float d[4] = {};
         gpu_mma_m16n8k16_f16(d, fragment_a, fragment_b + 2 * side);
-        for (int i = 0; i < 4; i++)
-            c[(group + 8 * (i / 2)) * 16 + 8 * side + pair + i % 2] = d[i];
+        store_tile(d, c + 8 * side, 16);
     }
 }
 
@@ -135,20 +134,26 @@ bool transpose_missing(bool broken) {
     return product.is_right();
 }
 
-/* Broken, it takes element i of lane l for row l/4 as an m16n8k16 accumulator has it. */
-__global__ void wmma_rows(const half *a, const half *b, float *c, bool broken) {
+using sums = wmma::fragment<wmma::accumulator, 16, 16, 16, float>;
+
+inline void wmma_product(sums &sum, const half *a, const half *b) {
     wmma::fragment<wmma::matrix_a, 16, 16, 16, half, wmma::row_major> fragment_a;
     wmma::fragment<wmma::matrix_b, 16, 16, 16, half, wmma::col_major> fragment_b;
-    wmma::fragment<wmma::accumulator, 16, 16, 16, float> sum, rows;
+    wmma::fill_fragment(sum, 0.0f);
+    wmma::load_matrix_sync(fragment_a, a, 16);
+    wmma::load_matrix_sync(fragment_b, b, 16);
+    wmma::mma_sync(sum, fragment_a, fragment_b, sum);
+}
+
+/* Broken, it takes element i of lane l for row l/4 as an m16n8k16 accumulator has it. */
+__global__ void wmma_rows(const half *a, const half *b, float *c, bool broken) {
+    sums sum, rows;
     SHARED_ARRAY(float, numbers, 256);
     for (int i = static_cast<int>(threadIdx.x); i < 256; i += 32)
         numbers[i] = static_cast<float>(i / 16);
     __syncwarp();
     wmma::load_matrix_sync(rows, numbers, 16, wmma::mem_row_major);
-    wmma::fill_fragment(sum, 0.0f);
-    wmma::load_matrix_sync(fragment_a, a, 16);
-    wmma::load_matrix_sync(fragment_b, b, 16);
-    wmma::mma_sync(sum, fragment_a, fragment_b, sum);
+    wmma_product(sum, a, b);
     for (int i = 0; i < sum.num_elements; i++) {
         int assumed = static_cast<int>(threadIdx.x) / 4 + 8 * (i / 2 % 2);
         if ((broken ? assumed : static_cast<int>(rows.x[i])) == 3)
@@ -171,18 +176,13 @@ bool mapping_assumed(bool broken) {
 
 /* One lane stores what the others load as a fragment. */
 __global__ void wmma_shared(const half *a, const half *b, float *c, bool broken) {
-    wmma::fragment<wmma::matrix_a, 16, 16, 16, half, wmma::row_major> fragment_a;
-    wmma::fragment<wmma::matrix_b, 16, 16, 16, half, wmma::col_major> fragment_b;
-    wmma::fragment<wmma::accumulator, 16, 16, 16, float> sum;
+    sums sum;
     SHARED_ARRAY(half, tile, 256);
     for (int i = static_cast<int>(threadIdx.x); i < 256; i += 32)
         tile[i] = a[i];
     if (!broken)
         __syncwarp();
-    wmma::fill_fragment(sum, 0.0f);
-    wmma::load_matrix_sync(fragment_a, tile, 16);
-    wmma::load_matrix_sync(fragment_b, b, 16);
-    wmma::mma_sync(sum, fragment_a, fragment_b, sum);
+    wmma_product(sum, tile, b);
     wmma::store_matrix_sync(c, sum, 16, wmma::mem_row_major);
 }
 
@@ -193,7 +193,7 @@ bool fragment_unordered(bool broken) {
 }
 
 bool device_too_old(bool broken) {
-    emulation_set_sm(0, broken ? 70 : 80);
+    emulation_set_device(0, broken ? 70 : 80, 0, nullptr);
     return mma_product<NONE>(broken);
 }
 

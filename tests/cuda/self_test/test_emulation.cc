@@ -178,8 +178,7 @@ static void check_devices() {
     emulation_set_device_count(0);
     CHECK(cudaGetDeviceCount(&count) == cudaErrorNoDevice && count == 0, "%d devices", count);
     emulation_set_device_count(2);
-    emulation_set_sm(1, 90);
-    emulation_set_memory(1, 1000);
+    emulation_set_device(1, 90, 1000, nullptr);
     CHECK(cudaGetDeviceCount(&count) == cudaSuccess && count == 2, "%d devices", count);
     CHECK(cudaSetDevice(2) == cudaErrorInvalidDevice, "there is a third one");
     must(cudaSetDevice(1));

@@ -21,33 +21,36 @@ extern "C" {
 #define EMULATION_DEFAULT(value)
 #endif
 
-typedef enum cudaError {
-    cudaSuccess = 0,
-    cudaErrorInvalidValue = 1,
-    cudaErrorMemoryAllocation = 2,
-    cudaErrorInvalidConfiguration = 9,
-    cudaErrorStubLibrary = 34,
-    cudaErrorInsufficientDriver = 35,
-    cudaErrorNoDevice = 100,
-    cudaErrorInvalidDevice = 101,
-    cudaErrorNoKernelImageForDevice = 209,
-    cudaErrorECCUncorrectable = 214,
-    cudaErrorInvalidResourceHandle = 400,
-    cudaErrorIllegalState = 401,
-    cudaErrorNotReady = 600,
-    cudaErrorIllegalAddress = 700,
-    cudaErrorLaunchTimeout = 702,
-    cudaErrorIllegalInstruction = 715,
-    cudaErrorLaunchFailure = 719,
-    cudaErrorNotSupported = 801,
-    cudaErrorStreamCaptureUnsupported = 900,
-    cudaErrorStreamCaptureUnmatched = 903,
-    cudaErrorStreamCaptureUnjoined = 904,
-    cudaErrorStreamCaptureIsolation = 905,
-    cudaErrorCapturedEvent = 907,
-    cudaErrorStreamCaptureWrongThread = 908,
-    cudaErrorUnknown = 999
-} cudaError_t;
+/* ROW(name, number, text) */
+#define EMULATION_ERRORS(ROW)                                                                      \
+    ROW(cudaSuccess, 0, "no error")                                                                \
+    ROW(cudaErrorInvalidValue, 1, "invalid argument")                                              \
+    ROW(cudaErrorMemoryAllocation, 2, "out of memory")                                             \
+    ROW(cudaErrorInvalidConfiguration, 9, "invalid configuration")                                 \
+    ROW(cudaErrorStubLibrary, 34, "the driver is a stub library")                                  \
+    ROW(cudaErrorInsufficientDriver, 35, "the driver is too old or missing")                       \
+    ROW(cudaErrorNoDevice, 100, "no CUDA-capable device is detected")                              \
+    ROW(cudaErrorInvalidDevice, 101, "invalid device ordinal")                                     \
+    ROW(cudaErrorNoKernelImageForDevice, 209, "no kernel image for the device")                    \
+    ROW(cudaErrorECCUncorrectable, 214, "uncorrectable ECC error")                                 \
+    ROW(cudaErrorInvalidResourceHandle, 400, "invalid handle")                                     \
+    ROW(cudaErrorIllegalState, 401, "an illegal state")                                            \
+    ROW(cudaErrorNotReady, 600, "device not ready")                                                \
+    ROW(cudaErrorIllegalAddress, 700, "an illegal memory access")                                  \
+    ROW(cudaErrorLaunchTimeout, 702, "the launch timed out")                                       \
+    ROW(cudaErrorIllegalInstruction, 715, "an illegal instruction")                                \
+    ROW(cudaErrorLaunchFailure, 719, "unspecified launch failure")                                 \
+    ROW(cudaErrorNotSupported, 801, "operation not supported")                                     \
+    ROW(cudaErrorStreamCaptureUnsupported, 900, "not permitted when stream is capturing")          \
+    ROW(cudaErrorStreamCaptureUnmatched, 903, "the capture began on another stream")               \
+    ROW(cudaErrorStreamCaptureUnjoined, 904, "work of the capture was not joined")                 \
+    ROW(cudaErrorStreamCaptureIsolation, 905, "dependency on uncaptured work")                     \
+    ROW(cudaErrorCapturedEvent, 907, "the event is of a capture")                                  \
+    ROW(cudaErrorStreamCaptureWrongThread, 908, "the capture began in another thread")             \
+    ROW(cudaErrorUnknown, 999, "unknown error")
+
+#define EMULATION_ERROR(name, number, text) name = number,
+typedef enum cudaError { EMULATION_ERRORS(EMULATION_ERROR) } cudaError_t;
 
 typedef enum cudaDataType_t { CUDA_R_32F = 0, CUDA_R_16F = 2, CUDA_R_16BF = 14 } cudaDataType_t;
 
@@ -72,6 +75,7 @@ enum cudaDeviceAttr {
 
 struct cudaDeviceProp {
     char name[256];
+    int major, minor, multiProcessorCount;
 };
 
 cudaError_t cudaGetDeviceCount(int *count);

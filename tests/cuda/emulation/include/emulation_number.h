@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Host emulation: a 16-bit number and a pair of them, of either format. Arithmetic is float's, for
- * kernels only keep and move numbers of these types.
+ * Host emulation: half precision and bfloat16. Arithmetic is float's, for kernels only keep and
+ * move numbers of these types.
  */
 #ifndef EMULATION_NUMBER_H
 #define EMULATION_NUMBER_H
@@ -28,4 +28,31 @@ template <emulation_format format> struct alignas(2) emulation_number {
 template <emulation_format format> struct alignas(4) emulation_pair {
     emulation_number<format> x, y;
 };
+
+using __half = emulation_number<EMULATION_HALF>;
+using __half2 = emulation_pair<EMULATION_HALF>;
+using half = __half;
+using __nv_bfloat16 = emulation_number<EMULATION_BFLOAT>;
+using __nv_bfloat162 = emulation_pair<EMULATION_BFLOAT>;
+using nv_bfloat16 = __nv_bfloat16;
+
+inline __half __float2half_rn(float x) {
+    return x;
+}
+
+inline __half2 __floats2half2_rn(float x, float y) {
+    return {x, y};
+}
+
+inline __nv_bfloat162 __floats2bfloat162_rn(float x, float y) {
+    return {x, y};
+}
+
+inline float2 __half22float2(__half2 pair) {
+    return make_float2(pair.x, pair.y);
+}
+
+inline float2 __bfloat1622float2(__nv_bfloat162 pair) {
+    return make_float2(pair.x, pair.y);
+}
 #endif

@@ -63,18 +63,16 @@ static inline int emulation_unplace(int place) {
     return (place + 256 - 11) * 173 % 256; /* 37 * 173 = 1 modulo 256 */
 }
 
-/* Only waits for the whole warp. Orders no memory. */
-void emulation_warp_meet(const char *name, const char *file, int line);
-
 /* Shared memory: one array per `site` and block; the dynamic part. NaN at a block's start. */
 void *emulation_shared_array(const void *site, size_t bytes, const char *file, int line);
 void *emulation_shared_dynamic(void);
 void emulation_shared_check(const void *p, size_t bytes, size_t alignment, const char *what,
                             const char *file, int line);
 
-/* wmma: any memory, 32 bytes aligned, rows a multiple of 16 bytes apart. */
-void emulation_matrix_check(const void *p, size_t row_bytes, const char *what, const char *file,
-                            int line);
+/* Waits for the whole warp, which orders no memory; wmma wants a matrix anywhere in memory, 32
+ * bytes aligned, with rows a multiple of 16 bytes apart. */
+void emulation_matrix_meet(const void *p, size_t row_bytes, const char *name, const char *file,
+                           int line);
 
 /* Copies of 16 bytes, of zeros without a source, that happen only when waited for. */
 void emulation_copy_async(void *shared, const void *global, const char *file, int line);

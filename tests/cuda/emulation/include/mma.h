@@ -11,6 +11,8 @@
 #include "cuda_fp16.h"
 #include "cuda_runtime.h"
 
+#include <type_traits>
+
 namespace nvcuda {
 namespace wmma {
 
@@ -27,26 +29,9 @@ template <typename Use, int M, int N, int K, typename T, typename Layout = void>
     T x[num_elements];
 };
 
-template <typename T> inline void emulation_require_type(const char *, int) {
-}
-
-template <> inline void emulation_require_type<__nv_bfloat16>(const char *file, int line) {
-    emulation_require(800, "wmma with bfloat16", file, line);
-}
-
-template <typename Layout> inline constexpr bool emulation_by_rows = true;
-template <> inline constexpr bool emulation_by_rows<col_major> = false;
-
 template <typename T> inline T *emulation_element(T *p, unsigned ld, int place, bool by_rows) {
     unsigned row = static_cast<unsigned>(place) / 16, column = static_cast<unsigned>(place) % 16;
     return p + (by_rows ? row * ld + column : column * ld + row);
-}
-
-/* The manual: 256 bits of alignment, and ld a multiple of 16 bytes. */
-inline void emulation_check_matrix(const void *p, size_t row_bytes, const char *name,
-                                   const char *file, int line) {
-    emulation_matrix_check(p, row_bytes, name, file, line);
-    emulation_warp_meet(name, file, line);
 }
 
 template <typename Fragment, typename T> inline void fill_fragment(Fragment &f, const T &value) {
@@ -54,29 +39,32 @@ template <typename Fragment, typename T> inline void fill_fragment(Fragment &f, 
         f.x[i] = value;
 }
 
+template <typename Fragment, typename T>
+inline void emulation_load(Fragment &f, const T *p, unsigned ld, bool by_rows, const char *file,
+                           int line) {
+    if (std::is_same_v<T, __nv_bfloat16>)
+        emulation_require(800, "wmma with bfloat16", file, line);
+    emulation_matrix_meet(p, ld * sizeof(T), "wmma load", file, line);
+    for (int i = 0; i < f.num_elements; i++)
+        f.x[i] = *emulation_element(p, ld, emulation_place(emulation_lane(), i), by_rows);
+}
+
 template <typename Use, typename T, typename Layout>
 inline void load_matrix_sync(fragment<Use, 16, 16, 16, T, Layout> &f, const T *p, unsigned ld,
                              EMULATION_HERE) {
-    emulation_require_type<T>(file, line);
-    emulation_check_matrix(p, ld * sizeof(T), "wmma load", file, line);
-    for (int i = 0; i < f.num_elements; i++)
-        f.x[i] = *emulation_element(p, ld, emulation_place(emulation_lane(), i),
-                                    emulation_by_rows<Layout>);
+    emulation_load(f, p, ld, std::is_same_v<Layout, row_major>, file, line);
 }
 
 template <typename T>
 inline void load_matrix_sync(fragment<accumulator, 16, 16, 16, T> &f, const T *p, unsigned ld,
                              layout_t layout, EMULATION_HERE) {
-    emulation_check_matrix(p, ld * sizeof(T), "wmma load", file, line);
-    for (int i = 0; i < f.num_elements; i++)
-        f.x[i] = *emulation_element(p, ld, emulation_place(emulation_lane(), i),
-                                    layout == mem_row_major);
+    emulation_load(f, p, ld, layout == mem_row_major, file, line);
 }
 
 template <typename T>
 inline void store_matrix_sync(T *p, const fragment<accumulator, 16, 16, 16, T> &f, unsigned ld,
                               layout_t layout, EMULATION_HERE) {
-    emulation_check_matrix(p, ld * sizeof(T), "wmma store", file, line);
+    emulation_matrix_meet(p, ld * sizeof(T), "wmma store", file, line);
     for (int i = 0; i < f.num_elements; i++)
         *emulation_element(p, ld, emulation_place(emulation_lane(), i), layout == mem_row_major) =
             f.x[i];
