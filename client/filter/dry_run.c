@@ -81,6 +81,7 @@ static int count_all(struct counts *counts, const struct options *options, struc
             result = wait_and_read(input);
         } else if (result == READER_RECORD) {
             count(counts, options, &record);
+            warnings_look(warnings, &record);
             if (options->verbose)
                 warnings_add(warnings, &record);
         }

@@ -38,8 +38,17 @@ static void warnings_count(struct warnings *warnings, const struct record *recor
         tell_record(record, texts[kind].one);
 }
 
+void warnings_look(struct warnings *warnings, const struct record *record) {
+    if (record->look == LOOK_PLAIN || warnings->looks & 1u << record->look)
+        return;
+    warnings->looks |= 1u << record->look;
+    report("%s:%" PRIu64 ": looks like %s", record->file, record->line,
+           look_text((enum look)record->look));
+}
+
 void warnings_add(struct warnings *warnings, const struct record *record) {
     warnings->records++;
+    warnings_look(warnings, record);
     if (record->id_repaired)
         warnings_count(warnings, record, WARNING_ID);
     if (record_failed(record)) {

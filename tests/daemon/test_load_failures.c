@@ -37,7 +37,7 @@ static bool load_with_failure(const struct options *options, unsigned number) {
 
 /* Each of its calls needs two things of the system. Without a thread, closing is done at once. */
 static void test_background(const struct options *options) {
-    unsigned threads = refuse_entries("/proc/self/task");
+    unsigned threads = proc_entries("task");
     struct background *background;
     struct generation *generation;
     struct error error;

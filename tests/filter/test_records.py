@@ -166,7 +166,7 @@ SMALL = [
     ("a NUL is a letter outside", ["--invalid", "unk"], b"M\0K\n", 0, {"1": "M K"}),
     ("more than one record fails, order stays", [], b"MKT\nJ\nAC\n\nG\n", 65,
      {"1": "MKT", "3": "AC", "5": "G"}),
-    ("a > inside a line", ["--invalid", "unk"], b">a\nM>K\n >\n", 0, {"a": "M>K>"}),
+    ("a > inside a line", ["--invalid", "unk"], b">a\nM>K\n >\n>b\nM\n", 65, {"b": "M"}),
     ("FASTA: header at the end of the file", [], b">a\nMKT\n>b", 65, {"a": "MKT"}),
     ("--input lines refuses a header", ["-i", "lines"], b"MKT\n>a\nAC\n", 66, {"1": "MKT"}),
     ("--input fasta with blanks first", ["-i", "fasta"], b"\n \r\n>a\nMKT\n", 0, {"a": "MKT"}),

@@ -332,6 +332,24 @@ def records(auto_first):
     yield "signs", flags(piece=2) + b">>a >b\nM>AS\n >\n" + b"M>AS\nid>\tM>\n"
     yield "blank-first", flags(auto=True) + b" \r\n\n\t M\n"
     yield "text-first", flags() + b"\n\nMAS\n>a\nM\n"
+    mark = b"\xef\xbb\xbf"
+    yield "boundary", flags(invalid=2) + b">a\nMKT>b\nM\n" + mark + b">c\nM\n>d\nM" + mark + b"K"
+    yield "boundary-lines", flags(auto=True, piece=2) + b"MKT>\na>b\tMKT\nM" + mark + b"K\n"
+    yield "a3m", flags(auto=True, invalid=2) + b">a\nMKtaT\nA--YI\n>b\nmk\n"
+    yield "pir", flags(auto=True, full=True) + b">P1;A\nA title\nMKT*\n"
+    yield "comment", flags(auto=True, invalid=1) + b">a\n;b\nMK\n#c\nACGTACGTACGT\n"
+    yield "comment-inside", flags(auto=True, invalid=1) + b">a\nMK;T#K\nG#\n"
+    yield "genpept", flags(auto=True, invalid=1) + b"LOCUS  A 9 aa\nORIGIN\n  1 mkt\n//\n"
+    yield "fastq", flags(auto=True, invalid=1) + b"@a b\nACGTACGTACGT\n+\nIII@;I\n"
+    yield "table", flags(auto=True, invalid=1) + b"id\tclass\tsequence\nP1\tx\tMK\na,b\n\xfea b\n"
+    yield "nucleotides", flags(auto=True) + b">a\nATGAAAACCGCGTATATTG\n\xfeauguuuacguua\n"
+    yield "bzip2", flags(auto=True, invalid=2) + b"BZh91AY&SY\0\xfeBZh91AY\xfe"
+    yield "gzip-gzip", flags(auto=True) + gzip.compress(gzip.compress(text, mtime=0), mtime=0)
+    yield "gzip-bam", flags(auto=True) + gzip.compress(b"BAM\1" + text, mtime=0)
+    yield "tar", flags(invalid=2) + tar([("a", text)], tarfile.USTAR_FORMAT)[:1024]
+    yield "long-header", flags(auto=True) + b">" + b"x" * 600 + b"\nMK\n"
+    for name in ("utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"):
+        yield name, flags(auto=True, invalid=1) + text.decode("latin-1").encode(name)
     yield "edge", flags(auto=True, piece=2) + read("fasta", "edge_latin1.fasta")
 
 

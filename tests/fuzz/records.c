@@ -101,6 +101,9 @@ static void check_record(const struct record *record, const struct record_rules 
             "%u unknown ones, not %u", record->unknown_count, unknown);
     REQUIRE(unknown == 0 || rules->invalid == INVALID_UNK || record_failed(record), "unknown ones");
     REQUIRE(record->length > 0 || record_failed(record), "an empty record is sound");
+    REQUIRE(record->look < LOOK_KINDS && (record->look == LOOK_PLAIN || look_text(record->look)),
+            "look %u", record->look);
+    REQUIRE(record->reading.boundary_position == 0 || record_failed(record), "a lost boundary");
 }
 
 static void tell_record(const struct record *record) {
@@ -112,8 +115,9 @@ static void tell_record(const struct record *record) {
         fwrite(record->residues, 1, record->residue_count, told);
     for (uint32_t i = 0; i < record->unknown_count; i++)
         fprintf(told, " %x", record->unknown[i]);
-    fprintf(told, " %llu %d%d%d%d %s\n", (unsigned long long)record->length, record->id_repaired,
-            record->has_unknown, record->has_dropped, record->truncated, record->failure);
+    fprintf(told, " %llu %d%d%d%d%u %s\n", (unsigned long long)record->length, record->id_repaired,
+            record->has_unknown, record->has_dropped, record->truncated, record->look,
+            record->failure);
 }
 
 /* Cuts the tape into files. Returns how many there are. */
@@ -145,7 +149,7 @@ static void begin_reading(struct reading *reading, struct tape tape) {
     }
     REQUIRE(input_open(&reading->input, list, count) == 0, "%s", paths[0]);
     for (size_t i = 0; i < count; i++) {
-        reading->input.files[i].name = names[i];
+        reading->input.files[i].name = reading->input.files[i].path = names[i];
         close(read_ends[i]);
     }
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Files and stdin as one row of byte streams. The first bytes of a file tell its form: gzip, xz or
- * zstd by their magic, of which the last two are refused; then a UTF-8 byte order mark is skipped.
- * Plain bytes are handed out from where they were read to. Gzip members are inflated one after the
- * other, and a file that ends inside one is an error.
+ * Files and stdin as one row of byte streams. The first line of a file tells its form: gzip is
+ * known by its magic and inflated, a UTF-8 byte order mark is skipped, and every other form
+ * (form.h) is refused, inside gzip too. Plain bytes are handed out from where they were read to.
+ * Gzip members are inflated one after the other, and a file that ends inside one is an error.
  */
 #include "client/filter/input/input.h"
 
+#include "client/filter/input/form.h"
 #include "client/filter/report.h"
 
 #include <errno.h>
@@ -19,8 +20,8 @@
 #include <unistd.h>
 
 #define RAW_SIZE 131072u
-#define RAW_SIZE_LEAST 256u /* added to the size of files that are shorter than RAW_SIZE */
-#define FILES_FEW 64u       /* so many descriptors fit every limit */
+#define RAW_SIZE_LEAST FORM_HEAD /* added to the size of files that are shorter than RAW_SIZE */
+#define FILES_FEW 64u            /* so many descriptors fit every limit */
 #define PLAIN_SIZE 262144u
 
 static const char byte_order_mark[3] = "\xEF\xBB\xBF";
@@ -62,33 +63,6 @@ static void make_raw(struct input *input, bool known) {
     input->data = input->raw = allocate(NULL, input->raw_size);
 }
 
-int input_open(struct input *input, char **paths, size_t count) {
-    static char *standard_input[] = {(char *)"-"};
-    *input = INPUT_NULL;
-    if (count == 0) {
-        paths = standard_input;
-        count = 1;
-    }
-    if (count > FILES_FEW)
-        raise_file_limit();
-    input->files = allocate(NULL, count * sizeof *input->files);
-    bool known = true;
-    for (size_t i = 0; i < count; i++) {
-        bool standard = strcmp(paths[i], "-") == 0;
-        input->files[i] = (struct input_file){
-            .name = standard ? "stdin" : paths[i], .path = standard ? NULL : paths[i], .fd = -1};
-        input->file_count++;
-        int result = open_file(input, &input->files[i]);
-        if (result < 0)
-            return result;
-        known &= input->files[i].regular;
-    }
-    make_raw(input, known);
-    if (!known)
-        input->bytes_total = 0;
-    return 0;
-}
-
 int input_spare(const struct input *input, const char *path) {
     struct stat output, status;
     if (stat(path, &output) < 0 || !S_ISREG(output.st_mode))
@@ -121,7 +95,6 @@ static int begin_inflate(struct input *input) {
         input->plain = allocate(NULL, PLAIN_SIZE);
     input->data = input->plain;
     input->size = 0;
-    input->form = INPUT_GZIP;
     return 0;
 }
 
@@ -173,72 +146,61 @@ static int more_gzip(struct input *input) {
     }
 }
 
-/* True when too few bytes are there to tell whether the file begins with this magic or mark. */
-static bool undecided(const struct input *input, const char *magic, size_t size, bool end) {
-    return !end && input->size < size && memcmp(input->data, magic, input->size) == 0;
+static int more_of_form(struct input *input) {
+    if (input->inflating)
+        return more_gzip(input);
+    return input->end ? INPUT_FILE_END : INPUT_WAIT;
 }
 
 static bool input_begins_with(const struct input *input, const char *magic, size_t size) {
     return input->size >= size && memcmp(input->data, magic, size) == 0;
 }
 
-/* Refuses files in other compressed forms, which would otherwise be read as bad sequences. */
-static int judge_foreign(const struct input *input) {
-    static const struct {
-        const char *magic, *name, *tool;
-        size_t size; /* of the magic; xz's ends with a zero */
-    } forms[] = {{"\xFD\x37\x7A\x58\x5A", "xz", "xzcat", 6},
-                 {"\x28\xB5\x2F\xFD", "zstd", "zstdcat", 4}};
+/* Refuses what would be read as bad sequences otherwise, and says what makes text of it. */
+static int refuse_form(const struct input *input, const struct form *form) {
     const struct input_file *file = input_file(input);
-    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
-        if (undecided(input, forms[i].magic, forms[i].size, input->end))
-            return INPUT_WAIT;
-        if (!input_begins_with(input, forms[i].magic, forms[i].size))
-            continue;
-        report("%s: %s-compressed; decompress it first, e.g. %s %s | esm1nv", file->name,
-               forms[i].name, forms[i].tool, file->path ? file->path : "FILE");
-        return -EX_NOINPUT;
-    }
-    return 0;
+    const char *inside = input->inflating ? " inside gzip" : "", *path = file->path;
+    if (!path)
+        path = "FILE";
+    if (!form->tool)
+        report("%s: %s%s, which is not read; %s", file->name, form->name, inside, form->advice);
+    else if (input->inflating)
+        report("%s: %s%s, which is not read; try zcat %s | %s - | esm1nv", file->name, form->name,
+               inside, path, form->tool);
+    else
+        report("%s: %s, which is not read; try %s %s | esm1nv", file->name, form->name, form->tool,
+               path);
+    return -EX_NOINPUT;
 }
 
-static int judge_form(struct input *input) {
-    if (undecided(input, "\x1F\x8B", 2, input->end))
-        return INPUT_WAIT;
-    if (input_begins_with(input, "\x1F\x8B", 2))
-        return begin_inflate(input);
-    int result = judge_foreign(input);
-    if (result == 0)
-        input->form = INPUT_PLAIN;
-    return result;
-}
-
-static int more_of_form(struct input *input) {
-    if (input->form == INPUT_GZIP)
-        return more_gzip(input);
-    return input->end ? INPUT_FILE_END : INPUT_WAIT;
-}
-
-static int judge_mark(struct input *input) {
-    while (undecided(input, byte_order_mark, 3, false)) {
-        int result = more_of_form(input);
+/* Finds out what the file at hand is. No record is complete before its first bytes suffice. Returns
+ * 0, INPUT_WAIT, or a negative exit status. */
+static int judge(struct input *input) {
+    for (;;) {
+        int result = 0;
+        if (!input->inflating && input_begins_with(input, "\x1F\x8B", 2))
+            result = begin_inflate(input);
+        if (result < 0)
+            return result;
+        if (form_is_settled(input->data, input->size))
+            break;
+        result = more_of_form(input);
         if (result == INPUT_FILE_END)
             break;
         if (result != INPUT_BYTES)
             return result;
     }
-    input->mark_judged = true;
-    if (input_begins_with(input, byte_order_mark, 3))
-        input_consume(input, 3);
+    if (input_begins_with(input, byte_order_mark, sizeof byte_order_mark))
+        input_consume(input, sizeof byte_order_mark);
+    const struct form *form = form_of(input->data, input->size);
+    if (form)
+        return refuse_form(input, form);
+    input->judged = true;
     return 0;
 }
 
 int input_more(struct input *input) {
-    int result = 0;
-    if (input->form == INPUT_UNJUDGED)
-        result = judge_form(input);
-    if (result == 0 && !input->mark_judged)
-        result = judge_mark(input);
+    int result = input->judged ? 0 : judge(input);
     if (result != 0)
         return result;
     return input->size > 0 ? INPUT_BYTES : more_of_form(input);
@@ -254,18 +216,21 @@ static void close_file(struct input *input) {
     if (file->fd >= 0 && file->path)
         close(file->fd);
     file->fd = -1;
+}
+
+/* The next bytes are the first ones of a file. */
+static void forget_bytes(struct input *input) {
     if (input->inflating)
         inflateEnd(&input->zlib);
-    input->inflating = false;
+    input->inflating = input->judged = input->end = false;
+    input->data = input->raw;
+    input->size = 0;
 }
 
 void input_next_file(struct input *input) {
     close_file(input);
     input->current++;
-    input->form = INPUT_UNJUDGED;
-    input->mark_judged = input->end = false;
-    input->data = input->raw;
-    input->size = 0;
+    forget_bytes(input);
 }
 
 int input_fd(const struct input *input) {
@@ -275,7 +240,7 @@ int input_fd(const struct input *input) {
 
 /* Moves the raw bytes that are left to the front. Returns how many; new ones go behind them. */
 static size_t make_room(struct input *input) {
-    if (input->form == INPUT_GZIP) {
+    if (input->inflating) {
         memmove(input->raw, input->zlib.next_in, input->zlib.avail_in);
         input->zlib.next_in = (Bytef *)input->raw;
         return input->zlib.avail_in;
@@ -295,16 +260,71 @@ int input_read(struct input *input) {
         return unreadable(file, strerror(errno));
     input->end = size == 0;
     input->bytes_read += (uint64_t)size;
-    if (input->form == INPUT_GZIP)
+    if (input->inflating)
         input->zlib.avail_in += (uInt)size;
     else
         input->size += (size_t)size;
     return 0;
 }
 
+/* A file that is not the first is judged before its turn too, so that it does not end the run when
+ * much of the work is done. */
+static int judge_later_file(struct input *input, int fd) {
+    int result = INPUT_WAIT;
+    while (result == INPUT_WAIT) {
+        result = input_read(input);
+        if (result == 0)
+            result = judge(input);
+    }
+    if (result == 0 && lseek(fd, -(off_t)input->bytes_read, SEEK_CUR) < 0)
+        result = unreadable(input_file(input), strerror(errno));
+    forget_bytes(input);
+    input->bytes_read = 0;
+    return result;
+}
+
+static int judge_later_files(struct input *input) {
+    int result = 0;
+    for (size_t i = 1; i < input->file_count && result == 0; i++) {
+        input->current = i;
+        if (input->files[i].regular)
+            result = judge_later_file(input, input->files[i].fd);
+    }
+    input->current = 0;
+    return result;
+}
+
+int input_open(struct input *input, char **paths, size_t count) {
+    static char *standard_input[] = {(char *)"-"};
+    *input = INPUT_NULL;
+    if (count == 0) {
+        paths = standard_input;
+        count = 1;
+    }
+    if (count > FILES_FEW)
+        raise_file_limit();
+    input->files = allocate(NULL, count * sizeof *input->files);
+    bool known = true;
+    for (size_t i = 0; i < count; i++) {
+        bool standard = strcmp(paths[i], "-") == 0;
+        input->files[i] = (struct input_file){
+            .name = standard ? "stdin" : paths[i], .path = standard ? NULL : paths[i], .fd = -1};
+        input->file_count++;
+        int result = open_file(input, &input->files[i]);
+        if (result < 0)
+            return result;
+        known &= input->files[i].regular;
+    }
+    make_raw(input, known);
+    if (!known)
+        input->bytes_total = 0;
+    return judge_later_files(input);
+}
+
 void input_finish(struct input *input) {
     for (; input->current < input->file_count; input->current++)
         close_file(input);
+    forget_bytes(input);
     free(input->files);
     free(input->raw);
     free(input->plain);

@@ -34,19 +34,19 @@ struct input {
 
     char *raw; /* bytes as they were read */
     size_t raw_size;
-    char *plain; /* decompressed bytes */
-    bool end;    /* the file has no more raw bytes */
-    enum { INPUT_UNJUDGED, INPUT_PLAIN, INPUT_GZIP } form;
-    bool mark_judged;  /* the byte order mark was skipped, or there is none */
+    char *plain;       /* decompressed bytes */
+    bool end;          /* the file has no more raw bytes */
+    bool judged;       /* the form of the file is known */
+    bool inflating;    /* it is gzip */
     bool member_ended; /* between two members of a gzip file */
-    bool inflating;
     z_stream zlib;
 };
 #define INPUT_NULL ((struct input){0})
 
 /* Functions return 0 or more, or a negative exit status after reporting. */
 
-/* Opens all files. The paths stay the caller's; "-" and no path at all mean stdin. */
+/* Opens all files. Refuses regular ones after the first that are no text of sequences; others are
+ * refused when their turn comes. The paths stay the caller's; "-" and no path at all mean stdin. */
 int input_open(struct input *input, char **paths, size_t count);
 
 /* Refuses an output path that is one of the inputs. Returns 0 for any other. */

@@ -23,7 +23,8 @@ static void begin_file(struct reader *reader) {
     reader->state = reader->kind == KIND_LINES ? READER_LINE : READER_BEFORE;
     reader->line = 1;
     reader->line_start = true;
-    reader->after_return = reader->tab = reader->begun = false;
+    reader->after_return = reader->tab = reader->begun = reader->comment = false;
+    reader->look = LOOK_PLAIN;
 }
 
 void reader_init(struct reader *reader, struct input *input, const struct record_rules *rules,
@@ -35,6 +36,12 @@ void reader_init(struct reader *reader, struct input *input, const struct record
 static void begin_record(struct reader *reader, struct record *record, uint64_t line) {
     record_begin(record, ++reader->ordinal, input_file(reader->input)->name, line);
     reader->begun = true;
+}
+
+/* The first record of a file that looks like another format says so. */
+static void set_look(struct reader *reader, struct record *record, enum look look) {
+    reader->look = look;
+    record->look = (uint8_t)look;
 }
 
 static int end_record(struct reader *reader, struct record *record) {
@@ -84,6 +91,8 @@ static struct span take_span(struct reader *reader) {
  * byte), and return READER_RECORD, 0 to go on, or a negative exit status. */
 
 static int lines_end_record(struct reader *reader, struct record *record) {
+    if (reader->look == LOOK_PLAIN)
+        set_look(reader, record, look_of_line(record, reader->tab));
     if (!reader->tab)
         record_drop_id(record);
     reader->tab = false;
@@ -143,6 +152,14 @@ static int lines_read(struct reader *reader, struct record *record) {
 /* A record is a line that begins with '>' and the lines up to the next such line. It is complete
  * when that line, or the end of the file, has come. */
 
+static int fasta_end_record(struct reader *reader, struct record *record) {
+    int result = end_record(reader, record);
+    if (reader->look == LOOK_PLAIN)
+        set_look(reader, record, look_of_fasta(record, reader->comment));
+    reader->comment = false;
+    return result;
+}
+
 static void fasta_begin(struct reader *reader, struct record *record) {
     input_consume(reader->input, 1);
     begin_record(reader, record, reader->line);
@@ -152,6 +169,8 @@ static void fasta_begin(struct reader *reader, struct record *record) {
 
 /* Reads a part of the header or of a line of the sequence. */
 static void fasta_read_line(struct reader *reader, struct record *record) {
+    char first = *reader->input->data;
+    reader->comment |= reader->line_start && (first == ';' || first == '#');
     struct span span = take_span(reader);
     if (reader->state == READER_HEADER)
         record_add_id(record, reader->rules, span.bytes, span.size);
@@ -165,7 +184,7 @@ static void fasta_read_line(struct reader *reader, struct record *record) {
 
 static int fasta_read(struct reader *reader, struct record *record) {
     if (at_header(reader) && reader->begun)
-        return end_record(reader, record);
+        return fasta_end_record(reader, record);
     if (at_header(reader))
         fasta_begin(reader, record);
     else
@@ -241,7 +260,7 @@ static int end_file(struct reader *reader, struct record *record) {
     int result = 0;
     if (reader->begun)
         result = reader->state == READER_LINE ? lines_end_record(reader, record)
-                                              : end_record(reader, record);
+                                              : fasta_end_record(reader, record);
     input_next_file(reader->input);
     begin_file(reader);
     return result;

@@ -7,6 +7,7 @@
 #define ESM1NV_FILTER_READER_H
 
 #include "client/filter/input/input.h"
+#include "client/filter/input/look.h"
 #include "client/filter/input/record.h"
 
 enum input_kind { KIND_AUTO, KIND_FASTA, KIND_LINES };
@@ -37,7 +38,9 @@ struct reader {
     bool after_return;   /* the last byte was a CR, so a LF now would belong to it */
     bool tab;            /* BEFORE: the current line has a tab; LINE: the id is complete */
     bool begun;          /* a record was begun and is not complete yet */
+    bool comment;        /* SEQUENCE: a line of the record began with ';' or '#' */
     uint64_t blank_line; /* BLANKS: the next blank line that becomes a record */
+    enum look look;      /* what the file was found to look like */
 };
 
 void reader_init(struct reader *reader, struct input *input, const struct record_rules *rules,

@@ -22,6 +22,8 @@ enum { BYTE_OUTSIDE = 0, BYTE_SKIPPED = 1, BYTE_STAR = 2, BYTE_HIGH = 3, BYTE_CL
 /* A record that took more memory than this gives it back when it is done. */
 #define CAPACITY_KEPT 8192u
 
+#define BYTE_ORDER_MARK 0xFEFFu
+
 static bool in_alphabet(const struct record_rules *rules, uint32_t byte) {
     return byte > ' ' && byte < 0x7F && (rules->alphabet[byte / 8] >> (byte % 8) & 1);
 }
@@ -35,7 +37,9 @@ void record_rules_set(struct record_rules *rules, const uint8_t alphabet[32], ui
     memcpy(rules->alphabet, alphabet, sizeof rules->alphabet);
     for (uint32_t byte = 0; byte < 256; byte++) {
         uint32_t upper = upper_case(byte);
-        uint8_t class = in_alphabet(rules, upper) ? (uint8_t)upper : BYTE_OUTSIDE;
+        /* No alphabet has the letter that begins a record. */
+        bool letter = in_alphabet(rules, upper) && upper != '>';
+        uint8_t class = letter ? (uint8_t)upper : BYTE_OUTSIDE;
         if ((byte >= '0' && byte <= '9') || byte == ' ' || byte == '\t' || byte == '\v' ||
             byte == '\f')
             class = BYTE_SKIPPED;
@@ -53,6 +57,7 @@ void record_begin(struct record *record, uint64_t ordinal, const char *file, uin
     record->line = line;
     record->header_size = 0;
     record->id_repaired = record->truncated = false;
+    record->look = 0;
     record->failure[0] = 0;
     record_drop_id(record);
     record_drop_sequence(record);
@@ -123,8 +128,22 @@ static void add_residue(struct record *record, const struct record_rules *rules,
         record->residues[record->residue_count++] = residue;
 }
 
+/* Notes what more a letter says than that it is not in the alphabet. */
+static void note_outside(struct record *record, uint32_t letter) {
+    record->hints |= record->reading.hint;
+    if (letter == '-')
+        record->hints |= RECORD_DASH;
+    if (letter == ',')
+        record->hints |= RECORD_COMMA;
+    if ((letter == '>' || letter == BYTE_ORDER_MARK) && record->reading.boundary_position == 0) {
+        record->reading.boundary_position = record->length + 1;
+        record->reading.boundary_is_mark = letter == BYTE_ORDER_MARK;
+    }
+}
+
 /* Adds a letter that is not in the alphabet: a code point, or RECORD_BAD_BYTE + byte. */
 static void add_outside(struct record *record, const struct record_rules *rules, uint32_t letter) {
+    note_outside(record, letter);
     if (rules->invalid == INVALID_DROP) {
         record->has_dropped = true;
         return;
@@ -169,8 +188,11 @@ static void add_special(struct record *record, const struct record_rules *rules,
     uint8_t class = rules->letter[byte];
     if (class != BYTE_HIGH && record->reading.partial_size > 0)
         settle_partial(record, rules, true);
-    if (class == BYTE_SKIPPED)
+    if (class == BYTE_SKIPPED) {
+        if (record->length > 0 && (byte == ' ' || byte == '\t'))
+            record->reading.hint |= byte == ' ' ? RECORD_BLANK : RECORD_TAB;
         return;
+    }
     if (record->reading.star)
         settle_star(record, rules);
     if (class == BYTE_STAR) {
@@ -181,6 +203,18 @@ static void add_special(struct record *record, const struct record_rules *rules,
     } else {
         add_outside(record, rules, upper_case(byte));
     }
+}
+
+/* Notes whether letters were in upper or in lower case. Nearly always one comparison tells. */
+static void note_case(struct record *record, const uint8_t *residues, const char *bytes,
+                      size_t count) {
+    size_t lower = 0;
+    while (lower < count && residues[lower] != (uint8_t)bytes[lower])
+        lower++;
+    if (lower < count)
+        record->hints |= RECORD_UPPER;
+    if (lower > 0 || memcmp(residues, bytes, count) != 0)
+        record->hints |= RECORD_LOWER;
 }
 
 /* Adds the letters of the alphabet that come first, which are nearly always all there is. Returns
@@ -196,6 +230,8 @@ static size_t add_letters(struct record *record, const struct record_rules *rule
     while (count < room && (letter = rules->letter[(uint8_t)bytes[count]]) >= BYTE_CLASSES)
         residues[count++] = letter;
     record->residue_count += (uint32_t)count;
+    record->hints |= record->reading.hint;
+    note_case(record, residues, bytes, count);
     if (count == room) /* the others are only counted */
         while (count < size && rules->letter[(uint8_t)bytes[count]] >= BYTE_CLASSES)
             count++;
@@ -224,7 +260,8 @@ void record_drop_sequence(struct record *record) {
     record->has_unknown = record->has_dropped = false;
     record->reading.star = false;
     record->reading.partial_size = 0;
-    record->reading.bad_position = 0;
+    record->reading.bad_position = record->reading.boundary_position = 0;
+    record->hints = record->reading.hint = 0;
 }
 
 void record_drop_id(struct record *record) {
@@ -287,7 +324,13 @@ void record_end(struct record *record, const struct record_rules *rules) {
     record_end_line(record, rules);
     end_id(record, rules);
     record->truncated = record->length > rules->residues_max;
-    if (record->length == 0) {
+    if (record->reading.boundary_position > 0) {
+        record_fail(record,
+                    "%s at position %" PRIu64 " is a lost record boundary; put a line end before "
+                    "it, or name joined files one by one",
+                    record->reading.boundary_is_mark ? "a byte order mark" : "'>'",
+                    record->reading.boundary_position);
+    } else if (record->length == 0) {
         record_fail(record, "the sequence is empty");
     } else if (record->reading.bad_position > 0 && rules->invalid == INVALID_ERROR) {
         char letter[24];

@@ -19,6 +19,16 @@ enum long_rule { LONG_TRUNCATE, LONG_ERROR, LONG_WINDOW };
 #define RECORD_ID_MAX (1u << 20) /* bytes of an id that are kept */
 #define RECORD_FAILURE_MAX 160
 
+/* What stands in a sequence that tells of another format. */
+enum record_hint {
+    RECORD_DASH = 1,
+    RECORD_LOWER = 2, /* case of the letters that are kept */
+    RECORD_UPPER = 4,
+    RECORD_TAB = 8, /* between letters, as is the blank */
+    RECORD_BLANK = 16,
+    RECORD_COMMA = 32,
+};
+
 /* The same for all records of a run. */
 struct record_rules {
     enum id_rule id;
@@ -49,6 +59,8 @@ struct record {
     bool has_unknown; /* some letter is unknown, perhaps beyond what is kept */
     bool has_dropped;
     bool truncated;
+    uint8_t hints; /* enum record_hint, together */
+    uint8_t look;  /* enum look: what its file looks like, if that shows here first */
     char failure[RECORD_FAILURE_MAX]; /* why there are no rows; empty: the record is good */
 
     size_t id_capacity;
@@ -58,8 +70,11 @@ struct record {
         bool star; /* a `*` was read; it is dropped if no letter follows */
         uint8_t partial[UTF8_MAX];
         uint8_t partial_size;
-        uint64_t bad_position; /* of the first letter outside the alphabet; 0: none */
-        uint32_t bad_letter;   /* code point, or RECORD_BAD_BYTE + byte */
+        uint64_t bad_position;      /* of the first letter outside the alphabet; 0: none */
+        uint32_t bad_letter;        /* code point, or RECORD_BAD_BYTE + byte */
+        uint64_t boundary_position; /* of the first letter that belongs between records; 0: none */
+        bool boundary_is_mark;
+        uint8_t hint; /* a blank that counts when another letter comes */
     } reading;
 };
 
