@@ -5,6 +5,7 @@
 import contextlib
 import os
 import select
+import signal
 import time
 
 import numpy
@@ -328,18 +329,22 @@ def batches_that_a_broken_engine_keeps_hold_up_neither_the_next_one_nor_the_end(
 
 @case
 def leaving_waits_for_the_engine_but_not_for_ever():
-    with start() as daemon, daemon.session() as done, daemon.session() as waits:
+    with start(ESM1NV_SECOND_OPEN="2") as daemon, daemon.session() as done, daemon.session() as waits:
         equal(ask(done, b"MKT"), OK)
         for tag, residues in enumerate((NEVER, NEVER, b"MKT")):  # the engine takes two batches
             waits.submit(tag, residues)
             for _ in range(2):
                 daemon.status()
         daemon.wait_status(lambda status: status["queued_residues"] > 0)
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_told("RELOADING=1")
         began = time.monotonic()
         daemon.process.terminate()
         check(done.ended() and waits.ended())
         check(5 < time.monotonic() - began < 10 + at_most(5), "that took another time")
         equal(daemon.end(), 0)
+        daemon.take_notices()  # of the load, which ended meanwhile, nothing is said
+        check("READY=1" not in daemon.told[daemon.told.index("STOPPING=1"):], daemon.told)
         check("before all that was taken is finished" in daemon.said(), daemon.said())
         check(not os.path.exists(daemon.socket))
 

@@ -238,6 +238,11 @@ def refusals_say_why():
                 check_refused(client, client.hello(**hello), code, retry, *words)
 
         refusal(PROTOCOL, 0, "protocol 1", "2", protocol=2)
+        for kind in (STATUS_QUERY, STOP):
+            with daemon.client() as client:
+                client.send(kind, protocol=2)
+                answer = client.receive()
+                equal((answer["kind"], answer["code"], answer["retry"]), (REFUSED, PROTOCOL, 0))
         refusal(MODEL, 0, "digest", expect="0" * 8)
         with daemon.session() as first, daemon.client() as second:
             digest = first.info["digest"]

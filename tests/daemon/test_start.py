@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 
+import nemo_file
 from programs import (DAEMON, PATIENCE, TINY1, Daemon, at_most, environment, gone, new_folder,
                       need_root, quickest, run_daemon, wait_until)
 from tap import SCALE, Skip, case, check, equal, main
@@ -132,6 +133,16 @@ def check_prints_what_was_loaded():
     equal((facts["threads"], facts["backend"]), ("1", "cpu"))
     with start(ESM1NV_MODEL="ignored") as daemon:
         equal(daemon.status()["digest"], facts["model digest"])
+
+
+@case
+def a_model_whose_sequences_are_longer_than_batches_usually_are():
+    config = nemo_file.esm1nv_config(1, 64, ffn=64, positions=4096)
+    path = new_folder() + "/long.nemo"
+    nemo_file.write_nemo(path, config, nemo_file.esm1nv_tensors(config))
+    for backend in ("cpu", "null"):
+        status, out, err = run("--check", "--model", path, "--backend", backend)
+        check(status == 0 and "4096 positions" in out, err)
 
 
 @case

@@ -120,15 +120,19 @@ def first_and_second():
 
 @tap.case("the daemon has nothing of the filter's: terminal, pipes, folder, notifications")
 def detached():
+    told = {"NOTIFY_SOCKET": "/nonexistent", "WATCHDOG_USEC": "1", "WATCHDOG_PID": "1",
+            "LISTEN_FDNAMES": "x"}
     with Place() as place, tempfile.TemporaryFile(dir=programs.work_folder()) as inherited:
         os.set_inheritable(inherited.fileno(), True)
         process = subprocess.run([FILTER, "-m", TINY2], input=FASTA, capture_output=True,
                                  timeout=programs.PATIENCE, pass_fds=[inherited.fileno()],
-                                 env=place.environment(NOTIFY_SOCKET="/nonexistent",
-                                                       LISTEN_FDNAMES="x"))
+                                 env=place.environment(**told))
         assert process.returncode == 0, process
         pid, = running()
         assert os.getsid(pid) == pid and os.readlink("/proc/%d/cwd" % pid) == "/"
+        with open("/proc/%d/environ" % pid) as file:
+            names = {entry.split("=")[0] for entry in file.read().split("\0")}
+        assert "LISTEN_FDS" in names and not names & told.keys(), names
         links = []
         for fd in os.listdir("/proc/%d/fd" % pid):
             with programs.gone():
@@ -196,7 +200,7 @@ def last_moment():
             assert not [status for status in children().values() if status], "a daemon failed"
 
 
-@tap.case("a daemon per model file; a link is the same file, a replaced file another")
+@tap.case("a daemon per model file; a link is the same file, a replaced or rewritten file another")
 def two_models():
     with Place() as place:
         first, second = place.run("-m", TINY1).stdout, place.run("-m", TINY2).stdout
@@ -209,6 +213,8 @@ def two_models():
         shutil.copy(TINY2, file + ".new")
         os.rename(file + ".new", file)
         assert place.run("-m", file).stdout == second and len(running()) == 4
+        shutil.copy(TINY1, file)  # into the same inode
+        assert place.run("-m", file).stdout == first and len(running()) == 5
         assert place.status("-m", TINY1)["digest"] != place.status("-m", TINY2)["digest"]
 
 
@@ -291,14 +297,14 @@ def killed():
 
 @tap.case("a directory that others can write to, or that is a link, is refused")
 def unsafe():
-    def make_writable(folder):
-        os.mkdir(folder)
-        os.chmod(folder, 0o777)
-
-    for make in (make_writable, lambda folder: os.symlink(programs.work_folder(), folder)):
-        with Place() as place:
-            make(place.folder)
+    with Place() as place:
+        os.mkdir(place.folder)
+        for mode in (0o720, 0o702):
+            os.chmod(place.folder, mode)
             place.run("-m", TINY2, expect=69).says(place.folder)
+        os.rmdir(place.folder)
+        os.symlink(programs.work_folder(), place.folder)
+        place.run("-m", TINY2, expect=69).says(place.folder)
 
 
 @tap.case("without XDG_RUNTIME_DIR, or with another user's, a directory of the user's own")
