@@ -244,7 +244,7 @@ def a_load_that_fails_leaves_an_engine_that_broke_to_the_cpu():
 
 @case
 def a_reload_asked_for_meanwhile_comes_when_the_cpu_has_taken_over():
-    with start(ESM1NV_SECOND_OPEN="1") as daemon, daemon.client() as client:
+    with start(ESM1NV_SECOND_OPEN="1") as daemon, daemon.session() as client:
         break_while_loading(daemon, client)
         daemon.process.send_signal(signal.SIGHUP)
         status = daemon.wait_status(lambda status: status["generation"] == 2 and
