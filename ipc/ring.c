@@ -16,6 +16,13 @@
 
 #define RING_SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
+#ifndef F_SEAL_EXEC /* these two came with Linux 6.3 */
+#define F_SEAL_EXEC 0x20
+#endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8u
+#endif
+
 _Static_assert(sizeof(struct ring_header) <= RING_PAGE, "the header fits its page");
 _Static_assert(sizeof(struct ring_submission) == RING_SUBMISSION_ALIGN, "wire layout");
 _Static_assert(sizeof(struct ring_completion) == RING_COMPLETION_ALIGN, "wire layout");
@@ -48,7 +55,11 @@ int ring_create(struct ring_map *map, uint32_t submission_size, uint32_t complet
     *map = (struct ring_map){0};
     if (!size_valid(submission_size) || !size_valid(completion_size))
         return -EINVAL;
-    int fd = memfd_create("esm1nv-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    /* Where vm.memfd_noexec is 2, only a memfd that says that it is not executable is allowed; a
+     * kernel before 6.3 does not know the flag. */
+    int fd = memfd_create("esm1nv-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+    if (fd < 0 && errno == EINVAL)
+        fd = memfd_create("esm1nv-ring", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -errno;
     int result;
@@ -69,9 +80,10 @@ int ring_attach(struct ring_map *map, int fd, uint32_t submission_size, uint32_t
     if (!size_valid(submission_size) || !size_valid(completion_size))
         return -EINVAL;
     /* Only memfds have seals; everything else, a FUSE file included, is refused before any other
-     * call could reach whoever serves it. MFD_NOEXEC_SEAL adds F_SEAL_EXEC, which is harmless, but
-     * "exactly" keeps the rule short. */
-    if (fcntl(fd, F_GET_SEALS) != RING_SEALS)
+     * call could reach whoever serves it. F_SEAL_EXEC takes nothing from a ring, and kernels add
+     * it on their own (vm.memfd_noexec). */
+    int seals = fcntl(fd, F_GET_SEALS);
+    if (seals < 0 || (seals & ~F_SEAL_EXEC) != RING_SEALS)
         return -EPROTO;
     struct statfs filesystem;
     struct stat status;

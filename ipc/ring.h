@@ -86,8 +86,8 @@ struct ring_map {
 int ring_create(struct ring_map *map, uint32_t submission_size, uint32_t completion_size);
 
 /* Maps a received memfd, not consumed, after checking in this order: seals are exactly
- * SHRINK|GROW|SEAL, it lies on tmpfs with normal pages, its size is the layout's. Returns 0,
- * -EINVAL for sizes out of range, -EPROTO for a failed check, else -errno. */
+ * SHRINK|GROW|SEAL, with or without EXEC, it lies on tmpfs with normal pages, its size is the
+ * layout's. Returns 0, -EINVAL for sizes out of range, -EPROTO for a failed check, else -errno. */
 int ring_attach(struct ring_map *map, int fd, uint32_t submission_size, uint32_t completion_size);
 
 /* Safe on a null map. */

@@ -77,7 +77,7 @@ static void become_daemon(int listener, int log, int null) {
         fcntl(listener, F_SETFD, 0);
     else
         dup2(listener, LISTEN_FD);
-    close_range(LISTEN_FD + 1, ~0u, 0);
+    closefrom(LISTEN_FD + 1); /* also where close_range() is refused */
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

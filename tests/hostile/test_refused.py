@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # io_uring refused in every way that a container refuses it: everything works over epoll, and
-# --status says so. And descriptors that run out: clients are turned away, and nothing spins.
+# --status says so. close_range() refused: a private daemon keeps nothing of its caller's. And
+# descriptors that run out: clients are turned away, and nothing spins.
 import errno
+import fcntl
 import resource
+import subprocess
 
 from hostile import *
 
 IO_URING = {"setup": 425, "enter": 426, "register": 427}
+CLOSE_RANGE = 436
 
 
 def refuse(*rules):
@@ -34,6 +38,21 @@ def io_uring_refused_in_every_way():
                   [("enter", errno.EPERM)], [("register", errno.EPERM)],
                   [("register", errno.EINVAL)]):
         check(works_over_epoll(*rules) == usual, f"{rules}: another output")
+
+
+@case
+def close_range_refused_leaves_a_private_daemon_nothing_of_its_caller():
+    variables = environment(ASAN_OPTIONS="detect_leaks=0", XDG_RUNTIME_DIR=new_folder(), ESM1NVD=DAEMON)
+    lock = os.path.join(new_folder(), "lock")
+    for error in (errno.ENOSYS, errno.EPERM):
+        with open(lock, "w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            subprocess.run([tool("deny"), f"{CLOSE_RANGE}={error}", FILTER, "-m", TINY1],
+                           input=b"MKT\n", stdout=subprocess.DEVNULL, pass_fds=[held.fileno()],
+                           env=variables, check=True)
+        with open(lock) as again:
+            fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        subprocess.run([FILTER, "-m", TINY1, "--stop"], env=variables, check=True)
 
 
 @case

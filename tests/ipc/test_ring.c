@@ -18,6 +18,8 @@
 #define SIZE 65536u
 #define BYTES (RING_PAGE + 2 * SIZE)
 #define SEALS (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
+#define SEAL_EXEC 0x20       /* F_SEAL_EXEC of Linux 6.3 */
+#define MEMFD_NOEXEC_SEAL 8u /* MFD_NOEXEC_SEAL, which sets it, and which vm.memfd_noexec implies */
 
 static struct ring_map map; /* of the case that runs */
 static struct ring_producer producer;
@@ -86,7 +88,7 @@ TEST("a ring that one side made is seen by the other and cannot be changed") {
 
     int fd = ring_create(&made, SIZE, 2 * SIZE);
     CHECK(fd >= 0, "%s", strerror(-fd));
-    CHECK(fcntl(fd, F_GET_SEALS) == SEALS, "seals");
+    CHECK((fcntl(fd, F_GET_SEALS) & ~SEAL_EXEC) == SEALS, "seals");
     CHECK(fcntl(fd, F_GETFD) & FD_CLOEXEC, "it is inherited");
     CHECK(ftruncate(fd, 4096) < 0 && ftruncate(fd, 1 << 20) < 0, "its size can change");
     CHECK(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE) < 0, "its seals can change");
@@ -120,11 +122,18 @@ TEST("sizes that no ring has") {
     close(fd);
 }
 
-TEST("only a memfd with exactly the right seals and size") {
+TEST("only a memfd with the right seals and size") {
     expect_attach(sealed_memfd(0, BYTES, SEALS), 0, "a right one");
     for (int seals = 0; seals < 2 * F_SEAL_FUTURE_WRITE; seals++)
         if (seals != SEALS)
             expect_attach(sealed_memfd(0, BYTES, seals), -EPROTO, "a memfd with other seals");
+    int fd = sealed_memfd(MEMFD_NOEXEC_SEAL, BYTES, SEALS);
+    CHECK(fd < 0 || fcntl(fd, F_GET_SEALS) == (SEALS | SEAL_EXEC), "what the kernel adds");
+    if (fd >= 0)
+        expect_attach(fd, 0, "a right one that is not executable");
+    fd = sealed_memfd(MEMFD_NOEXEC_SEAL, BYTES, SEALS | F_SEAL_WRITE);
+    if (fd >= 0)
+        expect_attach(fd, -EPROTO, "one that is not executable, with other seals");
     expect_attach(memfd_create("test", MFD_CLOEXEC), -EPROTO, "a memfd that takes no seals");
     expect_attach(sealed_memfd(0, BYTES - 1, SEALS), -EPROTO, "one byte too few");
     expect_attach(sealed_memfd(0, BYTES + 1, SEALS), -EPROTO, "one byte too many");
