@@ -47,9 +47,11 @@ def close_range_refused_leaves_a_private_daemon_nothing_of_its_caller():
     for error in (errno.ENOSYS, errno.EPERM):
         with open(lock, "w") as held:
             fcntl.flock(held, fcntl.LOCK_EX)
+            high = fcntl.fcntl(held, fcntl.F_DUPFD, 50)  # the daemon's socket takes the lowest
             subprocess.run([tool("deny"), f"{CLOSE_RANGE}={error}", FILTER, "-m", TINY1],
-                           input=b"MKT\n", stdout=subprocess.DEVNULL, pass_fds=[held.fileno()],
+                           input=b"MKT\n", stdout=subprocess.DEVNULL, pass_fds=[high],
                            env=variables, check=True)
+            os.close(high)
         with open(lock) as again:
             fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
         subprocess.run([FILTER, "-m", TINY1, "--stop"], env=variables, check=True)
