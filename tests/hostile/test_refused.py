@@ -52,9 +52,11 @@ def close_range_refused_leaves_a_private_daemon_nothing_of_its_caller():
                            input=b"MKT\n", stdout=subprocess.DEVNULL, pass_fds=[high],
                            env=variables, check=True)
             os.close(high)
-        with open(lock) as again:
-            fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        subprocess.run([FILTER, "-m", TINY1, "--stop"], env=variables, check=True)
+        try:
+            with open(lock) as again:
+                fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        finally:
+            subprocess.run([FILTER, "-m", TINY1, "--stop"], env=variables, check=True)
 
 
 @case
