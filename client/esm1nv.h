@@ -52,6 +52,7 @@ enum esm1nv_condition {
     ESM1NV_ERROR_LOST = -9,      /* the daemon went away; what was not answered may be sent again */
     ESM1NV_ERROR_PROTOCOL = -10, /* the daemon sent what it should not */
     ESM1NV_ERROR_SYSTEM = -11,   /* a system call failed */
+    ESM1NV_ERROR_DENIED = -12,   /* the daemon does not let this user do that */
 };
 
 enum esm1nv_pooling {

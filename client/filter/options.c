@@ -110,7 +110,8 @@ static const struct option_table table = {
              "parentheses.\n\n",
     .ending = "\nExit status: 0 all records embedded; 64 wrong usage; 65 some records failed;\n"
               "66 input cannot be read; 69 no daemon; 70 internal error; 73 or 74 output cannot\n"
-              "be written; 75 daemon busy or lost; 78 wrong model. See esm1nv(1).\n",
+              "be written; 75 daemon busy or lost; 77 not permitted; 78 wrong model. See\n"
+              "esm1nv(1).\n",
 };
 
 static int print_help(const struct options *options) {

@@ -55,6 +55,9 @@ int report_daemon_error(int reason, const char *text) {
     case ESM1NV_ERROR_REFUSED:
         report("%s; 'esm1nv --status' shows what the daemon serves", text);
         return EX_CONFIG;
+    case ESM1NV_ERROR_DENIED:
+        report("%s", text);
+        return EX_NOPERM;
     default:
         report("%s", text);
         return EX_SOFTWARE;

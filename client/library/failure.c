@@ -23,6 +23,8 @@ int failure_refused(struct failure *failure, const struct message *message) {
     uint64_t reason = message->value[WIRE_CODE].number;
     if (reason == WIRE_REFUSED_MODEL || reason == WIRE_REFUSED_LOAD)
         code = ESM1NV_ERROR_MODEL;
+    else if (reason == WIRE_REFUSED_DENIED)
+        code = ESM1NV_ERROR_DENIED;
     char text[ERROR_TEXT_MAX - 64];
     message_copy_text(message, WIRE_TEXT, text, sizeof text);
     return failure_set(failure, code, "the daemon refuses: %s", text);
@@ -66,8 +68,9 @@ const char *esm1nv_error_name(int code) {
         [-ESM1NV_ERROR_LOST] = "the daemon went away",
         [-ESM1NV_ERROR_PROTOCOL] = "the daemon broke the protocol",
         [-ESM1NV_ERROR_SYSTEM] = "a system call failed",
+        [-ESM1NV_ERROR_DENIED] = "not permitted",
     };
-    if (code > ESM1NV_END || code < ESM1NV_ERROR_SYSTEM)
+    if (code > ESM1NV_END || code < ESM1NV_ERROR_DENIED)
         return "unknown error";
     return code < 0 ? errors[-code] : conditions[code];
 }

@@ -300,7 +300,7 @@ TEST("stop returns when the daemon has left, or says why not") {
     if (!server_start(&server, "stop", "guarded"))
         return;
     code = esm1nv_stop(server.path, text);
-    CHECK(code == ESM1NV_ERROR_REFUSED && strstr(text, "not yours"), "%d %s", code, text);
+    CHECK(code == ESM1NV_ERROR_DENIED && strstr(text, "not yours"), "%d %s", code, text);
     server_end(&server);
     code = esm1nv_stop(server.path, text);
     CHECK(code == ESM1NV_ERROR_CONNECT && *text, "%d %s", code, text);

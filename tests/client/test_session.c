@@ -158,7 +158,7 @@ TEST("refusals, also from a daemon that closes before it reads") {
         {WIRE_REFUSED_LIMIT, false, ESM1NV_ERROR_REFUSED},
         {WIRE_REFUSED_DRAINING, true, ESM1NV_ERROR_BUSY},
         {WIRE_REFUSED_LOAD, false, ESM1NV_ERROR_MODEL},
-        {WIRE_REFUSED_DENIED, false, ESM1NV_ERROR_REFUSED},
+        {WIRE_REFUSED_DENIED, false, ESM1NV_ERROR_DENIED},
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {

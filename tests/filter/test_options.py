@@ -119,6 +119,7 @@ equal((result.status, result.out), (69, b""))
 section("--stop")
 equal((run("--stop").status, run("--stop").out), (0, b""))
 equal(run("--stop", FAKE_CONNECT=-5).status, 69)
+equal(run("--stop", FAKE_CONNECT=-12).status, 77)
 
 
 def dry_run(*arguments, **settings):
