@@ -82,13 +82,17 @@ static void unlink_all(void) {
             partial_unlink(partials[i]);
 }
 
-/* The signal is raised again, so that it ends the program as it would have without this handler.
- * raise() returns only in the first process of a container, for which the kernel ignores signals
- * without a handler. */
+/* The signal is raised again and let through, so that it ends the program as it would have without
+ * this handler. It does not end the first process of a container, for which the kernel ignores
+ * signals without a handler. */
 static void end_by_signal(int number) {
     unlink_all();
     signal(number, SIG_DFL);
     raise(number);
+    sigset_t raised;
+    sigemptyset(&raised);
+    sigaddset(&raised, number);
+    sigprocmask(SIG_UNBLOCK, &raised, NULL);
     _exit(128 + number);
 }
 
@@ -101,7 +105,7 @@ void partial_set_signals(void) {
         sigaction(signals[i], NULL, &action);
         if (action.sa_handler == SIG_IGN)
             continue; /* nohup and the like */
-        action = (struct sigaction){.sa_handler = end_by_signal, .sa_flags = SA_NODEFER};
+        action = (struct sigaction){.sa_handler = end_by_signal};
         sigaction(signals[i], &action, NULL);
     }
     atexit(unlink_all);
